@@ -1,0 +1,365 @@
+"""``CompressionConfig``: the one object that the search samples, the database stores and the user downloads.
+
+A pipeline has three stages, each a union discriminated by ``method``; ``{"method": "none"}`` is always valid. The
+digest is the SHA-256 of the canonical JSON of ``pipeline``, so that two spellings of one configuration agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from autokv.errors import ConfigError
+
+SCHEMA_VERSION = "autokv/v1"
+MAX_CONFIG_BYTES = 1 << 20
+"""A configuration file larger than this is refused unread."""
+
+Bits = Literal[2, 3, 4, 8]
+GroupSize = Literal[16, 32, 64, 128]
+
+
+class Strict(BaseModel):
+    """Frozen; unknown fields, NaN and infinities are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class NoStage(Strict):
+    """The stage does nothing."""
+
+    method: Literal["none"] = "none"
+
+
+# --- eviction -------------------------------------------------------------------------------------------------------
+
+
+class NoOptions(Strict):
+    """The method has no options."""
+
+
+class SnapKVOptions(Strict):
+    window: int = Field(64, ge=1, le=1024, description="newest tokens whose queries score the others; they stay")
+    kernel: int = Field(5, ge=1, le=63, description="width of the average pooling over tokens, odd")
+
+    @model_validator(mode="after")
+    def _odd(self) -> Self:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, got {self.kernel}")
+        return self
+
+
+class H2OOptions(Strict):
+    normalize: bool = Field(False, description="divide by the number of queries that could see the token (ZipCache)")
+
+
+class ExpectedAttentionOptions(Strict):
+    future_positions: int = Field(512, ge=1, le=65536, description="positions over which the rotation is averaged")
+    use_covariance: bool = True
+    use_value_norm: bool = True
+
+
+class LagKVOptions(Strict):
+    lag: int = Field(128, ge=2, le=4096, description="tokens of a partition")
+
+
+class RandomOptions(Strict):
+    seed: int = Field(0, ge=0, lt=2**31)
+
+
+class EvictionStage(Strict):
+    """What every eviction method shares.
+
+    ``keep_ratio`` is the share of the context's tokens that stays, averaged over layers and KV heads. The first
+    ``sink_tokens`` and the last ``recent_tokens`` always stay.
+    """
+
+    keep_ratio: float = Field(gt=0.0, le=1.0)
+    sink_tokens: int = Field(4, ge=0, le=1024)
+    recent_tokens: int = Field(64, ge=0, le=32768)
+    layer_budget: Literal["uniform", "pyramid"] = "uniform"
+    head_budget: Literal["uniform", "adaptive"] = "uniform"
+
+
+class StreamingLLM(EvictionStage):
+    method: Literal["streaming_llm"]
+    head_budget: Literal["uniform"] = "uniform"
+    options: NoOptions = NoOptions()
+
+
+class KNorm(EvictionStage):
+    method: Literal["knorm"]
+    options: NoOptions = NoOptions()
+
+
+class KeyDiff(EvictionStage):
+    method: Literal["keydiff"]
+    options: NoOptions = NoOptions()
+
+
+class SnapKV(EvictionStage):
+    method: Literal["snapkv"]
+    options: SnapKVOptions = SnapKVOptions()
+
+
+class TOVA(EvictionStage):
+    method: Literal["tova"]
+    options: NoOptions = NoOptions()
+
+
+class H2O(EvictionStage):
+    method: Literal["h2o"]
+    options: H2OOptions = H2OOptions()
+
+
+class ExpectedAttention(EvictionStage):
+    method: Literal["expected_attention"]
+    options: ExpectedAttentionOptions = ExpectedAttentionOptions()
+
+
+class LagKV(EvictionStage):
+    method: Literal["lagkv"]
+    options: LagKVOptions = LagKVOptions()
+
+
+class Random(EvictionStage):
+    method: Literal["random"]
+    options: RandomOptions = RandomOptions()
+
+
+Eviction = Annotated[
+    NoStage | StreamingLLM | KNorm | KeyDiff | SnapKV | TOVA | H2O | ExpectedAttention | LagKV | Random,
+    Field(discriminator="method"),
+]
+
+
+# --- quantization ---------------------------------------------------------------------------------------------------
+
+
+class IntegerFormat(Strict):
+    """Asymmetric min-max integers.
+
+    ``axis`` is what shares a scale: ``channel`` gives each channel its own scale over ``group_size`` consecutive
+    tokens; ``token`` gives each token its own scale over ``group_size`` consecutive channels.
+    """
+
+    bits: Bits
+    axis: Literal["channel", "token"]
+    group_size: GroupSize = 64
+
+
+class IntegerQuantization(Strict):
+    method: Literal["integer"]
+    key: IntegerFormat
+    value: IntegerFormat
+    rotation: Literal["none", "hadamard"] = "none"
+    residual_tokens: int = Field(128, ge=0, le=32768, description="newest tokens held in 16 bits")
+
+
+class FP8Quantization(Strict):
+    """e4m3 with one scale per KV head, keys and values apart."""
+
+    method: Literal["fp8"]
+    rotation: Literal["none", "hadamard"] = "none"
+    residual_tokens: int = Field(0, ge=0, le=32768)
+
+
+Quantization = Annotated[NoStage | IntegerQuantization | FP8Quantization, Field(discriminator="method")]
+
+
+# --- low rank -------------------------------------------------------------------------------------------------------
+
+
+class LowRankStage(Strict):
+    """Ranks per KV head; 0 leaves that side alone."""
+
+    key_rank: int = Field(ge=0, le=512)
+    value_rank: int = Field(ge=0, le=512)
+
+    @model_validator(mode="after")
+    def _some_rank(self) -> Self:
+        if self.key_rank == 0 and self.value_rank == 0:
+            raise ValueError('key_rank and value_rank are both 0; use {"method": "none"}')
+        return self
+
+
+class ResidualLowRank(LowRankStage):
+    """Rank-r factors of the quantization error (GEAR, Kang et al. 2024)."""
+
+    method: Literal["residual"]
+
+
+class LatentLowRank(LowRankStage):
+    """Tokens as coordinates in a rank-r SVD basis per KV head; the coordinates are what is quantized (SVDq, 2025)."""
+
+    method: Literal["latent"]
+
+
+LowRank = Annotated[NoStage | ResidualLowRank | LatentLowRank, Field(discriminator="method")]
+
+
+# --- the configuration ----------------------------------------------------------------------------------------------
+
+
+class Pipeline(Strict):
+    """Eviction, then quantization, then low-rank."""
+
+    eviction: Eviction = NoStage()
+    quantization: Quantization = NoStage()
+    low_rank: LowRank = NoStage()
+
+    @model_validator(mode="after")
+    def _stages_agree(self) -> Self:
+        if self.low_rank.method == "residual" and self.quantization.method == "none":
+            raise ValueError(
+                "low_rank.method 'residual' corrects a quantization error, but quantization.method is 'none'; "
+                "choose a quantization or low_rank.method 'latent'"
+            )
+        return self
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether every stage is ``none``."""
+        return self == Pipeline()
+
+
+class CompressionConfig(Strict):
+    """A compression pipeline, schema ``autokv/v1``."""
+
+    schema_version: Literal["autokv/v1"] = SCHEMA_VERSION
+    pipeline: Pipeline = Pipeline()
+
+    @property
+    def canonical_json(self) -> str:
+        """``pipeline`` with every default written out, keys sorted, no white space."""
+        return json.dumps(self.pipeline.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of :attr:`canonical_json`, in hexadecimal."""
+        return hashlib.sha256(self.canonical_json.encode()).hexdigest()
+
+    @classmethod
+    def parse(cls, document: Any, *, where: str = "") -> Self:
+        """Validate a decoded JSON document; ``where`` (a file name) opens the path in the error.
+
+        Raises:
+            ConfigError: naming the first field that is wrong, and how many more there are.
+        """
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise _config_error(error, where) from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read and validate a JSON file.
+
+        Raises:
+            ConfigError: the file is missing, too large, not JSON, or not a valid configuration.
+        """
+        path = Path(path)
+        try:
+            if path.stat().st_size > MAX_CONFIG_BYTES:
+                raise ConfigError(f"is larger than {MAX_CONFIG_BYTES} bytes", field=str(path), remedy="is it a config?")
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot be read ({error.strerror})", field=str(path), remedy="check the path") from None
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"is not JSON ({error})", field=str(path), remedy="see `autokv config schema`") from None
+        return cls.parse(document, where=str(path))
+
+
+class ConfigurationDocument(CompressionConfig):
+    """What is downloaded: a configuration and where its figures come from.
+
+    ``measured`` and ``validated`` map a metric's name to its statistics; every other block is free-form facts.
+    """
+
+    model: dict[str, Any] | None = None
+    hardware: dict[str, Any] | None = None
+    workload: dict[str, Any] | None = None
+    measured: dict[str, Any] | None = None
+    validated: dict[str, Any] | None = None
+    provenance: dict[str, Any] | None = None
+
+    def config(self) -> CompressionConfig:
+        """The configuration alone."""
+        return CompressionConfig(pipeline=self.pipeline)
+
+
+def check_fits(config: CompressionConfig, *, head_dim: int, context_tokens: int, field: str = "pipeline") -> None:
+    """Check a valid configuration against the shape it is to compress.
+
+    Raises:
+        ConfigError: the combination cannot run on ``context_tokens`` tokens of ``head_dim`` channels.
+    """
+    eviction, quantization, low_rank = config.pipeline.eviction, config.pipeline.quantization, config.pipeline.low_rank
+
+    def refuse(path: str, message: str, remedy: str) -> None:
+        raise ConfigError(message, field=f"{field}.{path}", remedy=remedy)
+
+    if not isinstance(eviction, NoStage):
+        budget = int(eviction.keep_ratio * context_tokens + 1e-9)
+        recent = eviction.recent_tokens
+        if isinstance(eviction, SnapKV):
+            recent = max(recent, eviction.options.window)
+        if budget < eviction.sink_tokens + recent and eviction.keep_ratio < 1:
+            refuse(
+                "eviction.keep_ratio",
+                f"keeps {budget} of {context_tokens} tokens, fewer than the {eviction.sink_tokens} sink and {recent} "
+                "recent tokens that always stay",
+                "raise keep_ratio, or lower sink_tokens, recent_tokens or options.window",
+            )
+    widths = {"key": head_dim, "value": head_dim}
+    if not isinstance(low_rank, NoStage):
+        for side in widths:
+            rank = getattr(low_rank, f"{side}_rank")
+            if rank > head_dim:
+                refuse(f"low_rank.{side}_rank", f"{rank} exceeds head_dim {head_dim}", f"use at most {head_dim}")
+            if isinstance(low_rank, LatentLowRank) and rank:
+                widths[side] = rank
+    if isinstance(quantization, IntegerQuantization):
+        for side, width in widths.items():
+            form: IntegerFormat = getattr(quantization, side)
+            if form.axis == "token" and width % form.group_size:
+                refuse(
+                    f"quantization.{side}.group_size",
+                    f"{form.group_size} does not divide the {width} channels that a token has",
+                    "use a smaller group_size, or axis 'channel'",
+                )
+            if form.axis == "channel" and form.group_size > context_tokens:
+                refuse(
+                    f"quantization.{side}.group_size",
+                    f"{form.group_size} is larger than the context of {context_tokens} tokens",
+                    "use a smaller group_size",
+                )
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of :class:`ConfigurationDocument`."""
+    schema = ConfigurationDocument.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _config_error(error: ValidationError, where: str) -> ConfigError:
+    problems = error.errors()
+    first = problems[0]
+    methods = {"none", *_methods()}
+    path = ".".join(str(part) for part in first["loc"] if part not in methods)
+    message = first["msg"].removeprefix("Value error, ")
+    if len(problems) > 1:
+        message += f" (and {len(problems) - 1} more)"
+    field = ": ".join(part for part in (where, path) if part) or None
+    return ConfigError(message, field=field, remedy="see `autokv config schema`")
+
+
+def _methods() -> set[str]:
+    """Every ``method`` tag; pydantic puts them into error paths, where a user's document has no such key."""
+    stages = (StreamingLLM, KNorm, KeyDiff, SnapKV, TOVA, H2O, ExpectedAttention, LagKV, Random)
+    others = (IntegerQuantization, FP8Quantization, ResidualLowRank, LatentLowRank)
+    return {str(stage.model_fields["method"].annotation.__args__[0]) for stage in (*stages, *others)}  # type: ignore[union-attr]

@@ -1,0 +1,85 @@
+"""Every error that AutoKV raises on purpose.
+
+AutoKVError                     one line: what is wrong, where, and what to do
+├── InputError                  the caller can mend it; the command line exits with 2
+│   ├── ConfigError             a configuration that is malformed or cannot run
+│   ├── ModelError              a model that is unknown, unsafe or cannot be compressed
+│   ├── WorkloadError           a trace that cannot be read
+│   ├── PromptError             a text, a prompt file or a task that cannot be evaluated
+│   ├── SpaceError              a search space that is malformed
+│   ├── RequestError            a tuning request, an option or a setting that makes no sense
+│   └── StorageError            a database or a results folder that cannot be used
+├── InfeasibleError             a candidate that is known not to run here; it is recorded, not run
+└── Interrupted                 stopped on request; what was finished is kept
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AutoKVError",
+    "ConfigError",
+    "InfeasibleError",
+    "InputError",
+    "Interrupted",
+    "ModelError",
+    "PromptError",
+    "RequestError",
+    "SpaceError",
+    "StorageError",
+    "WorkloadError",
+]
+
+
+class AutoKVError(Exception):
+    """An error with a message of one line.
+
+    ``field`` is the path of what is wrong (``pipeline.eviction.keep_ratio``, ``--text``, ``trace.csv:17``) and
+    ``remedy`` says what to do about it; both are part of the printed line.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None, remedy: str | None = None) -> None:
+        self.message = message
+        self.field = field
+        self.remedy = remedy
+        line = f"{field}: {message}" if field else message
+        super().__init__(" ".join((f"{line}; {remedy}" if remedy else line).split()))
+
+
+class InputError(AutoKVError):
+    """The caller gave something that cannot be used."""
+
+
+class ConfigError(InputError):
+    """A compression configuration is malformed, or cannot run on this model and context."""
+
+
+class ModelError(InputError):
+    """A model is unknown, unsafe to load, or of a kind that cannot be compressed."""
+
+
+class WorkloadError(InputError):
+    """A workload trace cannot be read."""
+
+
+class PromptError(InputError):
+    """A text, a prompt file or a generated task cannot be evaluated."""
+
+
+class SpaceError(InputError):
+    """A search space is malformed."""
+
+
+class RequestError(InputError):
+    """A tuning request, a command-line option or a setting makes no sense."""
+
+
+class StorageError(InputError):
+    """A database or a results folder cannot be used."""
+
+
+class InfeasibleError(AutoKVError):
+    """A candidate is known not to run, or to break a constraint, before it is run."""
+
+
+class Interrupted(AutoKVError):  # noqa: N818 - an event, not a fault
+    """The work was stopped on request; everything that had finished is kept."""

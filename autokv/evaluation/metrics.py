@@ -1,0 +1,34 @@
+"""The metrics of an evaluation: name, unit, direction and meaning, in one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric; ``direction`` says which way is better."""
+
+    name: str
+    unit: str
+    direction: Literal["minimize", "maximize"]
+    meaning: str
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("kl_divergence", "nats/token", "minimize", "mean KL(full || compressed) over the continuation's tokens"),
+        Metric("top1_agreement", "fraction", "maximize", "tokens whose most likely successor is the full cache's"),
+        Metric("nll_delta", "nats/token", "minimize", "change of the reference's negative log-likelihood"),
+        Metric("task_score", "fraction", "maximize", "recall of the references in the generated answer"),
+        Metric("negative_sample_rate", "fraction", "minimize", "samples that the full cache gets right and this loses"),
+        Metric("output_length_ratio", "ratio", "minimize", "generated length against the full cache's, free running"),
+        Metric("kv_bytes_per_token", "bytes", "minimize", "bytes held per context token, all layers"),
+        Metric("compression_ratio", "ratio", "maximize", "16-bit bytes over the bytes held"),
+        Metric("attention_us", "us", "minimize", "decode attention of one layer, one sequence; timed runs"),
+        Metric("attention_baseline_us", "us", "minimize", "the same over the full 16-bit cache, interleaved"),
+        Metric("compress_us", "us", "minimize", "compression of one layer of one sequence; timed runs"),
+    )
+}

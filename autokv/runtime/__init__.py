@@ -1,0 +1,1 @@
+"""The same pipeline inside transformers."""
