@@ -244,7 +244,7 @@ class CompressionConfig(Strict):
         return hashlib.sha256(self.canonical_json.encode()).hexdigest()
 
     @classmethod
-    def parse(cls, document: Any, *, where: str = "") -> Self:
+    def parse(cls, document: object, *, where: str = "") -> Self:
         """Validate a decoded JSON document; ``where`` (a file name) opens the path in the error.
 
         Raises:

@@ -36,7 +36,7 @@ class PrefillStatistics:
     window_queries: Tensor | None = None
     """``[batch, query_heads, window, head_dim]``, after RoPE, of the newest tokens, oldest first."""
     attention_received: Tensor | None = None
-    """``[batch, kv_heads, tokens]`` float32: causal softmax attention summed over queries, mean over the query group."""
+    """``[batch, kv_heads, tokens]`` float32: softmax attention summed over queries, mean over its query group."""
     query_mean: Tensor | None = None
     """``[batch, query_heads, head_dim]`` float32, before RoPE, the first 4 tokens left out."""
     query_covariance: Tensor | None = None
