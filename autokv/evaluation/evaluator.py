@@ -1,0 +1,238 @@
+"""Judging configurations on a model: prefill once, compress many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autokv.compression import CompressedKV, compress
+from autokv.compression.context import StatisticsNeeded
+from autokv.config import CompressionConfig, check_fits
+from autokv.errors import AutoKVError, InfeasibleError, PromptError
+from autokv.evaluation.continuation import Source, continuation_logits, full_context, greedy
+from autokv.evaluation.latency import Timing, clock_us, time_decode_attention
+from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.prompt import Prompt
+from autokv.evaluation.quality import Reference, compare, compare_answers, compare_scores
+from autokv.evaluation.snapshot import LayerSnapshot, Snapshot, take_snapshot
+from autokv.evaluation.tasks import score
+from autokv.kernels import backend
+from autokv.models import LoadedModel
+from autokv.runtime.attention import install
+
+TIMED_PROMPTS = 2
+"""Prompts on which decode attention is timed: the shortest and the longest context."""
+SHARED_LOGIT_BYTES = 1 << 28
+"""Candidates share a forward pass as long as their logits stay under this."""
+
+
+class _Sample:
+    """One prompt with everything that no candidate changes."""
+
+    def __init__(
+        self, model: LoadedModel, snapshot: Snapshot, length: int, stop: frozenset[int], generate: bool
+    ) -> None:
+        self.snapshot = snapshot
+        prompt = snapshot.prompt
+        self.answer: list[int] = []
+        if prompt.continuation is None or generate:
+            self.answer = greedy(model, snapshot, [full_context], length, stop)[0]
+        tokens = prompt.continuation or tuple(self.answer) or (int(snapshot.next_logits.argmax()),)
+        self.reference = Reference.of(tokens, continuation_logits(model, snapshot, tokens, [full_context])[0])
+        self.facts = {"id": prompt.id, "kind": prompt.kind, "context_tokens": snapshot.tokens}
+
+
+class Evaluator:
+    """Judges configurations against the full cache on fixed prompts.
+
+    Every prompt is prefilled once, when the evaluator is made. The continuation's own tokens are held as the model
+    makes them: what is judged is the compressed context.
+
+    Args:
+        model: the model; its attention is replaced by AutoKV's.
+        prompts: at least one.
+        continuation_tokens: length of generated continuations.
+        needs: what the configurations to come need of the prefill (``statistics_needed`` of each, joined by ``|``).
+        timed: measure ``attention_us``, its baseline and ``compress_us``.
+        generate: also let every candidate answer prompts without a completion, and tasks, on its own.
+        on_prefill: called with (prompts done, prompts) after every prefill.
+
+    Raises:
+        PromptError: a prompt and its continuation do not fit the model's context.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        prompts: Sequence[Prompt],
+        continuation_tokens: int,
+        needs: StatisticsNeeded,
+        *,
+        timed: bool = True,
+        generate: bool = False,
+        on_prefill: Callable[[int, int], None] | None = None,
+    ) -> None:
+        _check_lengths(prompts, model.facts.context_tokens, continuation_tokens)
+        install(model.model)
+        self._model = model
+        self._length = continuation_tokens
+        self._generate = generate
+        self._stop = _stop_tokens(model)
+        self._backend = backend(model.device)
+        self._samples: list[_Sample] = []
+        for done, prompt in enumerate(prompts, start=1):
+            snapshot = take_snapshot(model, prompt, needs)
+            generated = generate and prompt.kind != "text"
+            self._samples.append(_Sample(model, snapshot, continuation_tokens, self._stop, generated))
+            if on_prefill:
+                on_prefill(done, len(prompts))
+        by_length = sorted(self._samples, key=lambda sample: sample.snapshot.tokens)
+        self._timed = {id(sample) for sample in (by_length[0], by_length[-1])[:TIMED_PROMPTS]} if timed else set()
+        vocabulary = model.facts.vocab_size
+        longest = max(len(sample.reference.tokens) for sample in self._samples)
+        self._share = max(1, SHARED_LOGIT_BYTES // (4 * vocabulary * longest))
+
+    def check(self, config: CompressionConfig) -> None:
+        """Check that ``config`` can run on every prompt.
+
+        Raises:
+            InfeasibleError: it cannot, whatever it would give.
+        """
+        head_dim = self._model.facts.head_dim
+        for sample in self._samples:
+            try:
+                check_fits(config, head_dim=head_dim, context_tokens=sample.snapshot.tokens)
+            except AutoKVError as error:
+                raise InfeasibleError(error.message, field=error.field, remedy=error.remedy) from None
+
+    def evaluate(self, configs: Sequence[CompressionConfig]) -> list[Measurement | AutoKVError]:
+        """Judge ``configs``; those that fail give their error in the same place."""
+        results: list[Measurement | AutoKVError] = []
+        for start in range(0, len(configs), self._share):
+            results += self._judge(configs[start : start + self._share])
+        return results
+
+    def _judge(self, configs: Sequence[CompressionConfig]) -> list[Measurement | AutoKVError]:
+        errors: dict[int, AutoKVError] = {}
+        rows: dict[int, list[dict[str, Any]]] = {index: [] for index in range(len(configs))}
+        for sample in self._samples:
+            candidates: dict[int, _Candidate] = {}
+            for index, config in enumerate(configs):
+                if index not in errors:
+                    try:
+                        check_fits(config, head_dim=self._model.facts.head_dim, context_tokens=sample.snapshot.tokens)
+                        candidates[index] = _Candidate(sample.snapshot, config)
+                    except (AutoKVError, RuntimeError, ValueError, MemoryError) as error:
+                        errors[index] = _as_error(error)
+            if candidates:
+                judged = self._judge_sample(sample, list(candidates.values()))
+                for index, metrics in zip(candidates, judged, strict=True):
+                    rows[index].append({**sample.facts, **metrics})
+        return [
+            errors.get(index) or Measurement.of_samples(config, rows[index]) for index, config in enumerate(configs)
+        ]
+
+    def _judge_sample(self, sample: _Sample, candidates: Sequence[_Candidate]) -> list[dict[str, float]]:
+        model, snapshot = self._model, sample.snapshot
+        sources = [candidate.source for candidate in candidates]
+        logits = continuation_logits(model, snapshot, sample.reference.tokens, sources)
+        metrics = [compare(sample.reference, row) for row in logits]
+        for row, candidate in zip(metrics, candidates, strict=True):
+            row.update(candidate.size())
+        if self._generate and sample.answer:
+            self._judge_answers(sample, sources, metrics)
+        if self._timed:
+            for row, candidate in zip(metrics, candidates, strict=True):
+                row["compress_us"] = candidate.compress_us
+        if id(sample) in self._timed:
+            self._time(snapshot, candidates, metrics)
+        return metrics
+
+    def _judge_answers(self, sample: _Sample, sources: Sequence[Source], metrics: Sequence[dict[str, float]]) -> None:
+        prompt = sample.snapshot.prompt
+        answers = greedy(self._model, sample.snapshot, sources, self._length, self._stop)
+        for row, answer in zip(metrics, answers, strict=True):
+            row.update(compare_answers(sample.answer, answer))
+            if prompt.references:
+                full, compressed = (
+                    score(self._model.tokenizer.decode(ids, skip_special_tokens=True), prompt.references)
+                    for ids in (sample.answer, answer)
+                )
+                row.update(compare_scores(full, compressed))
+
+    def _time(self, snapshot: Snapshot, candidates: Sequence[_Candidate], metrics: Sequence[dict[str, float]]) -> None:
+        layers = snapshot.full_layers
+        chosen = sorted({0, len(layers) // 2, len(layers) - 1})
+        baseline, timings = time_decode_attention(
+            self._backend,
+            [layers[index] for index in chosen],
+            [[candidate.compressed[index] for index in chosen] for candidate in candidates],
+        )
+        for row, timing in zip(metrics, timings, strict=True):
+            row["attention_us"], row["attention_us_spread"] = timing.median, timing.spread
+            row["attention_baseline_us"], row["attention_baseline_us_spread"] = baseline.median, baseline.spread
+
+
+class _Candidate:
+    """One configuration applied to one snapshot."""
+
+    def __init__(self, snapshot: Snapshot, config: CompressionConfig) -> None:
+        self._snapshot = snapshot
+        self.compressed: list[CompressedKV] = []
+        with torch.inference_mode():
+            microseconds = [
+                clock_us(lambda layer=layer: self._compress(layer, config), layer.keys.device)  # type: ignore[misc]
+                for layer in snapshot.full_layers
+            ]
+        self.compress_us = Timing.of(microseconds).median
+
+    def _compress(self, layer: LayerSnapshot, config: CompressionConfig) -> None:
+        self.compressed.append(compress(layer.keys, layer.values, layer.context, config))
+
+    def source(self, layer: LayerSnapshot) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What this candidate holds of a layer's context; a sliding-window layer is left as it is."""
+        if layer.window is not None:
+            return full_context(layer)
+        with torch.inference_mode():
+            keys, values, lengths = self.compressed[layer.context.layer_index].materialize(layer.keys.dtype)
+        ragged = bool((lengths != keys.shape[2]).any())
+        return keys, values, lengths[0] if ragged else None
+
+    def size(self) -> dict[str, float]:
+        """``kv_bytes_per_token`` and ``compression_ratio``."""
+        fixed = self._snapshot.sliding_bytes
+        held = sum(compressed.nbytes for compressed in self.compressed)
+        full = sum(2 * (layer.keys.numel() + layer.values.numel()) for layer in self._snapshot.full_layers)
+        return {
+            "kv_bytes_per_token": (held + fixed) / self._snapshot.tokens,
+            "compression_ratio": (full + fixed) / (held + fixed),
+        }
+
+
+def _stop_tokens(model: LoadedModel) -> frozenset[int]:
+    generation = getattr(model.model, "generation_config", None)
+    stop = getattr(generation, "eos_token_id", None)
+    stop = model.tokenizer.eos_token_id if stop is None else stop
+    return frozenset(stop if isinstance(stop, list) else [] if stop is None else [stop])
+
+
+def _check_lengths(prompts: Sequence[Prompt], limit: int, continuation_tokens: int) -> None:
+    if not prompts:
+        raise PromptError("there is no prompt to evaluate", remedy="give --text, --prompts or --tasks")
+    for prompt in prompts:
+        following = len(prompt.continuation) if prompt.continuation else continuation_tokens
+        if len(prompt.context) + following > limit:
+            raise PromptError(
+                f"{len(prompt.context)} context and {following} continuation tokens exceed the model's {limit}",
+                field=prompt.id,
+                remedy="lower --context-tokens or --continuation-tokens",
+            )
+
+
+def _as_error(error: Exception) -> AutoKVError:
+    if isinstance(error, AutoKVError):
+        return error
+    return AutoKVError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}")
