@@ -1,0 +1,57 @@
+"""LagKV: tokens that stand out against what follows them (Liang et al. 2025, "LagKV: Lag-Relative Information")."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from autokv.compression.context import LayerContext
+from autokv.compression.eviction.base import Scorer
+from autokv.config import LagKV
+
+
+class LagKVScorer(Scorer[LagKV]):
+    """Partitions of ``lag`` tokens after the sinks, each normalised by the minimum and maximum of the next.
+
+    A token's weight is the standard deviation over its normalised channels, softmax over the partition, mean of keys
+    and values. Heads of equal size compare ranks inside the partition, so that every partition gives up the same share
+    (between equal ranks the newer partition wins). An ``adaptive`` head budget compares the weights themselves: ranks
+    are the same in every head. The sinks, and the last partition with what is left over, outrank the rest; a context
+    of fewer than two partitions is scored by position.
+    """
+
+    def score(self, keys: Tensor, values: Tensor, context: LayerContext, stage: LagKV) -> Tensor:
+        lag, tokens = stage.options.lag, keys.shape[2]
+        sinks = min(stage.sink_tokens, tokens)
+        scored = max((tokens - sinks) // lag - 1, 0)
+        tail = tokens - sinks - scored * lag
+
+        # The tail lies above 1, the scored partitions below; the sinks above both.
+        scores = torch.full(keys.shape[:3], torch.inf, dtype=torch.float32, device=keys.device)
+        scores[..., tokens - tail :] = 1 + torch.arange(1, tail + 1, device=keys.device) / max(tail, 1)
+        if scored:
+            body = slice(sinks, sinks + (scored + 1) * lag)
+            weights = (_weights(keys[:, :, body], lag) + _weights(values[:, :, body], lag)) / 2
+            if stage.head_budget == "uniform":
+                weights = _ranks(weights)
+            scores[..., sinks : tokens - tail] = weights.flatten(2)
+        return scores
+
+
+def _weights(states: Tensor, lag: int) -> Tensor:
+    """``[batch, heads, (n + 1) * lag, head_dim]`` to ``[batch, heads, n, lag]``; the last partition is a reference."""
+    batch, heads, _, head_dim = states.shape
+    partitions = states.float().reshape(batch, heads, -1, lag, head_dim)
+    low, high = partitions[:, :, 1:].aminmax(dim=3, keepdim=True)
+    spread = high - low
+    # A channel that is constant over the reference has no scale to divide by.
+    normalised = (partitions[:, :, :-1] - low) / spread.where(spread > 0, 1.0)
+    return normalised.std(dim=-1).softmax(dim=-1)
+
+
+def _ranks(weights: Tensor) -> Tensor:
+    """Rank inside the partition, then age of the partition, as one number in [0, 1)."""
+    count, lag = weights.shape[2:]
+    ranks = weights.argsort(dim=-1, stable=True).argsort(dim=-1)
+    newer = torch.arange(count, device=weights.device).unsqueeze(-1)
+    return (ranks * count + newer) / (count * lag)

@@ -1,0 +1,26 @@
+"""TOVA: what the last token attends to (Oren et al. 2024, "Transformers are Multi-State RNNs")."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from autokv.compression.context import LayerContext, StatisticsNeeded
+from autokv.compression.eviction.base import Scorer
+from autokv.compression.eviction.window_attention import window_attention
+from autokv.config import TOVA
+
+
+class TOVAScorer(Scorer[TOVA]):
+    """Attention of the last query, mean over every query head, so that all heads of a layer keep the same tokens.
+
+    The last token stays.
+    """
+
+    def needs(self, stage: TOVA) -> StatisticsNeeded:
+        return StatisticsNeeded(window=1)
+
+    def score(self, keys: Tensor, values: Tensor, context: LayerContext, stage: TOVA) -> Tensor:
+        scores = window_attention(keys, context, 1).mean(dim=(1, 2, 3))
+        scores[:, -1] = torch.inf
+        return scores.unsqueeze(1).expand(keys.shape[:3])
