@@ -1,0 +1,26 @@
+"""``autokv config``: the schema of a configuration, and whether a file keeps it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autokv.config import ConfigurationDocument, json_schema
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a configuration."""
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def validate(file: Annotated[Path, typer.Argument(help="A configuration in JSON.")]) -> None:
+    """Check FILE; exit with 0 if it is a valid configuration, else with 2."""
+    document = ConfigurationDocument.load(file)
+    typer.echo(f"valid: {document.schema_version}, digest {document.digest}")

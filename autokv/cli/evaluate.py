@@ -1,0 +1,68 @@
+"""``autokv evaluate``: judge configurations against the full cache."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from autokv.config import CompressionConfig, ConfigurationDocument
+from autokv.errors import InputError, RequestError
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def evaluate(
+    model: Annotated[str, typer.Option(help="Hugging Face id, local folder or GGUF file.")],
+    config: Annotated[list[Path], typer.Option(help="A configuration in JSON; repeat for more.")],
+    text: Annotated[Path | None, typer.Option(help="Text file, cut into samples.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="JSONL file: prompt, optional completion.")] = None,
+    tasks: Annotated[bool, typer.Option("--tasks", help="Generated tasks.")] = False,
+    context_tokens: Annotated[
+        int, typer.Option(min=16, help="Context length in tokens (a maximum for prompts).")
+    ] = 1024,
+    continuation_tokens: Annotated[int, typer.Option(min=2, help="Continuation length in tokens.")] = 64,
+    samples: Annotated[int, typer.Option(min=1, help="Prompts to judge on.")] = 4,
+    dtype: Annotated[Dtype, typer.Option(help="Dtype of the model.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+) -> None:
+    """Judge configurations against the full cache on fixed prompts."""
+    if sum((text is not None, prompts is not None, tasks)) != 1:
+        raise RequestError("exactly one source of prompts is needed", remedy="give --text, --prompts or --tasks")
+    configs = [_config(path) for path in config]
+
+    from autokv.cli.console import measurement_table, output
+    from autokv.compression import needed_by_all
+    from autokv.errors import AutoKVError
+    from autokv.evaluation.evaluator import Evaluator
+    from autokv.evaluation.prompts import load_prompts
+    from autokv.models import load
+
+    loaded = load(model, dtype=dtype, device=device)
+    sets = load_prompts(
+        loaded.tokenizer,
+        text=text,
+        prompts=prompts,
+        tasks=tasks,
+        calibration=[context_tokens] * samples,
+        validation=[],
+        continuation_tokens=continuation_tokens,
+        context_limit=loaded.facts.context_tokens,
+    )
+    evaluator = Evaluator(loaded, sets.calibration, continuation_tokens, needed_by_all(configs), generate=text is None)
+    results = evaluator.evaluate(configs)
+    for path, result in zip(config, results, strict=True):
+        if isinstance(result, AutoKVError):
+            raise InputError(result.message, field=f"{path}: {result.field or 'pipeline'}", remedy=result.remedy)
+    measurements = [result for result in results if not isinstance(result, AutoKVError)]
+    if json_output:
+        typer.echo(json.dumps([measurement.to_dict() for measurement in measurements], indent=2))
+    else:
+        output().print(measurement_table(measurements))
+
+
+def _config(path: Path) -> CompressionConfig:
+    return ConfigurationDocument.load(path).config()

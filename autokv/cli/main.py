@@ -1,0 +1,69 @@
+"""``autokv``: the command line.
+
+Commands import what they need when they run, so that ``autokv --help`` and ``autokv config validate`` need no torch.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from autokv import __version__
+from autokv.cli import config, configs, demo, evaluate, jobs, models, tune
+from autokv.errors import AutoKVError, InputError, Interrupted
+
+EXIT_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="autokv",
+    help="Measure, search and deploy KV-cache compression.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(config.app, name="config", help="Configurations as files: schema and validation.")
+app.add_typer(models.app, name="models", help="Models: what can be compressed in them.")
+app.add_typer(jobs.app, name="jobs", help="Tuning runs in the database.")
+app.add_typer(configs.app, name="configs", help="Measured configurations in the database.")
+app.command()(tune.tune)
+app.command()(evaluate.evaluate)
+app.command()(demo.demo)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+) -> None:
+    if version:
+        typer.echo(f"autokv {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main() -> None:
+    """Run the command line; every foreseen error is one line on standard error.
+
+    Exits with 0, with 2 for input that cannot be used, with 130 after Ctrl-C, else with 1.
+    """
+    try:
+        app()
+    except Interrupted as error:
+        _say(str(error))
+        sys.exit(EXIT_INTERRUPTED)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(EXIT_INTERRUPTED)
+    except InputError as error:
+        _say(f"error: {error}")
+        sys.exit(EXIT_INPUT)
+    except AutoKVError as error:
+        _say(f"error: {error}")
+        sys.exit(1)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
