@@ -346,14 +346,24 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def _config_error(error: ValidationError, where: str) -> ConfigError:
+def first_problem(error: ValidationError, skip: frozenset[str] = frozenset()) -> tuple[str, str]:
+    """The dotted path and the message of the first thing wrong, and how many more there are.
+
+    ``skip`` names parts of pydantic's path that a user's document does not have (union tags).
+    """
     problems = error.errors()
     first = problems[0]
-    methods = {"none", *_methods()}
-    path = ".".join(str(part) for part in first["loc"] if part not in methods)
+    path = ".".join(str(part) for part in first["loc"] if part not in skip)
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] != "missing" and not isinstance(first["input"], dict | list):
+        message += f", got {first['input']!r:.80}"
     if len(problems) > 1:
         message += f" (and {len(problems) - 1} more)"
+    return path, message
+
+
+def _config_error(error: ValidationError, where: str) -> ConfigError:
+    path, message = first_problem(error, skip=frozenset({"none", *_methods()}))
     field = ": ".join(part for part in (where, path) if part) or None
     return ConfigError(message, field=field, remedy="see `autokv config schema`")
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+import yaml
+from pydantic import AliasChoices, Field, StringConstraints, ValidationError, model_validator
 
-from autokv.config import Strict
+from autokv.config import Strict, first_problem
+from autokv.errors import RequestError
 from autokv.evaluation.metrics import METRICS
 
 DEFAULT_OBJECTIVES = ("kl_divergence", "kv_bytes_per_token", "attention_us")
 GENERATED_METRICS = frozenset({"task_score", "negative_sample_rate", "output_length_ratio"})
 """Metrics that need generated answers, hence prompts or tasks."""
+
+MAX_REQUEST_BYTES = 1 << 20
+"""A request file larger than this is refused unread."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
@@ -26,8 +33,12 @@ class TuningRequest(Strict):
     tasks: bool = Field(False, description="generated tasks")
     space: Name = Field("balanced", description="name of a built-in search space, or a YAML file")
     objectives: tuple[str, ...] = Field(DEFAULT_OBJECTIVES, min_length=1, max_length=4)
-    maximums: dict[str, float] = Field(default_factory=dict, description="constraints: metric at most")
-    minimums: dict[str, float] = Field(default_factory=dict, description="constraints: metric at least")
+    maximums: dict[str, float] = Field(
+        default_factory=dict, validation_alias=AliasChoices("maximums", "max"), description="metric at most"
+    )
+    minimums: dict[str, float] = Field(
+        default_factory=dict, validation_alias=AliasChoices("minimums", "min"), description="metric at least"
+    )
     sampler: Literal["tpe", "nsgaii", "gp", "random"] = "tpe"
     trials: int = Field(60, ge=1, le=100_000)
     batch_size: int = Field(4, ge=1, le=64, description="candidates that are asked for, run and stored together")
@@ -57,3 +68,37 @@ class TuningRequest(Strict):
         if generated and not (self.tasks or self.prompts):
             raise ValueError(f"{generated[0]} needs generated answers; add tasks or prompts")
         return self
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, where: str = "") -> Self:
+        """Validate a mapping of fields; ``where`` (a file name) opens the field in the error.
+
+        Raises:
+            RequestError: naming the first field that is wrong.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            path, message = first_problem(error)
+            field = ": ".join(part for part in (where, path) if part) or None
+            raise RequestError(message, field=field, remedy="see `autokv tune --help`") from None
+
+
+def read_request_file(path: Path) -> dict[str, Any]:
+    """The fields of a YAML request file, not yet validated.
+
+    Raises:
+        RequestError: the file is missing, too large, not YAML, or not a mapping.
+    """
+    try:
+        if path.stat().st_size > MAX_REQUEST_BYTES:
+            raise RequestError(f"is larger than {MAX_REQUEST_BYTES} bytes", field=str(path), remedy="is it a request?")
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"cannot be read ({error.strerror})", field=str(path), remedy="check the path") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        first = " ".join(str(error).split())
+        raise RequestError(f"is not YAML ({first:.120})", field=str(path), remedy="see examples/tune.yaml") from None
+    if not isinstance(document, dict):
+        raise RequestError("holds no fields", field=str(path), remedy="see examples/tune.yaml")
+    return {str(key): value for key, value in document.items()}
