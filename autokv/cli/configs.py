@@ -1,0 +1,83 @@
+"""``autokv configs``: the configurations that the jobs found."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autokv.cli.tables import DatabaseOption, JsonOption, local_time, open_existing, print_table
+
+if TYPE_CHECKING:
+    from autokv.storage import StoredConfiguration
+
+app = typer.Typer(no_args_is_help=True)
+
+DigestArgument = Annotated[str, typer.Argument(help="Digest of a configuration, or how it begins.")]
+JobOption = Annotated[str, typer.Option("--job", help="Only of this job; its id, or how that begins.")]
+
+
+@app.command("list")
+def list_configs(job: JobOption = "", database: DatabaseOption = None, as_json: JsonOption = False) -> None:
+    """List the configurations of every job's last result."""
+    with open_existing(database) as stored:
+        found = stored.configurations.list(job=job)
+    if as_json:
+        typer.echo(json.dumps([_document(one) for one in found], indent=2))
+        return
+    rows = [
+        (
+            one.digest[:12],
+            one.job_id,
+            ", ".join(one.roles),
+            _mean(one, "kl_divergence"),
+            _mean(one, "compression_ratio"),
+            local_time(one.created),
+        )
+        for one in found
+    ]
+    header = ("configuration", "job", "roles", "KL", "ratio", "created")
+    print_table(header, rows, shrink="roles", empty="no configurations yet")
+
+
+@app.command()
+def show(digest: DigestArgument, job: JobOption = "", database: DatabaseOption = None) -> None:
+    """Print a configuration, with where its figures come from, as JSON."""
+    with open_existing(database) as stored:
+        typer.echo(stored.configurations.get(digest, job=job).document.model_dump_json(indent=2))
+
+
+@app.command()
+def download(
+    digest: DigestArgument,
+    output: Annotated[str, typer.Option("--output", help="File to write; DIGEST.json unless given.")] = "",
+    job: JobOption = "",
+    database: DatabaseOption = None,
+) -> None:
+    """Write a configuration to a file, whole or not at all."""
+    from autokv.files import write_atomic
+
+    with open_existing(database) as stored:
+        found = stored.configurations.get(digest, job=job)
+    path = write_atomic(output or f"{found.digest[:12]}.json", found.document.model_dump_json(indent=2) + "\n")
+    typer.echo(f"wrote {path}")
+
+
+def _document(one: StoredConfiguration) -> dict[str, Any]:
+    return {
+        "digest": one.digest,
+        "job": one.job_id,
+        "roles": list(one.roles),
+        "created": one.created.isoformat(),
+        "document": one.document.model_dump(mode="json"),
+    }
+
+
+def _mean(one: StoredConfiguration, metric: str) -> str:
+    """A metric's mean on validation prompts where it is known, else on calibration prompts."""
+    for block in (one.document.validated, one.document.measured):
+        statistics = (block or {}).get(metric)
+        if isinstance(statistics, dict) and isinstance(statistics.get("mean"), float | int):
+            return f"{statistics['mean']:.4g}"
+    return ""

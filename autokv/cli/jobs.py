@@ -1,0 +1,110 @@
+"""``autokv jobs``: what was run, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autokv.cli.tables import DatabaseOption, JsonOption, local_time, open_existing, print_facts, print_table
+
+if TYPE_CHECKING:
+    from autokv.storage import Job
+    from autokv.tuning.trial import TuningResult
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command("list")
+def list_jobs(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
+    """List every job, the newest first."""
+    with open_existing(database) as stored:
+        jobs = stored.jobs.list()
+    if as_json:
+        typer.echo(json.dumps([_document(job) for job in jobs], indent=2))
+        return
+    rows = [(job.id, job.state, job.request.model, _progress(job), local_time(job.created)) for job in jobs]
+    print_table(("job", "state", "model", "trials", "created"), rows, shrink="model", empty="no jobs yet")
+
+
+@app.command()
+def show(
+    job: Annotated[str, typer.Argument(help="Id of a job, or how it begins.")],
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a job: what was asked, how far it came, its front and what it recommends."""
+    with open_existing(database) as stored:
+        found = stored.jobs.get(job)
+        result = stored.results.of(found.id)
+    if as_json:
+        typer.echo(json.dumps(_document(found) | {"result": _outcome(result)}, indent=2))
+        return
+    print_facts(_facts(found, result))
+    if result is not None:
+        _print_front(result)
+
+
+def _document(job: Job) -> dict[str, Any]:
+    document = asdict(job) | {"request": job.request.model_dump(mode="json")}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in document.items()}
+
+
+def _outcome(result: TuningResult | None) -> dict[str, Any] | None:
+    if result is None:
+        return None
+    return {
+        "recommended": result.recommended,
+        "named": dict(result.named),
+        "reason": result.reason,
+        "stopped_by": result.stopped_by,
+        "front": [
+            {
+                "trial": point.trial,
+                "source": point.source,
+                "feasible": point.feasible,
+                "calibration": point.calibration.to_dict(),
+                "validation": None if point.validation is None else point.validation.to_dict(),
+            }
+            for point in result.front
+        ],
+    }
+
+
+def _progress(job: Job) -> str:
+    return f"{job.trials}/{job.request.trials}"
+
+
+def _facts(job: Job, result: TuningResult | None) -> dict[str, str | None]:
+    facts = {
+        "job": job.id,
+        "state": job.state,
+        "runs as": job.runner,
+        "why": job.reason,
+        "model": job.request.model,
+        "trials": _progress(job),
+        "seed": str(job.request.seed),
+        "created": local_time(job.created),
+        "finished": local_time(job.finished),
+    }
+    if result is not None:
+        facts["recommended"] = result.recommended or "none"
+        facts |= dict(result.named)
+    if job.state in {"interrupted", "failed"}:
+        facts["to resume"] = f"autokv tune --resume {job.id}"
+    return facts
+
+
+def _print_front(result: TuningResult) -> None:
+    """The front's means on validation prompts where they are known, else on calibration prompts."""
+    rows = []
+    for point in result.front:
+        judged = point.validation or point.calibration
+        means = [f"{judged.value(name):.4g}" if name in judged.metrics else "" for name in result.objectives]
+        kept = "yes" if point.feasible else "no"
+        rows.append((point.calibration.config.digest[:12], point.source, *means, kept))
+    header = ("configuration", "source", *result.objectives, "meets")
+    print_table(header, rows, shrink="source", empty="the front is empty")

@@ -1,0 +1,67 @@
+"""What the commands over the database share: their options, and tables that fit 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from autokv.storage import Database
+
+DatabaseOption = Annotated[
+    str | None, typer.Option("--database", metavar="URL", help="Database; AUTOKV_DATABASE_URL, or sqlite:///autokv.db.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def open_existing(url: str | None) -> Database:
+    """Open the database of ``--database`` or of the settings.
+
+    Raises:
+        StorageError: it is missing or cannot be used.
+    """
+    from autokv import settings
+    from autokv.storage import Database
+
+    return Database(url or settings.current().database_url, create=False)
+
+
+def local_time(moment: datetime | None) -> str:
+    """A moment in this machine's time zone, to the minute; empty where there is none."""
+    return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, shrink: str, empty: str) -> None:
+    """Print ``rows``; the column ``shrink`` gives way where the terminal is narrow."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        typer.echo(empty)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in header:
+        table.add_column(name, no_wrap=name != shrink, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def print_facts(facts: Mapping[str, str | None]) -> None:
+    """Print names and values, a line each; what has no value is left out."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if value:
+            table.add_row(Text(name, style="bold"), Text(value))
+    Console().print(table)
