@@ -1,0 +1,92 @@
+"""The documentation is held to the code: what it must name, and that what it names exists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+import autokv
+from autokv.cli.main import app
+from autokv.compression.eviction import SCORERS
+from autokv.config import Pipeline
+from autokv.evaluation.metrics import METRICS
+from autokv.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def first_cells(name: str) -> set[str]:
+    """The code in the first column of a page's tables."""
+    return set(re.findall(r"^\| `([^`]+)` \|", read(name), flags=re.MULTILINE))
+
+
+def commands(group: TyperGroup, path: str = "autokv") -> Iterator[str]:
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}"
+
+
+def test_every_setting_is_documented_and_nothing_else() -> None:
+    settings = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
+    assert {cell for cell in first_cells("docs/configuration.md") if cell.startswith(PREFIX)} == settings
+
+
+def test_no_variable_is_read_behind_the_settings() -> None:
+    settings = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
+    sources = [path for folder in ("autokv", "kernels", "search_spaces") for path in (ROOT / folder).rglob("*.py")]
+    named = {name for path in sources for name in re.findall(rf"\b{PREFIX}[A-Z_]+\b", path.read_text(encoding="utf-8"))}
+    assert named - {PREFIX} <= settings
+
+
+def test_every_metric_is_documented_with_its_unit() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+?) \|", read("docs/metrics.md"), flags=re.MULTILINE))
+    assert rows == {name: metric.unit for name, metric in METRICS.items()}
+
+
+def test_every_method_is_documented() -> None:
+    stages = Pipeline.model_fields
+    methods = set()
+    for field in stages.values():
+        union = get_args(field.annotation)
+        methods |= {get_args(stage.model_fields["method"].annotation)[0] for stage in union}
+    assert methods >= set(SCORERS)
+    assert first_cells("docs/methods.md") >= methods - {"none"}
+
+
+def test_every_command_is_documented() -> None:
+    written = "\n".join(path.read_text(encoding="utf-8") for path in DOCS)
+    undocumented = [command for command in commands(typer.main.get_command(app)) if command not in written]
+    assert undocumented == []
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_and_targets_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert broken == []
+    targets = set(re.findall(r"^([\w-]+):", read("Makefile"), flags=re.MULTILINE))
+    assert set(re.findall(r"`make ([\w-]+)", text)) <= targets
+
+
+def test_the_changelog_knows_this_version() -> None:
+    assert re.search(rf"^## \[{re.escape(autokv.__version__)}\]", read("CHANGELOG.md"), flags=re.MULTILINE)
+
+
+def test_the_image_runs_as_a_user_with_a_safe_path() -> None:
+    image = read("docker/Dockerfile")
+    assert re.search(r"^USER (?!root|0\b)\w+", image, flags=re.MULTILINE)
+    assert "PYTHONSAFEPATH=1" in image
