@@ -1,0 +1,64 @@
+"""Ragged rows: every KV head may hold its own number of tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How flat storage ``[tokens, ...]`` divides into rows, one per (batch, KV head), one behind the other.
+
+    Computation is done on the dense form ``[count, longest, ...]``; in it, the places beyond a row's end hold copies
+    of the row's last token, so that they never widen a range and never hold uninitialised memory.
+    """
+
+    count: int
+    longest: int
+    offsets: Tensor | None = None
+    """int64 ``[count + 1]``, the start of each row in flat storage; None if every row has ``longest`` tokens."""
+
+    @classmethod
+    def of_lengths(cls, lengths: Tensor) -> Rows:
+        """Rows of ``lengths`` (int64 ``[count]``); equal lengths need no offsets."""
+        shortest, longest = (int(length) for length in lengths.aminmax())
+        offsets = None if shortest == longest else torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+        return cls(len(lengths), longest, offsets)
+
+    @property
+    def lengths(self) -> Tensor:
+        """int64 ``[count]``."""
+        if self.offsets is None:
+            return torch.full((self.count,), self.longest)
+        return self.offsets.diff()
+
+    def groups(self, size: int) -> Rows:
+        """The rows' groups of ``size`` tokens; a row's last group may be partial."""
+        longest = -(-self.longest // size)
+        if self.offsets is None:
+            return Rows(self.count, longest)
+        lengths = self.lengths.add(size - 1).div(size, rounding_mode="floor")
+        return Rows(self.count, longest, torch.nn.functional.pad(lengths.cumsum(0), (1, 0)))
+
+    def inside(self) -> Tensor | None:
+        """bool ``[count, longest]``: the dense places that hold a token; None if all do."""
+        if self.offsets is None:
+            return None
+        return torch.arange(self.longest, device=self.offsets.device) < self.lengths[:, None]
+
+    def to_dense(self, flat: Tensor) -> Tensor:
+        """Flat ``[tokens, ...]`` to dense ``[count, longest, ...]``; a view if the rows are uniform."""
+        if self.offsets is None:
+            return flat.view(self.count, self.longest, *flat.shape[1:])
+        place = torch.arange(self.longest, device=flat.device)
+        index = self.offsets[:-1, None] + torch.minimum(place, self.lengths[:, None] - 1)
+        return flat.index_select(0, index.clamp_min_(0).view(-1)).view(self.count, self.longest, *flat.shape[1:])
+
+    def to_flat(self, dense: Tensor) -> Tensor:
+        """Dense ``[count, longest, ...]`` to flat ``[tokens, ...]``; a view if the rows are uniform."""
+        flat = dense.reshape(self.count * self.longest, *dense.shape[2:])
+        inside = self.inside()
+        return flat if inside is None else flat.index_select(0, inside.view(-1).nonzero().view(-1))
