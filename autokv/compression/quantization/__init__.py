@@ -1,0 +1,40 @@
+"""The second stage: coordinates in fewer bits."""
+
+from __future__ import annotations
+
+from typing import Literal, assert_never
+
+import torch
+from torch import Tensor
+
+from autokv.compression.storage import held
+from autokv.config import FP8Quantization, IntegerQuantization, NoStage, Quantization
+from autokv.kernels import Packed, Plain, Rows
+from autokv.kernels.quantize_pack import quantize_float8, quantize_integers
+
+SideName = Literal["key", "value"]
+
+
+def quantize(
+    coordinates: Tensor, older: Rows, stage: Quantization, side: SideName, storage_dtype: torch.dtype
+) -> Packed:
+    """Store ``coordinates`` ``[rows, longest, width]`` as ``stage`` says; float32 unless the stage is ``none``."""
+    match stage:
+        case NoStage():
+            return Plain(older.to_flat(held(coordinates, storage_dtype)))
+        case FP8Quantization():
+            return quantize_float8(coordinates, older)
+        case IntegerQuantization():
+            form = stage.key if side == "key" else stage.value
+            return quantize_integers(coordinates, older, bits=form.bits, axis=form.axis, group_size=form.group_size)
+    assert_never(stage)
+
+
+def residual_tokens(stage: Quantization) -> int:
+    """Newest tokens of a row that ``stage`` leaves in full precision."""
+    return 0 if isinstance(stage, NoStage) else stage.residual_tokens
+
+
+def rotates(stage: Quantization) -> bool:
+    """Whether ``stage`` rotates what it quantizes."""
+    return not isinstance(stage, NoStage) and stage.rotation == "hadamard"
