@@ -1,0 +1,106 @@
+"""``inspect``: the facts of a model without its weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+
+from autokv import settings
+from autokv.errors import ModelError
+from autokv.models.checkpoint import check_folder
+from autokv.models.facts import ModelFacts
+from autokv.models.gguf import converted, read_config
+from autokv.models.quiet import reading
+from autokv.models.source import Source, locate
+from autokv.models.support import attribute, layer_kinds, model_class, refuse_sinks
+
+
+def inspect(model: str) -> ModelFacts:
+    """Facts of ``model``: a Hugging Face id, a local folder or a GGUF file. No weight is read.
+
+    Raises:
+        ModelError: the model is unknown, unsafe, broken, or of a kind that cannot be compressed.
+        RequestError: a setting makes no sense.
+    """
+    configured = settings.current()
+    source = locate(model, configured, weights=False)
+    if source.kind == "gguf":
+        folder = converted(source.path, configured.cache_dir)
+        config = read_config(source) if folder is None else folder_config(Source(source.name, "folder", folder))
+    else:
+        check_folder(source.path, source.name, weights=False)
+        config = folder_config(source)
+    return facts_of(config, source.name)
+
+
+def folder_config(source: Source) -> PreTrainedConfig:
+    """The configuration of a folder that :func:`check_folder` has passed."""
+    with reading(source.name, "config.json"):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            source.path, trust_remote_code=False, local_files_only=True
+        )
+    return config
+
+
+def facts_of(config: PreTrainedConfig, name: str) -> ModelFacts:
+    """Facts from a configuration; the model is built on the meta device to count its parameters.
+
+    Raises:
+        ModelError: the configuration lacks a size, or the model cannot be compressed.
+    """
+    architecture = model_class(config, name)
+    text = config.get_text_config(decoder=True)
+    layers = _size(text, "num_hidden_layers", name)
+    kinds = layer_kinds(text, layers, name)
+    heads = _size(text, "num_attention_heads", name)
+    kv_heads = _size(text, "num_key_value_heads", name, heads)
+    hidden = _size(text, "hidden_size", name)
+    head_dim = _size(text, "head_dim", name, hidden // heads)
+    if heads % kv_heads:
+        raise ModelError(f"{heads} query heads cannot share {kv_heads} KV heads", field=name)
+    if _size(text, "v_head_dim", name, head_dim) != head_dim:
+        raise ModelError(f"{text.model_type} cannot be compressed: its keys and values differ in width", field=name)
+    windowed = {"sliding": "sliding_window", "chunked": "attention_chunk_size"}
+    window = next((_size(text, windowed[kind], name) for kind in kinds if kind != "full"), None)
+    return ModelFacts(
+        name=name,
+        architecture=architecture.__name__,
+        model_type=config.model_type,
+        layers=layers,
+        query_heads=heads,
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        layer_kinds=kinds,
+        sliding_window=window,
+        rope=_rope(text, name),
+        context_tokens=_size(text, "max_position_embeddings", name),
+        parameters=_count_parameters(config, name),
+        hidden_size=hidden,
+        vocab_size=_size(text, "vocab_size", name),
+        attention_softcap=attribute(text, "attn_logit_softcapping", name),
+    )
+
+
+def _count_parameters(config: PreTrainedConfig, name: str) -> int:
+    with reading(name, "the architecture"), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        model.tie_weights()
+    refuse_sinks(model, config.model_type, name)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _size(text: PreTrainedConfig, key: str, name: str, default: int | None = None) -> int:
+    value = attribute(text, key, name)
+    if value is None:
+        value = default
+    if not isinstance(value, int) or value < 1:
+        raise ModelError(f"{key} of {text.model_type} is {value!r}, not a positive number", field=name)
+    return value
+
+
+def _rope(text: PreTrainedConfig, name: str) -> dict[str, Any]:
+    """Rotary parameters of the kinds of layers that the model has, without what is ``None``."""
+    rope = attribute(text, "rope_parameters", name) or {}
+    return {key: dict(value) if isinstance(value, dict) else value for key, value in rope.items() if value is not None}

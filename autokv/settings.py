@@ -1,0 +1,78 @@
+"""Settings of a machine: every ``AUTOKV_*`` environment variable, typed and documented.
+
+What belongs to one run is an option of a command; what belongs to the machine is here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from autokv.errors import RequestError
+
+PREFIX = "AUTOKV_"
+
+
+def _default_cache_dir() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autokv"
+
+
+class Settings(BaseSettings):
+    """One field per variable; ``cache_dir`` is set by ``AUTOKV_CACHE_DIR``, and so on. An empty variable is unset."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, protected_namespaces=()
+    )
+
+    cache_dir: Path = Field(
+        default_factory=_default_cache_dir, description="folder of converted models, made when it is needed"
+    )
+    database_url: str = Field(
+        default="sqlite:///autokv.db", min_length=1, description="SQLAlchemy URL of the database of jobs and results"
+    )
+    model_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(),
+        description=f"folders that local models must lie in, separated by {os.pathsep!r}; none allows every folder",
+    )
+    kernels: str = Field(
+        default="auto", min_length=1, description="kernel backend; auto takes the best one for the device"
+    )
+    prefill_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="time budget of the prefills of one run, which caps the contexts",
+    )
+    offline: bool = Field(default=False, description="never ask the Hugging Face Hub; use its local cache only")
+
+    @field_validator("model_roots", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+    @field_validator("cache_dir", "model_roots")
+    @classmethod
+    def _expand(cls, value: Any) -> Any:  # noqa: ANN401 - a path or a tuple of paths
+        return value.expanduser() if isinstance(value, Path) else tuple(path.expanduser() for path in value)
+
+
+def current() -> Settings:
+    """The settings as the environment has them now.
+
+    Raises:
+        RequestError: a variable has a value that makes no sense; the message names it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise RequestError(
+            f"{first['msg']}, got {first['input']!r}",
+            field=f"{PREFIX}{name.upper()}",
+            remedy=f"set it to a valid value or unset it ({Settings.model_fields[name].description})",
+        ) from None
