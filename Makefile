@@ -1,6 +1,7 @@
 # Every target makes what it needs: `make test` on a fresh machine with Python 3.11 or later is enough.
 PYTHON ?= python3
 PIP_FLAGS ?=
+ARGS ?=
 WORKERS ?= 2
 
 VENV := .venv
@@ -37,9 +38,9 @@ lint: $(INSTALLED)
 
 # One benchmark, one file; each writes benchmarks/results/NAME.json.
 bench: export HF_HUB_OFFLINE := 1
-bench: export PYTHONPATH := $(CURDIR)/benchmarks
+bench: export PYTHONPATH := $(CURDIR)/benchmarks:$(CURDIR)/benchmarks/kvpress_comparison
 bench: $(INSTALLED) $(DEMO_MODEL)
-	set -e; for benchmark in $(BENCHMARKS); do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
+	set -e; for benchmark in $(BENCHMARKS); do echo "== $$benchmark"; $(BIN)/python $$benchmark $(ARGS); done
 
 clean:
 	rm -rf $(VENV) benchmarks/.venv-kvpress build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

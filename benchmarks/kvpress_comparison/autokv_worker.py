@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import sys
 import time
-from functools import reduce
 from importlib.metadata import version
-from operator import or_
 from typing import Any
 
-from wire import serve
-
-from autokv.compression import statistics_needed
 from autokv.config import CompressionConfig
 from autokv.errors import AutoKVError
-from autokv.evaluation import Evaluator
+from autokv.evaluation.evaluator import Evaluator, needs_of
 from autokv.evaluation.prompt import Prompt
 from autokv.evaluation.prompts import text_prompts
 from autokv.models import load
+from wire import serve
 
 # What each press of kvpress keeps in any case: its sinks, and the newest tokens beyond its observation window.
 ALWAYS_KEPT = {
@@ -58,13 +54,17 @@ class AutoKV:
 
     def prompts(self, text: str, context_tokens: int, continuation_tokens: int, count: int) -> list[dict[str, Any]]:
         """Token ids of the first ``count`` samples of a text file; both sides are given the same."""
-        lengths = [context_tokens] * count
-        prompts = text_prompts(text, self.model.tokenizer, lengths, continuation_tokens)
+        prompts = text_prompts(
+            text,
+            self.model.tokenizer,
+            context_tokens=[context_tokens] * count,
+            continuation_tokens=continuation_tokens,
+        )
         return [{"id": prompt.id, "context": prompt.context, "continuation": prompt.continuation} for prompt in prompts]
 
     def prompt(self, context: list[int], continuation: list[int]) -> dict[str, float]:
         """Take up a prompt: one prefill with everything that any of the methods needs, and the reference."""
-        needs = reduce(or_, (statistics_needed(configuration(method, 0.5)) for method in ALWAYS_KEPT))
+        needs = needs_of([configuration(method, 0.5) for method in ALWAYS_KEPT])
         prompt = Prompt("prompt", "text", tuple(context), tuple(continuation))
         start = time.perf_counter()
         self.evaluator = Evaluator(self.model, [prompt], len(continuation), needs, timed=False)

@@ -23,6 +23,7 @@ from kvpress import (
 )
 from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache
+
 from wire import serve
 
 PRESSES = {

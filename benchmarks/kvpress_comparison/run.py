@@ -17,13 +17,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-
-from common import percentiles, write_result  # noqa: E402
-from wire import Worker  # noqa: E402
-
-from autokv.data import builtin_text  # noqa: E402
-from autokv.models import demo_model_path  # noqa: E402
+from autokv.data import builtin_text
+from autokv.models import demo_model_path
+from common import percentiles, write_result
+from wire import Worker
 
 HERE = Path(__file__).parent
 ENVIRONMENT = HERE.parent / ".venv-kvpress"

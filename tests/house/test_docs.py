@@ -12,11 +12,14 @@ import typer
 from typer.core import TyperGroup
 
 import autokv
+from autokv import search_spaces
 from autokv.cli.main import app
 from autokv.compression.eviction import SCORERS
 from autokv.config import Pipeline
 from autokv.evaluation.metrics import METRICS
+from autokv.evaluation.tasks import TASKS
 from autokv.settings import PREFIX, Settings
+from autokv.workload.readers import READERS
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
@@ -64,6 +67,13 @@ def test_every_method_is_documented() -> None:
         methods |= {get_args(stage.model_fields["method"].annotation)[0] for stage in union}
     assert methods >= set(SCORERS)
     assert first_cells("docs/methods.md") >= methods - {"none"}
+
+
+def test_every_input_is_documented() -> None:
+    documented = first_cells("docs/configuration.md")
+    assert documented >= set(READERS)
+    assert documented >= set(search_spaces.names())
+    assert [task for task in TASKS if f"`{task}`" not in read("docs/configuration.md")] == []
 
 
 def test_every_command_is_documented() -> None:
