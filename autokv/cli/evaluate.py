@@ -35,9 +35,8 @@ def evaluate(
     configs = [_config(path) for path in config]
 
     from autokv.cli.console import measurement_table, output
-    from autokv.compression import needed_by_all
     from autokv.errors import AutoKVError
-    from autokv.evaluation.evaluator import Evaluator
+    from autokv.evaluation.evaluator import Evaluator, needs_of
     from autokv.evaluation.prompts import load_prompts
     from autokv.models import load
 
@@ -52,7 +51,7 @@ def evaluate(
         continuation_tokens=continuation_tokens,
         context_limit=loaded.facts.context_tokens,
     )
-    evaluator = Evaluator(loaded, sets.calibration, continuation_tokens, needed_by_all(configs), generate=text is None)
+    evaluator = Evaluator(loaded, sets.calibration, continuation_tokens, needs_of(configs), generate=text is None)
     results = evaluator.evaluate(configs)
     for path, result in zip(config, results, strict=True):
         if isinstance(result, AutoKVError):

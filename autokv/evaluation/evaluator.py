@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from autokv.compression import CompressedKV, compress
+from autokv.compression import CompressedKV, compress, statistics_needed
 from autokv.compression.context import StatisticsNeeded
 from autokv.config import CompressionConfig, check_fits
 from autokv.errors import AutoKVError, InfeasibleError, PromptError
@@ -27,6 +29,11 @@ TIMED_PROMPTS = 2
 """Prompts on which decode attention is timed: the shortest and the longest context."""
 SHARED_LOGIT_BYTES = 1 << 28
 """Candidates share a forward pass as long as their logits stay under this."""
+
+
+def needs_of(configs: Iterable[CompressionConfig]) -> StatisticsNeeded:
+    """What of the prefill ``configs`` need, all together."""
+    return reduce(or_, map(statistics_needed, configs), StatisticsNeeded())
 
 
 class _Sample:
@@ -55,7 +62,7 @@ class Evaluator:
         model: the model; its attention is replaced by AutoKV's.
         prompts: at least one.
         continuation_tokens: length of generated continuations.
-        needs: what the configurations to come need of the prefill (``statistics_needed`` of each, joined by ``|``).
+        needs: what the configurations to come need of the prefill, see :func:`needs_of`.
         timed: measure ``attention_us``, its baseline and ``compress_us``.
         generate: also let every candidate answer prompts without a completion, and tasks, on its own.
         on_prefill: called with (prompts done, prompts) after every prefill.

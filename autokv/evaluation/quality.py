@@ -33,15 +33,15 @@ def compare(reference: Reference, logits: Tensor) -> dict[str, float]:
 
     Args:
         reference: the full cache's predictions.
-        logits: ``[tokens, vocabulary]`` float32, overwritten.
+        logits: ``[tokens, vocabulary]`` float32.
 
     The row of token i predicts token i + 1, so the last row has a distribution to compare but no target.
     """
     targets = torch.tensor(reference.tokens[1:], device=logits.device)[:, None]
     agreement = (logits.argmax(dim=-1) == reference.log_probs.argmax(dim=-1)).float().mean()
-    logits -= logits.logsumexp(dim=-1, keepdim=True)
-    nll_delta = (reference.log_probs[:-1].gather(1, targets) - logits[:-1].gather(1, targets)).mean()
-    divergence = (reference.log_probs.exp() * (reference.log_probs - logits)).sum(dim=-1, dtype=torch.float64)
+    log_probs = torch.log_softmax(logits, dim=-1)
+    nll_delta = (reference.log_probs[:-1].gather(1, targets) - log_probs[:-1].gather(1, targets)).mean()
+    divergence = (reference.log_probs.exp() * (reference.log_probs - log_probs)).sum(dim=-1, dtype=torch.float64)
     return {
         # A divergence is never negative; rounding can leave -1e-9.
         "kl_divergence": max(float(divergence.mean()), 0.0),
