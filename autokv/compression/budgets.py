@@ -73,7 +73,7 @@ def _protected(stage: EvictionStage, tokens: int) -> tuple[int, int]:
 def _head_budget(stage: EvictionStage, tokens: int) -> tuple[int, int]:
     """Uniform budget of a head, and how many of it are protected."""
     protected = sum(_protected(stage, tokens))
-    # The epsilon keeps floor(1000 * 0.29) at 290, where the product is 289.99999999999994.
+    # The epsilon keeps floor(100 * 0.29) at 29, where the product is 28.999999999999996.
     asked = math.floor(tokens * stage.keep_ratio + 1e-9)
     return min(tokens, max(asked, protected, 1)), protected
 

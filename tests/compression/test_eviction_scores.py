@@ -255,7 +255,8 @@ def test_expected_attention_does_not_underflow():
 
 
 def test_lagkv_survives_a_channel_that_never_changes():
-    stage = PARSE({"method": "lagkv", "keep_ratio": 0.5, "sink_tokens": 0, "options": {"lag": 8}})
+    fields = {"sink_tokens": 0, "head_budget": "adaptive", "options": {"lag": 8}}
+    stage = PARSE({"method": "lagkv", "keep_ratio": 0.5, **fields})
     keys, values, context = make_layer(SHAPES["gqa"])
     keys[..., 3] = 0
     values[..., 5] = 1
