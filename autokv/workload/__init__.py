@@ -1,0 +1,19 @@
+"""Workload traces: reading, summarising and synthesizing them, and the context lengths that they ask for."""
+
+from __future__ import annotations
+
+from autokv.workload.context_lengths import ContextPlan, context_lengths
+from autokv.workload.reading import read_trace
+from autokv.workload.synthesis import synthesize, write_azure_csv
+from autokv.workload.trace import RejectedRows, TraceSummary, WorkloadTrace
+
+__all__ = [
+    "ContextPlan",
+    "RejectedRows",
+    "TraceSummary",
+    "WorkloadTrace",
+    "context_lengths",
+    "read_trace",
+    "synthesize",
+    "write_azure_csv",
+]
