@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autokv.cli.tables import DatabaseOption, JsonOption, local_time, open_existing, print_table
+from autokv.cli.tables import DatabaseOption, JsonOption, figure, open_existing, print_json, print_table
 
 if TYPE_CHECKING:
     from autokv.storage import StoredConfiguration
@@ -24,7 +23,7 @@ def list_configs(job: JobOption = "", database: DatabaseOption = None, as_json: 
     with open_existing(database) as stored:
         found = stored.configurations.list(job=job)
     if as_json:
-        typer.echo(json.dumps([_document(one) for one in found], indent=2))
+        print_json(found)
         return
     rows = [
         (
@@ -33,11 +32,10 @@ def list_configs(job: JobOption = "", database: DatabaseOption = None, as_json: 
             ", ".join(one.roles),
             _mean(one, "kl_divergence"),
             _mean(one, "compression_ratio"),
-            local_time(one.created),
         )
         for one in found
     ]
-    header = ("configuration", "job", "roles", "KL", "ratio", "created")
+    header = ("digest", "job", "roles", "KL", "ratio")
     print_table(header, rows, shrink="roles", empty="no configurations yet")
 
 
@@ -64,20 +62,10 @@ def download(
     typer.echo(f"wrote {path}")
 
 
-def _document(one: StoredConfiguration) -> dict[str, Any]:
-    return {
-        "digest": one.digest,
-        "job": one.job_id,
-        "roles": list(one.roles),
-        "created": one.created.isoformat(),
-        "document": one.document.model_dump(mode="json"),
-    }
-
-
 def _mean(one: StoredConfiguration, metric: str) -> str:
     """A metric's mean on validation prompts where it is known, else on calibration prompts."""
     for block in (one.document.validated, one.document.measured):
         statistics = (block or {}).get(metric)
         if isinstance(statistics, dict) and isinstance(statistics.get("mean"), float | int):
-            return f"{statistics['mean']:.4g}"
+            return figure(statistics["mean"])
     return ""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokv.cli.tables import DatabaseOption, JsonOption, local_time, open_existing, print_facts, print_table
+from autokv.cli.tables import (
+    DatabaseOption,
+    JsonOption,
+    figure,
+    local_time,
+    open_existing,
+    print_facts,
+    print_json,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from autokv.storage import Job
@@ -24,7 +30,7 @@ def list_jobs(database: DatabaseOption = None, as_json: JsonOption = False) -> N
     with open_existing(database) as stored:
         jobs = stored.jobs.list()
     if as_json:
-        typer.echo(json.dumps([_document(job) for job in jobs], indent=2))
+        print_json(jobs)
         return
     rows = [(job.id, job.state, job.request.model, _progress(job), local_time(job.created)) for job in jobs]
     print_table(("job", "state", "model", "trials", "created"), rows, shrink="model", empty="no jobs yet")
@@ -41,24 +47,18 @@ def show(
         found = stored.jobs.get(job)
         result = stored.results.of(found.id)
     if as_json:
-        typer.echo(json.dumps(_document(found) | {"result": _outcome(result)}, indent=2))
+        print_json({"job": found, "result": None if result is None else _outcome(result)})
         return
     print_facts(_facts(found, result))
     if result is not None:
         _print_front(result)
 
 
-def _document(job: Job) -> dict[str, Any]:
-    document = asdict(job) | {"request": job.request.model_dump(mode="json")}
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in document.items()}
-
-
-def _outcome(result: TuningResult | None) -> dict[str, Any] | None:
-    if result is None:
-        return None
+def _outcome(result: TuningResult) -> dict[str, Any]:
+    """The result without the trials behind it."""
     return {
         "recommended": result.recommended,
-        "named": dict(result.named),
+        "named": result.named,
         "reason": result.reason,
         "stopped_by": result.stopped_by,
         "front": [
@@ -92,7 +92,7 @@ def _facts(job: Job, result: TuningResult | None) -> dict[str, str | None]:
     }
     if result is not None:
         facts["recommended"] = result.recommended or "none"
-        facts |= dict(result.named)
+        facts |= result.named
     if job.state in {"interrupted", "failed"}:
         facts["to resume"] = f"autokv tune --resume {job.id}"
     return facts
@@ -103,8 +103,8 @@ def _print_front(result: TuningResult) -> None:
     rows = []
     for point in result.front:
         judged = point.validation or point.calibration
-        means = [f"{judged.value(name):.4g}" if name in judged.metrics else "" for name in result.objectives]
+        means = [figure(judged.value(name)) if name in judged.metrics else "" for name in result.objectives]
         kept = "yes" if point.feasible else "no"
         rows.append((point.calibration.config.digest[:12], point.source, *means, kept))
-    header = ("configuration", "source", *result.objectives, "meets")
+    header = ("digest", "source", *result.objectives, "meets")
     print_table(header, rows, shrink="source", empty="the front is empty")

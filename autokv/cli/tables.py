@@ -11,6 +11,9 @@ import typer
 if TYPE_CHECKING:
     from autokv.storage import Database
 
+SHRUNK = 12
+"""Characters that a column which gives way keeps."""
+
 DatabaseOption = Annotated[
     str | None, typer.Option("--database", metavar="URL", help="Database; AUTOKV_DATABASE_URL, or sqlite:///autokv.db.")
 ]
@@ -29,13 +32,25 @@ def open_existing(url: str | None) -> Database:
     return Database(url or settings.current().database_url, create=False)
 
 
+def print_json(value: object) -> None:
+    """Print dataclasses, pydantic models, moments and plain values as JSON; NaN and infinities become null."""
+    from pydantic_core import to_json
+
+    typer.echo(to_json(value, indent=2, inf_nan_mode="null"))
+
+
 def local_time(moment: datetime | None) -> str:
     """A moment in this machine's time zone, to the minute; empty where there is none."""
     return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
+def figure(value: float) -> str:
+    """Four digits, and every digit before the point."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, shrink: str, empty: str) -> None:
-    """Print ``rows``; the column ``shrink`` gives way where the terminal is narrow."""
+    """Print ``rows``; where the terminal is narrow, the column ``shrink`` and the words of the header wrap."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -44,9 +59,10 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, shrink:
     if not rows:
         typer.echo(empty)
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in header:
-        table.add_column(name, no_wrap=name != shrink, overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name, cells in zip(header, zip(*rows, strict=True), strict=True):
+        width = min(SHRUNK, max(map(len, cells))) if name == shrink else max(map(len, cells))
+        table.add_column(name.replace("_", " "), min_width=width, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)

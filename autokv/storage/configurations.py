@@ -67,7 +67,9 @@ class Configurations:
             .order_by(JobRow.created_at.desc(), JobRow.id, ConfigurationRow.digest)
         )
         with self._reading() as session:
-            return tuple(_stored(row) for row in session.scalars(query))
+            found = [_stored(row) for row in session.scalars(query)]
+        order = {one.job_id: place for place, one in reversed(list(enumerate(found)))}
+        return tuple(sorted(found, key=lambda one: (order[one.job_id], "recommended" not in one.roles, one.roles)))
 
 
 def _query(job: str) -> Select[ConfigurationRow]:

@@ -18,8 +18,9 @@ from autokv.storage.columns import database_now, fingerprint
 from autokv.storage.lease import Lease, held, runner
 from autokv.storage.lookup import only_match
 from autokv.storage.sessions import Sessions
-from autokv.storage.tables import JOB_ID, JobRow, JobState, ModelRow, StoppedBy, TrialRow
+from autokv.storage.tables import JOB_ID, JobRow, JobState, ModelRow, TrialRow
 from autokv.tuning.request import TuningRequest
+from autokv.tuning.trial import StoppedBy
 
 Facts = Mapping[str, Any]
 

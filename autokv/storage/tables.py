@@ -16,11 +16,11 @@ from sqlalchemy import CheckConstraint, Double, ForeignKey, ForeignKeyConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from autokv.storage.columns import Document, Line, UtcDateTime, database_now
+from autokv.tuning.trial import StoppedBy
 
 JobState = Literal["queued", "running", "done", "failed", "interrupted"]
 TrialState = Literal["complete", "infeasible", "failed"]
 Phase = Literal["calibration", "validation"]
-StoppedBy = Literal["trials", "timeout", "patience", "interrupt"]
 
 DIGEST = 64
 """Characters of a SHA-256 in hexadecimal."""

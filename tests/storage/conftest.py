@@ -1,0 +1,64 @@
+"""A database in a temporary folder, and made-up trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from autokv.config import CompressionConfig
+from autokv.evaluation.measurement import Measurement
+from autokv.storage import Database
+from autokv.tuning.request import TuningRequest
+from autokv.tuning.trial import TrialRecord
+
+
+def build_measurement(seed: int, samples: int = 3) -> Measurement:
+    config = CompressionConfig.model_validate(
+        {"pipeline": {"eviction": {"method": "knorm", "keep_ratio": round(0.1 + (seed % 80) / 100, 2)}}}
+    )
+    return Measurement.of_samples(
+        config,
+        [
+            {
+                "id": f"text-{index}",
+                "kind": "text",
+                "context_tokens": 512,
+                "kl_divergence": 0.1 / (seed + index + 1),
+                "kv_bytes_per_token": 1000.0 + seed,
+            }
+            for index in range(samples)
+        ],
+    )
+
+
+def build_record(number: int, samples: int = 3) -> TrialRecord:
+    measurement = build_measurement(number, samples)
+    return TrialRecord(number, "complete", {"keep": number}, "tpe", measurement.config, measurement, None, 0.5)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'runs' / 'autokv.db'}"
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    with Database(url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def job_id(database: Database) -> str:
+    return database.jobs.create(TuningRequest(model="tiny"))
+
+
+@pytest.fixture
+def record() -> Callable[..., TrialRecord]:
+    return build_record
+
+
+@pytest.fixture
+def measurement() -> Callable[..., Measurement]:
+    return build_measurement
