@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import count, takewhile
+from bisect import bisect_right
+from itertools import count, takewhile, zip_longest
 from math import pi
 from random import Random
 from string import ascii_lowercase
@@ -13,18 +14,32 @@ LETTERS = 6
 MASK = "..."
 """Stands for the word of rank 1, which is too easy to see."""
 ZETA_2 = pi**2 / 6
-FEWEST = 53
-"""From this size on, rank 4 occurs more often than rank 5."""
+FEWEST = 46
+"""From this many words on, rank 4 occurs more often than rank 5."""
 
 
-def zipf_counts(size: int) -> list[int]:
-    """How often each rank occurs among ``size`` words whose frequency falls with the square of the rank."""
-    counts = (int(size / (ZETA_2 * rank * rank)) for rank in count(1))
-    return list(takewhile(bool, counts))
+def zipf_counts(words: int) -> list[int]:
+    """How often each rank occurs among ``words`` words, when frequency falls with the square of the rank.
+
+    The counts are between the rounded-down shares of two consecutive scales, so that every number of words is met.
+    """
+    scale = bisect_right(range(2 * words + 4), words, key=lambda scale: sum(_shares(scale)))
+    counts, missing = _shares(scale), sum(_shares(scale)) - words
+    for rank, (now, before) in reversed(list(enumerate(zip_longest(counts, _shares(scale - 1), fillvalue=0)))):
+        if missing and now > before:
+            counts[rank] -= 1
+            missing -= 1
+    return [times for times in counts if times]
+
+
+def _shares(scale: int) -> list[int]:
+    """``scale`` words over the ranks, each rounded down, without the ranks that get none."""
+    shares = (int(scale / (ZETA_2 * rank * rank)) for rank in count(1))
+    return list(takewhile(bool, shares))
 
 
 def draft(rng: Random, size: int) -> Draft:
-    """``size`` words before each rank's count is rounded down."""
+    """``size`` is the number of words."""
     order = Random(rng.random())
     counts = zipf_counts(size)
     words: dict[str, None] = {MASK: None}
