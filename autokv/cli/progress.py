@@ -1,0 +1,113 @@
+"""The progress of a search: a live panel on a terminal, a line per batch anywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from autokv.cli.console import WIDTH, plain
+from autokv.report import view
+from autokv.report.describe import describe
+from autokv.report.format import duration, label, quantity
+from autokv.tuning.search import Progress
+from autokv.tuning.trial import TrialRecord
+
+
+class TuningProgress:
+    """Shows trials done, front size, hypervolume, time and the last trial.
+
+    A context manager; leaving it ends the panel. :meth:`trial` and :meth:`batch` are what
+    :func:`autokv.tuning.search.search` calls as ``on_trial`` and ``on_progress``.
+
+    Args:
+        console: where to.
+        total: trials that are wanted.
+        clock: seconds that never run backwards.
+    """
+
+    def __init__(self, console: Console, total: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._reported = clock()
+        self._progress = Progress(0, total, 0, 0, 0, 0.0, 0.0, None)
+        self._last = "preparing"
+        live = console.is_terminal and not console.is_dumb_terminal
+        self._live = Live(get_renderable=self.panel, console=console, refresh_per_second=4) if live else None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def trial(self, record: TrialRecord) -> None:
+        """A trial has ended."""
+        self._last = trial_line(record)
+
+    def batch(self, progress: Progress) -> None:
+        """A batch has ended."""
+        self._progress, self._reported = progress, self._clock()
+        if self._live is None:
+            self.say(f"{self._count()} · {self._state()} · {self._time()} · {self._last}")
+
+    def say(self, text: str) -> None:
+        """Print a line, above the panel where there is one."""
+        self._console.print(Text(plain(text)), soft_wrap=True)
+
+    def panel(self) -> Panel:
+        """The panel as it stands now; between two batches its clock goes on."""
+        progress = self._progress
+        bar = ProgressBar(total=max(1, progress.trials_total), completed=progress.trials_done)
+        head = Table.grid(expand=True)
+        head.add_column(justify="left")
+        head.add_column(justify="right")
+        head.add_row(Text(self._count(), style="bold"), Text(self._time(), style="dim"))
+        last = Text(self._last, overflow="ellipsis", no_wrap=True)
+        track = Table.grid(expand=True)
+        track.add_row(bar)  # a bar alone ends no line
+        body = Group(head, track, Text(self._state(), overflow="ellipsis", no_wrap=True), last)
+        width = min(self._console.width, WIDTH)
+        return Panel(body, title="tuning", title_align="left", width=width, border_style="dim")
+
+    def _count(self) -> str:
+        return f"trial {self._progress.trials_done} of {self._progress.trials_total}"
+
+    def _state(self) -> str:
+        progress = self._progress
+        parts = [f"front {progress.front_size}", f"hypervolume {progress.hypervolume:.3f}"]
+        parts += [f"{progress.infeasible} infeasible"] if progress.infeasible else []
+        parts += [f"{progress.failed} failed"] if progress.failed else []
+        return " · ".join(parts)
+
+    def _time(self) -> str:
+        since = self._clock() - self._reported
+        left = self._progress.seconds_left
+        about = "" if left is None else f", about {duration(left - since)} left"
+        return f"{duration(self._progress.seconds + since)}{about}"
+
+
+def trial_line(trial: TrialRecord) -> str:
+    """One trial in a line: its configuration and its figures, or why it has none."""
+    name = describe(trial.config) if trial.config else "no configuration"
+    if trial.measurement is None:
+        return plain(f"{name}: {trial.state}, {trial.reason or 'no reason recorded'}")
+    shown = [
+        quantity(metric, value) if metric == view.BYTES else f"{label(metric)} {quantity(metric, value)}"
+        for metric in ("kl_divergence", view.BYTES, view.TIME)
+        if (value := view.mean(trial.measurement, metric)) is not None
+    ]
+    return plain(f"{name}: {', '.join(shown) or trial.state}")

@@ -1,0 +1,105 @@
+"""A configuration in words: a short name for tables, a phrase for a sentence."""
+
+from __future__ import annotations
+
+from autokv.config import CompressionConfig, EvictionStage, FP8Quantization, IntegerQuantization, LowRankStage
+
+UNCOMPRESSED = "16-bit cache"
+
+EVICTION_NAMES = {
+    "streaming_llm": "StreamingLLM",
+    "knorm": "KNorm",
+    "keydiff": "KeyDiff",
+    "snapkv": "SnapKV",
+    "tova": "TOVA",
+    "h2o": "H2O",
+    "expected_attention": "Expected Attention",
+    "lagkv": "LagKV",
+    "random": "Random",
+}
+LOW_RANK_NAMES = {"residual": "GEAR", "latent": "latent"}
+USUAL_AXES = {"key": "channel", "value": "token"}
+"""Scales per key channel and per value token, as in KIVI (Liu et al. 2024); only what differs is named."""
+
+
+def describe(config: CompressionConfig) -> str:
+    """Short name of a configuration: ``SnapKV 40%, K4V2 g64, residual 128, GEAR r4``.
+
+    What a name leaves out (sink tokens, options) is in the configuration itself; two that differ only there share it.
+    """
+    pipeline = config.pipeline
+    parts: list[str] = []
+    if isinstance(pipeline.eviction, EvictionStage):
+        parts.append(_eviction(pipeline.eviction))
+    if isinstance(pipeline.quantization, IntegerQuantization | FP8Quantization):
+        parts.extend(_quantization(pipeline.quantization))
+    if isinstance(pipeline.low_rank, LowRankStage):
+        stage = pipeline.low_rank
+        parts.append(f"{_low_rank_name(stage)} r{_pair(stage.key_rank, stage.value_rank)}")
+    return ", ".join(parts) or UNCOMPRESSED
+
+
+def explain(config: CompressionConfig) -> str:
+    """What a configuration does, as the predicate of a sentence: ``keeps 40% of the tokens (SnapKV), holds …``."""
+    pipeline = config.pipeline
+    parts: list[str] = []
+    if isinstance(pipeline.eviction, EvictionStage):
+        parts.append(f"keeps {_percent(pipeline.eviction.keep_ratio)} of the tokens ({_method(pipeline.eviction)})")
+    if isinstance(pipeline.quantization, IntegerQuantization):
+        key, value = pipeline.quantization.key.bits, pipeline.quantization.value.bits
+        widths = f"keys and values in {key} bits" if key == value else f"keys in {key} bits and values in {value}"
+        parts.append(f"holds {widths}{_newest(pipeline.quantization.residual_tokens)}")
+    elif isinstance(pipeline.quantization, FP8Quantization):
+        parts.append(f"holds keys and values in 8-bit floats{_newest(pipeline.quantization.residual_tokens)}")
+    if isinstance(pipeline.low_rank, LowRankStage):
+        ranks = _pair(pipeline.low_rank.key_rank, pipeline.low_rank.value_rank)
+        if pipeline.low_rank.method == "residual":
+            parts.append(f"corrects their error with factors of rank {ranks} (GEAR)")
+        else:
+            parts.append(f"projects onto a latent basis of rank {ranks}")
+    if not parts:
+        return "holds the whole cache in 16 bits"
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _eviction(stage: EvictionStage) -> str:
+    budgets = [budget for budget in (stage.layer_budget, stage.head_budget) if budget != "uniform"]
+    return " ".join([_method(stage), _percent(stage.keep_ratio), *budgets])
+
+
+def _quantization(stage: IntegerQuantization | FP8Quantization) -> list[str]:
+    if isinstance(stage, FP8Quantization):
+        parts = ["FP8"]
+    else:
+        parts = [f"K{stage.key.bits}V{stage.value.bits} g{_pair(stage.key.group_size, stage.value.group_size)}"]
+        for side, usual in USUAL_AXES.items():
+            axis = getattr(stage, side).axis
+            if axis != usual:
+                parts[0] += f" {side}/{axis}"
+    if stage.rotation != "none":
+        parts[0] += f" {stage.rotation.capitalize()}"
+    if stage.residual_tokens:
+        parts.append(f"residual {stage.residual_tokens}")
+    return parts
+
+
+def _method(stage: EvictionStage) -> str:
+    method: str = stage.method  # type: ignore[attr-defined]
+    return EVICTION_NAMES.get(method, method)
+
+
+def _low_rank_name(stage: LowRankStage) -> str:
+    method: str = stage.method  # type: ignore[attr-defined]
+    return LOW_RANK_NAMES.get(method, method)
+
+
+def _newest(residual_tokens: int) -> str:
+    return f" (the newest {residual_tokens} tokens in 16)" if residual_tokens else ""
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * ratio:.3g}%"
+
+
+def _pair(key: int, value: int) -> str:
+    return str(key) if key == value else f"{key}/{value}"

@@ -1,0 +1,79 @@
+"""Numbers for people: three figures, a unit, never an exponent where a digit will do."""
+
+from __future__ import annotations
+
+import math
+
+from autokv.evaluation.metrics import METRICS
+
+LABELS = {
+    "kl_divergence": "KL divergence",
+    "top1_agreement": "top-1 agreement",
+    "nll_delta": "NLL change",
+    "task_score": "task score",
+    "negative_sample_rate": "negative samples",
+    "output_length_ratio": "output length",
+    "kv_bytes_per_token": "KV cache",
+    "compression_ratio": "compression",
+    "attention_us": "attention per layer",
+    "attention_baseline_us": "16-bit attention per layer",
+    "compress_us": "compression per layer",
+}
+UNITS = {"us": "µs", "fraction": "", "ratio": "×", "bytes": "B/token"}
+MISSING = "–"
+
+
+def label(metric: str) -> str:
+    """Name of a metric for a heading; an unlisted metric keeps its own name."""
+    return LABELS.get(metric, metric.replace("_", " "))
+
+
+def unit(metric: str) -> str:
+    """Printed unit of a metric; empty for a fraction."""
+    written = METRICS[metric].unit if metric in METRICS else ""
+    return UNITS.get(written, written)
+
+
+def heading(metric: str) -> str:
+    """The label with a capital: ``Attention per layer``."""
+    text = label(metric)
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def title(metric: str) -> str:
+    """Heading and unit: ``Attention per layer (µs)``."""
+    return f"{heading(metric)} ({unit(metric) or 'fraction'})"
+
+
+def number(value: float | None) -> str:
+    """Three significant figures; thousands grouped; an exponent only below 0.0001 and from ten million on."""
+    if value is None:
+        return MISSING
+    if not math.isfinite(value):
+        return "not finite"
+    size = abs(value)
+    if size == 0:
+        return "0"
+    if size < 1e-4 or size >= 1e7:
+        return f"{value:.1e}"
+    decimals = max(0, 2 - math.floor(math.log10(size)))
+    return f"{value:,.{decimals}f}"
+
+
+def quantity(metric: str, value: float | None) -> str:
+    """A metric's value and its unit: ``112 µs``, ``0.0123 nats/token``, ``6.4×``."""
+    mark = unit(metric)
+    if value is None or not mark:
+        return number(value)
+    return f"{number(value)}{mark}" if mark == "×" else f"{number(value)} {mark}"
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``3 min 05 s`` or ``2 h 10 min``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

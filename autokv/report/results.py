@@ -1,0 +1,120 @@
+"""The files of a finished search, written all together or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autokv.config import ConfigurationDocument
+from autokv.errors import StorageError
+from autokv.files import write_atomic
+from autokv.report import view
+from autokv.report.figures import front_svg
+from autokv.report.html import finite
+from autokv.report.page import page
+from autokv.report.trials import trials_csv
+from autokv.tuning.trial import FrontPoint, TuningResult
+
+RECOMMENDED = "recommended.json"
+
+
+def write_results(
+    directory: str | Path,
+    *,
+    result: TuningResult,
+    documents: Mapping[str, ConfigurationDocument],
+    job: Mapping[str, Any],
+) -> dict[str, Path]:
+    """Write ``pareto.json``, ``trials.csv``, ``front.svg``, ``report.html`` and, if one is, ``recommended.json``.
+
+    Everything is written to a folder beside its place first; only when all of it has reached the disk do the files
+    take their names, ``recommended.json`` last. One that an earlier run left goes first, so that the file is there
+    only if this run recommends it.
+
+    Args:
+        directory: where to; created if missing.
+        result: the finished search.
+        documents: digest to document, at least for the recommended one.
+        job: facts for the report; every key may be missing. ``id``, ``finished`` (a date), ``seconds``; ``request``
+            (as :class:`~autokv.tuning.request.TuningRequest`, in a mapping); and mappings that are printed as they
+            are: ``model``, ``hardware``, ``workload``, ``contexts``, ``baselines``, ``versions``.
+
+    Returns:
+        File name to path.
+
+    Raises:
+        StorageError: a file cannot be written; what was there before is untouched.
+    """
+    directory = Path(directory)
+    contents: dict[str, str] = {
+        "pareto.json": json.dumps(finite(pareto(result)), indent=2) + "\n",
+        "trials.csv": trials_csv(result.trials),
+        "front.svg": front_svg(result, view.limits(job)),
+        "report.html": page(result, job),
+    }
+    if result.recommended is not None:
+        contents[RECOMMENDED] = documents[result.recommended].model_dump_json(indent=2) + "\n"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".results-", dir=directory))
+    except OSError as error:
+        raise _refused(directory, error) from None
+    try:
+        for name, text in contents.items():
+            _stage(staging / name, directory / name, text)
+        return _publish(staging, directory, list(contents))
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def pareto(result: TuningResult) -> list[dict[str, Any]]:
+    """The front as JSON: the objects of ``autokv evaluate --json``, with their confirmation and their roles."""
+    called = view.roles(result)
+    return [_front_point(point, called.get(point.calibration.config.digest, ())) for point in result.front]
+
+
+def _front_point(point: FrontPoint, roles: tuple[str, ...]) -> dict[str, Any]:
+    validation = None
+    if point.validation is not None:
+        found = point.validation.to_dict()
+        validation = {"metrics": found["metrics"], "samples": found["samples"]}
+    return {
+        **point.calibration.to_dict(),
+        "validation": validation,
+        "trial": point.trial,
+        "source": point.source,
+        "feasible": point.feasible,
+        "roles": list(roles),
+    }
+
+
+def _stage(staged: Path, final: Path, text: str) -> None:
+    """Write a file under its temporary name; an error speaks of the name that the user knows."""
+    try:
+        write_atomic(staged, text.encode("utf-8", "replace"))
+    except StorageError as error:
+        raise StorageError(error.message, field=str(final), remedy=error.remedy) from None
+
+
+def _publish(staging: Path, directory: Path, names: list[str]) -> dict[str, Path]:
+    paths = {name: directory / name for name in names}
+    for path in paths.values():
+        if path.is_dir():
+            raise StorageError("is a folder", field=str(path), remedy="move it away or choose another folder")
+    try:
+        (directory / RECOMMENDED).unlink(missing_ok=True)
+        for name, path in paths.items():
+            (staging / name).replace(path)
+    except OSError as error:
+        raise _refused(directory, error) from None
+    return paths
+
+
+def _refused(directory: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot be written to ({error.strerror})", field=str(directory), remedy="choose another folder"
+    )

@@ -1,0 +1,144 @@
+"""Terminal tables and progress: within 80 columns, plain where there is no terminal, deaf to control characters."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from autokv.cli.console import front_table, measurement_table, output, plain
+from autokv.cli.progress import TuningProgress, trial_line
+from autokv.config import CompressionConfig
+from autokv.evaluation.measurement import Measurement
+from autokv.tuning.search import Progress
+from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
+
+LONG = CompressionConfig.model_validate(
+    {
+        "pipeline": {
+            "eviction": {
+                "method": "expected_attention",
+                "keep_ratio": 0.333,
+                "layer_budget": "pyramid",
+                "head_budget": "adaptive",
+            },
+            "quantization": {
+                "method": "integer",
+                "key": {"bits": 4, "axis": "token", "group_size": 32},
+                "value": {"bits": 2, "axis": "channel", "group_size": 64},
+                "rotation": "hadamard",
+            },
+            "low_rank": {"method": "residual", "key_rank": 8, "value_rank": 4},
+        }
+    }
+)
+METRICS = {
+    "kl_divergence": 0.0123,
+    "top1_agreement": 0.987,
+    "nll_delta": 0.00012,
+    "task_score": 0.75,
+    "kv_bytes_per_token": 12345.0,
+    "compression_ratio": 6.4,
+    "attention_us": 1234.0,
+    "attention_baseline_us": 4321.0,
+}
+
+
+def measurement(config: CompressionConfig, **changed: float) -> Measurement:
+    return Measurement.of_samples(config, [{"id": str(index), **METRICS, **changed} for index in range(3)])
+
+
+def text_of(renderable: object, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console.print(renderable)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def build_result(objectives: tuple[str, ...]) -> TuningResult:
+    small = measurement(LONG, kv_bytes_per_token=1000.0)
+    large = measurement(CompressionConfig(), kv_bytes_per_token=99999.0)
+    front = [FrontPoint(1, "tpe", large, None, False), FrontPoint(0, "tpe", small, small, True)]
+    return TuningResult(objectives, [], front, LONG.digest, {"smallest": LONG.digest, "fastest": LONG.digest})
+
+
+@pytest.mark.parametrize(
+    "objectives",
+    [
+        ("kl_divergence", "kv_bytes_per_token", "attention_us"),
+        ("nll_delta", "task_score", "kv_bytes_per_token", "attention_us"),
+    ],
+)
+def test_the_fronts_table_fits_and_marks_the_recommended_one(objectives: tuple[str, ...]) -> None:
+    text = text_of(front_table(build_result(objectives)))
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert text.index("1,000") < text.index("99,999"), "smallest first"
+    assert "★" in text
+    assert "unconfirmed" in "".join(text.split())
+    assert "…" not in text
+
+
+def test_the_evaluations_table_fits_and_keeps_the_order() -> None:
+    table = measurement_table([measurement(LONG), measurement(CompressionConfig(), kl_divergence=0.0)])
+    text = text_of(table)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.index("Expected") < text.index("16-bit cache")
+    assert "0.0123" in text
+    assert "nats/token" in text
+
+
+def test_without_a_terminal_the_console_has_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    assert output().width == 80
+
+
+def test_control_characters_and_markup_stay_text() -> None:
+    assert plain("a\x1b[2Jb\nc") == "a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}c"
+    record = TrialRecord(3, "failed", {}, "tpe", None, None, "\x1b]0;x\x07 [bold]no[/bold]", 1.0)
+    line = trial_line(record)
+    assert "\x1b" not in line
+    assert "[bold]no[/bold]" in line
+
+
+def record(number: int) -> TrialRecord:
+    return TrialRecord(number, "complete", {}, "tpe", LONG, measurement(LONG), None, 1.0)
+
+
+def test_progress_is_a_line_per_batch_without_a_terminal() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    now = iter(range(100))
+    with TuningProgress(console, 60, clock=lambda: float(next(now))) as progress:
+        progress.say("contexts of 512 to 2048 tokens")
+        for batch in (1, 2):
+            for number in range(4):
+                progress.trial(record(number))
+            progress.batch(Progress(4 * batch, 60, 1, 0, 3, 0.5, 30.0, 400.0))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 3
+    assert lines[1].startswith("trial 4 of 60 · front 3 · hypervolume 0.500 · 1 infeasible · 3")
+    assert "left" in lines[2]
+    assert "KL divergence 0.0123 nats/token, 12,345 B/token" in lines[2]
+
+
+def test_the_panel_shows_everything_within_80_columns() -> None:
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    clock = [100.0]
+    progress = TuningProgress(console, 60, clock=lambda: clock[0])
+    progress.trial(record(11))
+    progress.batch(Progress(12, 60, 2, 1, 5, 0.625, 30.0, 90.0))
+    clock[0] = 110.0
+    text = text_of(progress.panel(), width=120)
+    assert max(map(len, text.splitlines())) <= 80
+    for part in (
+        "trial 12 of 60",
+        "front 5",
+        "hypervolume 0.625",
+        "1 failed",
+        "40 s, about 1 min 20 s left",
+        "Expected",
+    ):
+        assert part in text

@@ -1,0 +1,62 @@
+"""The static picture, and what both pictures are drawn from."""
+
+from __future__ import annotations
+
+import dataclasses
+from xml.etree import ElementTree
+
+from autokv.report.figures import front_svg
+from autokv.report.projection import Projection, projections
+from autokv.tuning.objectives import Constraint
+from autokv.tuning.trial import TuningResult
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_the_svg_is_well_formed_small_and_draws_each_point(result: TuningResult) -> None:
+    text = front_svg(result, [Constraint("kl_divergence", "max", 0.08)])
+    root = ElementTree.fromstring(text)  # noqa: S314 - our own text
+    assert len(text) < 60_000
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+    panels = root.findall(f"{SVG}g")
+    assert len(panels) == 2
+    for panel in panels:
+        picks = panel.findall(f"{SVG}path[@class='pick']")
+        dots = panel.findall(f"{SVG}circle[@class='front']")
+        assert len(picks) == 1
+        assert len(dots) == len(result.front) - 1
+        written = [element.text for element in panel.findall(f"{SVG}text")]
+        assert {"recommended", "smallest", "fastest"} <= set(written)
+    assert any("at most 0.08" in (element.text or "") for element in panels[0])
+
+
+def test_the_line_joins_exactly_what_nothing_beats(result: TuningResult) -> None:
+    for projection in projections(result):
+        points = [(mark.x, mark.y) for mark in projection.front]
+        unbeaten = {(x, y) for x, y in points if not any((a <= x and b < y) or (a < x and b <= y) for a, b in points)}
+        assert set(projection.line) == unbeaten
+        assert list(projection.line) == sorted(projection.line)
+
+
+def test_the_line_follows_a_metric_that_is_to_be_high(result: TuningResult) -> None:
+    projection = Projection.of(result, "kv_bytes_per_token", "top1_agreement")
+    assert projection is not None
+    heights = [y for _, y in projection.line]
+    assert heights == sorted(heights)
+    assert max(mark.y for mark in projection.front) == heights[-1]
+
+
+def test_front_points_stand_at_validation_values(result: TuningResult) -> None:
+    projection = Projection.of(result, "kv_bytes_per_token", "kl_divergence")
+    assert projection is not None
+    expected = {point.validation.value("kl_divergence") for point in result.front if point.validation}
+    assert {mark.y for mark in projection.front} == expected
+
+
+def test_the_baseline_is_the_16_bit_cache(result: TuningResult) -> None:
+    quality, time = projections(dataclasses.replace(result, named={}))
+    assert quality.baseline is not None
+    assert time.baseline is not None
+    assert abs(quality.baseline[0] / 23040 - 1) < 0.02
+    assert quality.baseline[1] is None
+    assert 100 < (time.baseline[1] or 0) < 400
