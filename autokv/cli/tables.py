@@ -11,9 +11,6 @@ import typer
 if TYPE_CHECKING:
     from autokv.storage import Database
 
-SHRUNK = 12
-"""Characters that a column which gives way keeps."""
-
 DatabaseOption = Annotated[
     str | None, typer.Option("--database", metavar="URL", help="Database; AUTOKV_DATABASE_URL, or sqlite:///autokv.db.")
 ]
@@ -50,7 +47,7 @@ def figure(value: float) -> str:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, shrink: str, empty: str) -> None:
-    """Print ``rows``; where the terminal is narrow, the column ``shrink`` and the words of the header wrap."""
+    """Print ``rows``, each column as narrow as its words; where that is too wide, the column ``shrink`` wraps."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -61,8 +58,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, shrink:
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name, cells in zip(header, zip(*rows, strict=True), strict=True):
-        width = min(SHRUNK, max(map(len, cells))) if name == shrink else max(map(len, cells))
-        table.add_column(name.replace("_", " "), min_width=width, overflow="fold")
+        words = name.split("_")
+        width = None if name == shrink else max(map(len, (*words, *cells)))
+        table.add_column(" ".join(words), width=width, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
