@@ -223,46 +223,68 @@ def test_prompt_file_limit(tokenizer: PreTrainedTokenizerFast, tmp_path: Path, m
 
 
 def test_sets_from_the_builtin_text(tokenizer: PreTrainedTokenizerFast) -> None:
-    plan = (32, 64, 48)
     sets = load_prompts(
-        tokenizer, context_tokens=plan, continuation_tokens=8, calibration=3, validation=2, max_context=64
+        tokenizer, calibration=(32, 64, 48), validation=(32, 64), continuation_tokens=8, context_limit=72
     )
     tokens = tokenizer(builtin_text().read_text(), add_special_tokens=False)["input_ids"]
     laid = [token for p in (*sets.calibration, *sets.validation) for token in (*p.context, *(p.continuation or ()))]
     assert laid == tokens[: 144 + 96 + 5 * 8]
+    assert [len(prompt.context) for prompt in sets.calibration] == [32, 64, 48]
     assert [len(prompt.context) for prompt in sets.validation] == [32, 64]
     assert sets.source == "built-in text"
 
 
 def test_the_builtin_text_is_enough_for_eight_long_samples_twice(tokenizer: PreTrainedTokenizerFast) -> None:
-    sets = load_prompts(
-        tokenizer, context_tokens=[2048], continuation_tokens=64, calibration=8, validation=8, max_context=2048
-    )
+    plan = [2048] * 8
+    sets = load_prompts(tokenizer, calibration=plan, validation=plan, continuation_tokens=64, context_limit=4096)
     assert len({prompt.context for prompt in (*sets.calibration, *sets.validation)}) == 16
     with pytest.raises(PromptError, match=r"built-in text: has .* need .*; give your own text"):
-        load_prompts(tokenizer, context_tokens=[2048], continuation_tokens=64, calibration=900, max_context=2048)
+        load_prompts(tokenizer, calibration=[2048] * 900, continuation_tokens=64, context_limit=4096)
+
+
+def test_sets_from_a_text(tokenizer: PreTrainedTokenizerFast, novel: Path) -> None:
+    sets = load_prompts(
+        tokenizer, text=novel, calibration=[100], validation=[50], continuation_tokens=8, context_limit=108
+    )
+    both = text_prompts(novel, tokenizer, context_tokens=[100, 50], continuation_tokens=8)
+    assert [*sets.calibration, *sets.validation] == both
+    assert sets.source == str(novel)
 
 
 def test_sets_from_a_file(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     path = jsonl(tmp_path / "p.jsonl", *({"prompt": f"Question {index // 2}"} for index in range(10)))
     sets = load_prompts(
-        tokenizer, prompts=path, context_tokens=[16], continuation_tokens=8, calibration=3, validation=2, max_context=64
+        tokenizer, prompts=path, calibration=[16] * 3, validation=[16] * 2, continuation_tokens=8, context_limit=64
     )
     assert [tokenizer.decode(p.context, skip_special_tokens=True) for p in (*sets.calibration, *sets.validation)] == [
         f"Question {index}" for index in range(5)
     ]
-    assert (sets.duplicates, sets.source) == (4, str(path))
+    assert (len(sets.calibration), sets.duplicates, sets.source) == (3, 4, str(path))
+
+
+def test_a_file_must_leave_room_for_the_continuation(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "p.jsonl", {"prompt": "Who is Anne?"})
+    length = len(tokenizer("Who is Anne?")["input_ids"])
+    fits = load_prompts(tokenizer, prompts=path, calibration=[16], continuation_tokens=8, context_limit=length + 8)
+    assert len(fits.calibration[0].context) == length
+    with pytest.raises(PromptError, match=f"has {length} tokens, more than the limit of {length - 1}"):
+        load_prompts(tokenizer, prompts=path, calibration=[16], continuation_tokens=8, context_limit=length + 7)
 
 
 @pytest.mark.parametrize("templated", [False, True])
 def test_sets_of_tasks_differ_and_share_their_lengths_and_kinds(
     templated: bool, tokenizer: PreTrainedTokenizerFast, chat_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    chosen = chat_tokenizer if templated else tokenizer
+    plan = [700, 800, 1000, 700, 800, 1000]
     sets = load_prompts(
-        chosen, tasks=True, context_tokens=[700, 800, 1000], continuation_tokens=8, calibration=6, validation=6,
-        max_context=1024, seed=3,
-    )  # fmt: skip
+        chat_tokenizer if templated else tokenizer,
+        tasks=True,
+        calibration=plan,
+        validation=plan,
+        continuation_tokens=8,
+        context_limit=1024,
+        seed=3,
+    )
     assert [prompt.kind for prompt in sets.calibration] == [prompt.kind for prompt in sets.validation]
     assert len({prompt.kind for prompt in sets.calibration}) == 5
     assert len({prompt.context for prompt in (*sets.calibration, *sets.validation)}) == 12
@@ -274,30 +296,20 @@ def test_a_text_that_repeats_itself_is_refused(tokenizer: PreTrainedTokenizerFas
     path = tmp_path / "same.txt"
     path.write_text("a\n" * 200)
     with pytest.raises(PromptError, match="text-0 for calibration and text-1 for validation are the same"):
-        load_prompts(
-            tokenizer,
-            text=path,
-            context_tokens=[16],
-            continuation_tokens=4,
-            calibration=1,
-            validation=1,
-            max_context=64,
-        )
+        load_prompts(tokenizer, text=path, calibration=[16], validation=[16], continuation_tokens=4, context_limit=64)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"calibration": 0}, "0 and 0 samples"),
-        ({"validation": -1}, "1 and -1 samples"),
-        ({"context_tokens": []}, "context_tokens: is not positive"),
-        ({"context_tokens": [16, 0]}, "context_tokens: is not positive"),
-        ({"context_tokens": [65]}, "65 tokens exceed the limit of 64"),
+        ({"calibration": []}, "context_tokens: no samples"),
+        ({"calibration": [16, 0]}, "context_tokens: no samples"),
+        ({"calibration": [61]}, "61 context and 4 continuation tokens exceed the limit of 64; use at most 60"),
+        ({"calibration": [16], "validation": [61]}, "exceed the limit"),
     ],
 )
 def test_requests_that_make_no_sense(
-    tokenizer: PreTrainedTokenizerFast, changes: dict[str, object], message: str
+    tokenizer: PreTrainedTokenizerFast, changes: dict[str, list[int]], message: str
 ) -> None:
-    arguments = {"context_tokens": [16], "continuation_tokens": 4, "calibration": 1, "max_context": 64, **changes}
     with pytest.raises(PromptError, match=message):
-        load_prompts(tokenizer, **arguments)
+        load_prompts(tokenizer, continuation_tokens=4, context_limit=64, **changes)

@@ -37,48 +37,50 @@ def load_prompts(
     text: str | Path | None = None,
     prompts: str | Path | None = None,
     tasks: bool = False,
-    context_tokens: Sequence[int],
+    calibration: Sequence[int],
+    validation: Sequence[int] = (),
     continuation_tokens: int,
-    calibration: int,
-    validation: int = 0,
-    max_context: int,
+    context_limit: int,
     seed: int = 0,
 ) -> PromptSets:
     """Prompts from ``text``, else ``prompts``, else ``tasks``, else the text that ships with AutoKV.
 
-    Sample i of either set has ``context_tokens[i % len(context_tokens)]`` tokens of context, so both follow one plan
-    of lengths; a prompt file keeps its own lengths. Validation samples follow the calibration samples in the text or
-    file; generated tasks cycle through their kinds in each set, with numbers that go on from calibration to
-    validation. ``max_context`` is the longest context allowed, in tokens; ``seed`` is for the tasks.
+    Args:
+        calibration: context length of each calibration sample, in tokens; a prompt file keeps its own lengths and
+            takes only their number.
+        validation: the same for the validation samples. They follow the calibration samples in the text or file;
+            generated tasks cycle through their kinds in each set, with numbers that go on from the first.
+        continuation_tokens: tokens that follow a context.
+        context_limit: most tokens of a context with its continuation: what the model can read.
+        seed: of the generated tasks.
 
     Raises:
         PromptError: there are not enough prompts, one is too long, one is in both sets, or the source cannot be read.
     """
-    if calibration < 1 or validation < 0:
-        raise PromptError(f"{calibration} and {validation} samples make no sense", remedy="ask for at least 1")
+    lengths = [*calibration, *validation]
+    if not calibration or min(lengths) < 1:
+        raise PromptError("no samples, or samples without tokens", field="context_tokens", remedy="ask for at least 1")
     duplicates = 0
-    if prompts is not None:
+    if text is None and prompts is not None:
         source = str(prompts)
         found, duplicates = prompt_file(
             prompts,
             tokenizer,
-            samples=calibration + validation,
+            samples=len(lengths),
             continuation_tokens=continuation_tokens,
-            max_context=max_context,
+            max_context=context_limit - continuation_tokens,
         )
     else:
-        _check_lengths(context_tokens, max_context)
-        lengths = [
-            context_tokens[index % len(context_tokens)] for size in (calibration, validation) for index in range(size)
-        ]
+        _check_lengths(lengths, continuation_tokens, context_limit)
         if text is None and tasks:
             source = "generated tasks"
-            found = task_prompts(tokenizer, lengths[:calibration], seed=seed)
-            found += task_prompts(tokenizer, lengths[calibration:], seed=seed, first_index=calibration)
+            found = task_prompts(tokenizer, calibration, seed=seed)
+            found += task_prompts(tokenizer, validation, seed=seed, first_index=len(calibration))
         else:
             source = BUILT_IN if text is None else str(text)
             found = _from_text(text, tokenizer, lengths, continuation_tokens)
-    sets = PromptSets(tuple(found[:calibration]), tuple(found[calibration:]), source, duplicates)
+    split = len(calibration)
+    sets = PromptSets(tuple(found[:split]), tuple(found[split:]), source, duplicates)
     _check_disjoint(sets)
     return sets
 
@@ -95,14 +97,12 @@ def _from_text(
         raise PromptError(error.message, field=BUILT_IN, remedy="give your own text, or ask for less") from None
 
 
-def _check_lengths(context_tokens: Sequence[int], max_context: int) -> None:
-    if not context_tokens or min(context_tokens) < 1:
-        raise PromptError("is not positive", field="context_tokens", remedy="give at least 1 token")
-    if max(context_tokens) > max_context:
+def _check_lengths(lengths: Sequence[int], continuation_tokens: int, context_limit: int) -> None:
+    if max(lengths) + continuation_tokens > context_limit:
         raise PromptError(
-            f"{max(context_tokens)} tokens exceed the limit of {max_context}",
+            f"{max(lengths)} context and {continuation_tokens} continuation tokens exceed the limit of {context_limit}",
             field="context_tokens",
-            remedy=f"use at most {max_context}",
+            remedy=f"use at most {context_limit - continuation_tokens}",
         )
 
 
