@@ -29,14 +29,11 @@ HOVER_METRICS = ("kl_divergence", view.BYTES, "compression_ratio", view.TIME, "t
 
 def projection_chart(projection: Projection, sources: Mapping[str, str]) -> Figure:
     """Trials faint, the front joined, roles and the 16-bit cache labelled. ``sources`` maps a digest to its trial."""
-    faint = [mark for mark in projection.trials if mark.state == "complete"]
-    rejected = [mark for mark in projection.trials if mark.state != "complete"]
     pick = [mark for mark in projection.front if "recommended" in mark.roles]
     named = [mark for mark in projection.front if mark.roles and mark not in pick]
     rest = [mark for mark in projection.front if not mark.roles]
     traces = [
-        _marks(projection, faint, sources, {"color": "var(--trial)", "size": 7}),
-        _marks(projection, rejected, sources, {"color": "var(--trial)", "size": 7, "symbol": "circle-open"}),
+        _marks(projection, projection.trials, sources, {"color": "var(--trial)", "size": 7}),
         {
             "type": "scatter",
             "mode": "lines",
@@ -175,6 +172,7 @@ def confirmed(point: FrontPoint | None) -> dict[str, Measurement]:
 
 
 def _layout(height: int, left: int = 52) -> Figure:
+    font = {"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": 12, "color": "var(--ink)"}
     return {
         "height": height,
         "margin": {"l": left, "r": 18, "t": 12, "b": 48},
@@ -183,11 +181,11 @@ def _layout(height: int, left: int = 52) -> Figure:
         "dragmode": False,
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": 12, "color": "var(--ink)"},
+        "font": font,
         "hoverlabel": {
             "bgcolor": "var(--card)",
             "bordercolor": "var(--rule)",
-            "font": {"color": "var(--ink)"},
+            "font": font,
             "align": "left",
         },
     }
@@ -253,8 +251,7 @@ def _mark_text(mark: Mark, sources: Mapping[str, str]) -> str:
         for name in HOVER_METRICS
         if name in mark.measurement.metrics
     ]
-    split = "validation" if mark.state == "front" else "calibration"
-    foot = f"{escape(sources.get(config.digest, ''))} · {split} · {config.digest[:12]}"
+    foot = f"{escape(sources.get(config.digest, ''))} · {mark.split} · {config.digest[:12]}"
     return "<br>".join([head + called, *values, foot])
 
 
@@ -270,7 +267,7 @@ def _value(metric: str, value: float) -> str:
 def _line(axis: str, value: float, line: Figure) -> Figure:
     across = "y" if axis == "x" else "x"
     fixed = {f"{axis}0": value, f"{axis}1": value, f"{across}0": 0, f"{across}1": 1, f"{across}ref": "paper"}
-    return {"type": "line", "layer": "between", "line": line, **fixed}
+    return {"type": "line", "layer": "above", "line": line, **fixed}
 
 
 def _limit_line(limit: Constraint, projection: Projection) -> Figure:

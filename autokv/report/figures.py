@@ -19,14 +19,15 @@ LEFT, RIGHT, TOP, BOTTOM, BETWEEN = 58.0, 20.0, 46.0, 50.0, 30.0
 
 STYLE = """
 text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #3d4650 }
-.title { font-weight: 600; fill: #14181d } .soft { fill: #6b7682 } .strong { font-weight: 600; fill: #b34700 }
+.title { font-weight: 600; fill: #14181d } .soft { fill: #6b7682 } .bound { fill: #b34700 }
+.strong { font-weight: 600; fill: #b34700 }
 .axis { stroke: #c9d0d7 } .grid { stroke: #eceff2 } .trial { fill: #9aa5b1; fill-opacity: .45 }
-.other { fill: none; stroke: #9aa5b1; stroke-opacity: .6 } .front { fill: #0072b2 }
+.front { fill: #0072b2 }
 .line { fill: none; stroke: #0072b2; stroke-width: 1.5 }
-.role { fill: none; stroke: #0072b2; stroke-width: 1.5 } .pick { fill: #d55e00 } .plain { stroke: #6b7682 }
+.role { fill: none; stroke: #0072b2; stroke-width: 1.5 } .pick { fill: #d55e00 } .plain, .cross { stroke: #6b7682 }
 .limit { stroke: #b34700; stroke-dasharray: 2 3 } .plain { stroke-dasharray: 4 3 } .ground { fill: #fff }
 @media (prefers-color-scheme: dark) {
-  text { fill: #b8c1cb } .title { fill: #eef1f4 } .soft { fill: #8b96a2 } .strong { fill: #ff9a4d }
+  text { fill: #b8c1cb } .title { fill: #eef1f4 } .soft { fill: #8b96a2 } .strong, .bound { fill: #ff9a4d }
   .axis { stroke: #3a434d } .grid { stroke: #232a31 } .trial { fill: #8b96a2; fill-opacity: .4 }
   .front { fill: #56b4e9 } .line, .role { stroke: #56b4e9 } .pick { fill: #ff8c33 } .limit { stroke: #ff9a4d }
   .ground { fill: #14181d }
@@ -77,9 +78,9 @@ def _panel(view: Projection) -> Iterable[str]:
         if view.baseline[1] is None:
             yield f'<line class="plain" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height:g}"/>'
         else:
-            yield f'<path class="plain" d="M{x - 5:.1f} {y:.1f}h10m-5 -5v10" stroke-dasharray="none" fill="none"/>'
+            yield f'<path class="cross" d="M{x - 5:.1f} {y:.1f}h10m-5 -5v10"/>'
     for mark in view.trials:
-        yield _dot(*at(mark.x, mark.y), 3, "trial" if mark.state == "complete" else "other")
+        yield _dot(*at(mark.x, mark.y), 3, "trial")
     if view.line:
         yield f'<path class="line" d="{_steps([at(*corner) for corner in view.line])}"/>'
     for mark in sorted(view.front, key=lambda mark: "recommended" in mark.roles):
@@ -103,11 +104,11 @@ def _limit(view: Projection, limit: Constraint, at: Locate) -> Iterable[str]:
     if limit.metric == view.y.metric:
         y = at(view.x.low, limit.limit)[1]
         yield f'<line class="limit" x1="0" x2="{width:g}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        yield _text(2, y + 14 if limit.kind == "max" else y - 5, bound(limit), "strong", "start")
+        yield _text(2, y + 14 if limit.kind == "max" else y - 5, bound(limit), "bound", "start")
     else:
         x = at(limit.limit, view.y.low)[0]
         yield f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height:g}"/>'
-        yield _text(x - 4, height - 5, bound(limit), "strong", "end")
+        yield _text(x - 4, height - 5, bound(limit), "bound", "end")
 
 
 def _steps(corners: Sequence[tuple[float, float]]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-CHARACTER = 6.4
-"""Mean width of a character of 12-pixel sans-serif text, in pixels."""
+CHARACTER = 6.8
+"""Width of a character of 12-pixel sans-serif text in pixels, on the generous side."""
 LINE = 15.0
 GAP = 9.0
 """Pixels between a point's centre and its label."""
@@ -51,10 +51,14 @@ class Label:
 
 
 def place(
-    wanted: Sequence[tuple[str, tuple[float, float]]], obstacles: Sequence[Box], width: float, height: float
+    wanted: Sequence[tuple[str, tuple[float, float]]],
+    obstacles: Sequence[Box],
+    width: float,
+    height: float,
+    reserved: Sequence[Box] = (),
 ) -> list[Label]:
-    """Place each text near its point, the first ones first, where it covers least."""
-    taken: list[Box] = []
+    """Place each text near its point, the first ones first, where it covers least; other text is ``reserved``."""
+    taken = list(reserved)
     placed: list[Label] = []
     for text, (x, y) in wanted:
         label, box = min(

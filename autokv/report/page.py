@@ -83,7 +83,7 @@ def _front(result: TuningResult, job: Mapping[str, Any], figures: dict[str, char
     ]
     legend = (
         "Every dot is a configuration that was run. Blue is the front, at the values that the validation prompts gave; "
-        "grey are the other trials, on calibration prompts; open grey dots break a constraint. "
+        "grey are the other trials, on calibration prompts. "
         "The line joins what nothing beats in the picture. Touch a dot for its configuration."
     )
     parts = [tag("h2", "The front")]

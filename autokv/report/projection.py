@@ -11,7 +11,7 @@ from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.metrics import METRICS
 from autokv.report import view
 from autokv.report.format import quantity
-from autokv.report.labels import Box, Label, place
+from autokv.report.labels import LINE, Box, Label, place
 from autokv.report.scale import Scale
 from autokv.tuning.objectives import Constraint
 from autokv.tuning.trial import TuningResult
@@ -19,12 +19,12 @@ from autokv.tuning.trial import TuningResult
 
 @dataclass(frozen=True)
 class Mark:
-    """One measured configuration. ``x`` and ``y`` are in their metrics' units."""
+    """One configuration, measured on the prompts of ``split``; ``x`` and ``y`` are in their metrics' units."""
 
     x: float
     y: float
     measurement: Measurement
-    state: str
+    split: str
     roles: tuple[str, ...] = ()
 
 
@@ -54,14 +54,20 @@ class Projection:
         front = tuple(
             mark
             for point in result.front
-            for mark in _marks(x, y, view.shown(point), "front", called.get(point.calibration.config.digest, ()))
+            for mark in _marks(
+                x,
+                y,
+                view.shown(point),
+                "validation" if point.validation else "calibration",
+                called.get(point.calibration.config.digest, ()),
+            )
         )
         joined = {mark.measurement.config.digest for mark in front}
         trials = tuple(
             mark
-            for trial, measurement in view.measured(result.trials)
+            for _, measurement in view.measured(result.trials)
             if measurement.config.digest not in joined
-            for mark in _marks(x, y, measurement, trial.state, ())
+            for mark in _marks(x, y, measurement, "calibration", ())
         )
         if not (trials or front):
             return None
@@ -92,11 +98,12 @@ class Projection:
         corners = [at(*corner) for corner in self.line]
         for (left, above), (right, below) in itertools.pairwise(corners):
             obstacles += [Box(left, above - 3, right, above + 3), Box(right - 3, above, right + 3, below)]
+        reserved = []
         for limit in self.limits:
             if limit.metric == self.y.metric:
                 y = at(self.x.low, limit.limit)[1]
-                obstacles.append(Box(0, y, 90, y + 16) if limit.kind == "max" else Box(0, y - 16, 90, y))
-        return place(wanted, obstacles, width, height)
+                reserved.append(Box(0, y, 90, y + LINE) if limit.kind == "max" else Box(0, y - LINE, 90, y))
+        return place(wanted, obstacles, width, height, reserved)
 
 
 def projections(result: TuningResult, constraints: Sequence[Constraint] = ()) -> list[Projection]:
@@ -106,10 +113,10 @@ def projections(result: TuningResult, constraints: Sequence[Constraint] = ()) ->
     return [projection for projection in found if projection is not None]
 
 
-def _marks(x: str, y: str, measurement: Measurement, state: str, roles: tuple[str, ...]) -> Iterable[Mark]:
+def _marks(x: str, y: str, measurement: Measurement, split: str, roles: tuple[str, ...]) -> Iterable[Mark]:
     across, up = view.mean(measurement, x), view.mean(measurement, y)
     if across is not None and up is not None and math.isfinite(across) and math.isfinite(up):
-        yield Mark(across, up, measurement, state, roles)
+        yield Mark(across, up, measurement, split, roles)
 
 
 def _corners(front: Iterable[Mark], x: str, y: str) -> Iterable[tuple[float, float]]:

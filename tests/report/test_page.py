@@ -190,6 +190,9 @@ def test_an_interrupted_search_does_not_claim_broken_limits(result: TuningResult
     reader = Reader(page(stopped, {}))
     assert "Stopped before anything was confirmed" in reader.text_of("h1")
     assert reader.text_of("td").count("unconfirmed") == len(front)
+    hover = json.dumps(figures(page(stopped, {}))["front-kl_divergence"], ensure_ascii=False)
+    assert "· calibration ·" in hover
+    assert "validation" not in hover
 
 
 def test_untimed_results_leave_the_time_chart_out(result: TuningResult) -> None:
