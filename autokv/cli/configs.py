@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autokv.cli.tables import DatabaseOption, JsonOption, figure, open_existing, print_json, print_table
+from autokv.cli.tables import DatabaseOption, JsonOption, open_existing, print_json, print_table
 
 if TYPE_CHECKING:
     from autokv.storage import StoredConfiguration
@@ -64,8 +64,10 @@ def download(
 
 def _mean(one: StoredConfiguration, metric: str) -> str:
     """A metric's mean on validation prompts where it is known, else on calibration prompts."""
+    from autokv.report.format import number
+
     for block in (one.document.validated, one.document.measured):
         statistics = (block or {}).get(metric)
         if isinstance(statistics, dict) and isinstance(statistics.get("mean"), float | int):
-            return figure(statistics["mean"])
+            return number(float(statistics["mean"]))
     return ""

@@ -9,7 +9,6 @@ import typer
 from autokv.cli.tables import (
     DatabaseOption,
     JsonOption,
-    figure,
     local_time,
     open_existing,
     print_facts,
@@ -51,7 +50,9 @@ def show(
         return
     print_facts(_facts(found, result))
     if result is not None:
-        _print_front(result)
+        from autokv.cli.console import front_table, output
+
+        output().print("", front_table(result), sep="\n")
 
 
 def _outcome(result: TuningResult) -> dict[str, Any]:
@@ -93,18 +94,7 @@ def _facts(job: Job, result: TuningResult | None) -> dict[str, str | None]:
     if result is not None:
         facts["recommended"] = result.recommended or "none"
         facts |= result.named
+        facts["as files"] = f"autokv configs list --job {job.id}"
     if job.state in {"interrupted", "failed"}:
         facts["to resume"] = f"autokv tune --resume {job.id}"
     return facts
-
-
-def _print_front(result: TuningResult) -> None:
-    """The front's means on validation prompts where they are known, else on calibration prompts."""
-    rows = []
-    for point in result.front:
-        judged = point.validation or point.calibration
-        means = [figure(judged.value(name)) if name in judged.metrics else "" for name in result.objectives]
-        kept = "yes" if point.feasible else "no"
-        rows.append((point.calibration.config.digest[:12], point.source, *means, kept))
-    header = ("digest", "source", *result.objectives, "meets")
-    print_table(header, rows, shrink="source", empty="the front is empty")

@@ -41,41 +41,37 @@ def local_time(moment: datetime | None) -> str:
     return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def figure(value: float) -> str:
-    """Four digits, and every digit before the point."""
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, shrink: str, empty: str) -> None:
-    """Print ``rows``, each column as narrow as its words; where that is too wide, the column ``shrink`` wraps."""
-    from rich import box
-    from rich.console import Console
+    """Print ``rows``; where they are too wide, the column ``shrink`` wraps."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
+
+    from autokv.cli.console import output, plain
 
     if not rows:
         typer.echo(empty)
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for name, cells in zip(header, zip(*rows, strict=True), strict=True):
-        words = name.split("_")
-        width = None if name == shrink else max(map(len, (*words, *cells)))
-        table.add_column(" ".join(words), width=width, overflow="fold")
+        width = None if name == shrink else max(map(len, (name, *cells)))
+        table.add_column(name, width=width, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    output().print(table)
 
 
 def print_facts(facts: Mapping[str, str | None]) -> None:
     """Print names and values, a line each; what has no value is left out."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from autokv.cli.console import output, plain
 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
         if value:
-            table.add_row(Text(name, style="bold"), Text(value))
-    Console().print(table)
+            table.add_row(Text(name, style="bold"), Text(plain(value)))
+    output().print(table)

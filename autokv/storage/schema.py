@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -16,31 +14,22 @@ from autokv.storage.engine import WRITES
 VERSION_TABLE = "autokv_version"
 
 
-@cache
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", "autokv.storage:migrations")
-    return config
-
-
 def migrate(engine: Engine, url: str) -> None:
     """Upgrade to the newest schema, all or nothing; safe when several processes open one new file.
 
     Raises:
         StorageError: the database is another program's, or from a newer AutoKV.
     """
-    scripts = ScriptDirectory.from_config(_config())
+    config = Config()
+    config.set_main_option("script_location", "autokv.storage:migrations")
+    scripts = ScriptDirectory.from_config(config)
     with engine.connect() as connection:
         if _is_current(connection, scripts, url):
             return
     with engine.execution_options(**{WRITES: True}).begin() as connection:
         if not _is_current(connection, scripts, url):
-            config = _config()
             config.attributes["connection"] = connection
-            try:
-                command.upgrade(config, "head")
-            finally:
-                del config.attributes["connection"]
+            command.upgrade(config, "head")
 
 
 def _is_current(connection: Connection, scripts: ScriptDirectory, url: str) -> bool:

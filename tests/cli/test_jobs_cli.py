@@ -39,7 +39,7 @@ def jobs(url: str) -> list[str]:
         "nll_delta": float("nan"),
     }
     measurement = Measurement.of_samples(config, [sample])
-    record = TrialRecord(0, "complete", {}, "literature: KIVI-4", config, measurement, None, 0.1)
+    record = TrialRecord(0, "complete", {}, "literature: none", config, measurement, None, 0.1)
     point = FrontPoint(0, record.source, measurement, None, feasible=True)
     objectives = ("kl_divergence", "kv_bytes_per_token", "attention_us", "attention_baseline_us")
     with Database(url) as database:
@@ -80,7 +80,7 @@ def test_show(url: str, jobs: list[str]) -> None:
     shown = run("show", jobs[0][:8], "--database", url).stdout
     digest = CompressionConfig().digest
     assert f"recommended  {digest[:12]}" in shown
-    for told in (jobs[0], "the only one", "literature:", "KIVI-4", "0.01235", "23040", "yes", digest[:12]):
+    for told in (jobs[0], "the only one", "0.0123", "23,040", digest, f"autokv configs list --job {jobs[0]}"):
         assert told in shown
     assert "".join(MODEL.split()) in "".join(shown.split())
     assert max(map(len, shown.splitlines())) <= 80
