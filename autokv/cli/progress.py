@@ -30,7 +30,7 @@ class TuningProgress:
 
     Args:
         console: where to.
-        total: trials that are wanted.
+        total: trials that are wanted; 0 where the first batch will tell.
         clock: seconds that never run backwards.
     """
 
@@ -84,7 +84,8 @@ class TuningProgress:
         return Panel(body, title="tuning", title_align="left", width=width, border_style="dim")
 
     def _count(self) -> str:
-        return f"trial {self._progress.trials_done} of {self._progress.trials_total}"
+        done, total = self._progress.trials_done, self._progress.trials_total
+        return f"trial {done} of {total}" if total else "starting"
 
     def _state(self) -> str:
         progress = self._progress

@@ -127,7 +127,8 @@ def test_progress_is_a_line_per_batch_without_a_terminal() -> None:
 def test_the_panel_shows_everything_within_80_columns() -> None:
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
     clock = [100.0]
-    progress = TuningProgress(console, 60, clock=lambda: clock[0])
+    progress = TuningProgress(console, 0, clock=lambda: clock[0])
+    assert "starting" in text_of(progress.panel())
     progress.trial(record(11))
     progress.batch(Progress(12, 60, 2, 1, 5, 0.625, 30.0, 90.0))
     clock[0] = 110.0
