@@ -50,11 +50,15 @@ def main() -> None:
     Exits with 0, with 2 for input that cannot be used, with 130 after Ctrl-C, else with 1.
     """
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except typer.TyperException as error:
+        if str(error.format_message()):  # a group called without a command has shown its help
+            _say(_usage(error))
+        sys.exit(EXIT_INPUT)
     except Interrupted as error:
         _say(str(error))
         sys.exit(EXIT_INTERRUPTED)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         _say("interrupted")
         sys.exit(EXIT_INTERRUPTED)
     except InputError as error:
@@ -63,6 +67,12 @@ def main() -> None:
     except AutoKVError as error:
         _say(f"error: {error}")
         sys.exit(1)
+
+
+def _usage(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "autokv"
+    return f"error: {str(error.format_message()).rstrip('.')}; see `{command} --help`"
 
 
 def _say(line: str) -> None:

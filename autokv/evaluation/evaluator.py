@@ -13,7 +13,7 @@ from torch import Tensor
 from autokv.compression import CompressedKV, compress, statistics_needed
 from autokv.compression.context import StatisticsNeeded
 from autokv.config import CompressionConfig, check_fits
-from autokv.errors import AutoKVError, InfeasibleError, PromptError
+from autokv.errors import AutoKVError, PromptError
 from autokv.evaluation.continuation import Source, continuation_logits, full_context, greedy
 from autokv.evaluation.latency import Timing, clock_us, time_decode_attention
 from autokv.evaluation.measurement import Measurement
@@ -65,7 +65,7 @@ class Evaluator:
         needs: what the configurations to come need of the prefill, see :func:`needs_of`.
         timed: measure ``attention_us``, its baseline and ``compress_us``.
         generate: also let every candidate answer prompts without a completion, and tasks, on its own.
-        on_prefill: called with (prompts done, prompts) after every prefill.
+        check: called before every prompt, when it is prefilled and whenever it is judged; may raise to stop.
 
     Raises:
         PromptError: a prompt and its continuation do not fit the model's context.
@@ -80,40 +80,27 @@ class Evaluator:
         *,
         timed: bool = True,
         generate: bool = False,
-        on_prefill: Callable[[int, int], None] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         _check_lengths(prompts, model.facts.context_tokens, continuation_tokens)
         install(model.model)
         self._model = model
         self._length = continuation_tokens
         self._generate = generate
+        self._check = check
         self._stop = _stop_tokens(model)
         self._backend = backend(model.device)
         self._samples: list[_Sample] = []
-        for done, prompt in enumerate(prompts, start=1):
+        for prompt in prompts:
+            check()
             snapshot = take_snapshot(model, prompt, needs)
             generated = generate and prompt.kind != "text"
             self._samples.append(_Sample(model, snapshot, continuation_tokens, self._stop, generated))
-            if on_prefill:
-                on_prefill(done, len(prompts))
         by_length = sorted(self._samples, key=lambda sample: sample.snapshot.tokens)
         self._timed = {id(sample) for sample in (by_length[0], by_length[-1])[:TIMED_PROMPTS]} if timed else set()
         vocabulary = model.facts.vocab_size
         longest = max(len(sample.reference.tokens) for sample in self._samples)
         self._share = max(1, SHARED_LOGIT_BYTES // (4 * vocabulary * longest))
-
-    def check(self, config: CompressionConfig) -> None:
-        """Check that ``config`` can run on every prompt.
-
-        Raises:
-            InfeasibleError: it cannot, whatever it would give.
-        """
-        head_dim = self._model.facts.head_dim
-        for sample in self._samples:
-            try:
-                check_fits(config, head_dim=head_dim, context_tokens=sample.snapshot.tokens)
-            except AutoKVError as error:
-                raise InfeasibleError(error.message, field=error.field, remedy=error.remedy) from None
 
     def evaluate(self, configs: Sequence[CompressionConfig]) -> list[Measurement | AutoKVError]:
         """Judge ``configs``; those that fail give their error in the same place."""
@@ -126,6 +113,7 @@ class Evaluator:
         errors: dict[int, AutoKVError] = {}
         rows: dict[int, list[dict[str, Any]]] = {index: [] for index in range(len(configs))}
         for sample in self._samples:
+            self._check()
             candidates: dict[int, _Candidate] = {}
             for index, config in enumerate(configs):
                 if index not in errors:

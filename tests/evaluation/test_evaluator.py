@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 
 from autokv.compression.context import StatisticsNeeded
 from autokv.config import CompressionConfig
-from autokv.errors import AutoKVError, InfeasibleError, PromptError
+from autokv.errors import AutoKVError, PromptError
 from autokv.evaluation import Measurement, Prompt
 from autokv.evaluation.continuation import continuation_logits, full_context, greedy
 from autokv.evaluation.evaluator import Evaluator
@@ -226,8 +226,6 @@ def test_a_candidate_that_cannot_run_leaves_the_others_alone(llama: LoadedModel)
     assert isinstance(first, AutoKVError)
     assert first.field == "pipeline.eviction.keep_ratio"
     assert isinstance(second, Measurement)
-    with pytest.raises(InfeasibleError, match=r"keep_ratio.*raise keep_ratio"):
-        evaluator.check(impossible)
 
 
 def test_a_context_beyond_the_models_is_refused(llama: LoadedModel) -> None:

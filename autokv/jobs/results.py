@@ -1,0 +1,37 @@
+"""The files of a finished job, made from what the database holds of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autokv.errors import StorageError
+from autokv.report import write_results
+from autokv.storage import Database
+
+
+def export(database: Database, job_id: str, directory: Path) -> dict[str, Path]:
+    """Write the result files of a job; name to path.
+
+    Raises:
+        StorageError: the job has no result yet, or a file cannot be written.
+    """
+    job = database.jobs.get(job_id)
+    result = database.results.of(job.id)
+    if result is None:
+        raise StorageError(
+            "has no result yet", field=f"job {job.id}", remedy=f"finish it with `autokv tune --resume {job.id}`"
+        )
+    documents = {stored.digest: stored.document for stored in database.configurations.list(job=job.id)}
+    workload = dict(job.workload or {})
+    facts = {
+        "id": job.id,
+        "request": job.request.model_dump(mode="json"),
+        "model": job.model,
+        "hardware": job.hardware,
+        "contexts": workload.pop("contexts", {}),
+        "workload": workload,
+        "versions": dict(job.versions),
+        "seconds": sum(trial.seconds for trial in result.trials),
+        "finished": job.finished.strftime("%Y-%m-%d %H:%M UTC") if job.finished else None,
+    }
+    return write_results(directory, result=result, documents=documents, job=facts)
