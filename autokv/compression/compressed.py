@@ -30,7 +30,8 @@ class CompressedKV:
     @property
     def lengths(self) -> Tensor:
         """Kept tokens, int64 ``[batch, kv_heads]``."""
-        return (self.held.older.lengths + self.held.newest).view(self.held.batch, self.held.kv_heads)
+        lengths = self.held.older.lengths.to(self.held.keys.window.device) + self.held.newest
+        return lengths.view(self.held.batch, self.held.kv_heads)
 
     def kept_positions(self, batch: int, head: int) -> Tensor:
         """Positions in the context of the tokens that one KV head keeps, int64, ascending."""

@@ -29,6 +29,7 @@ def statistics_needed(config: CompressionConfig) -> StatisticsNeeded:
     return StatisticsNeeded() if isinstance(stage, NoStage) else SCORERS[stage.method].needs(stage)
 
 
+@torch.no_grad()
 def compress(keys: Tensor, values: Tensor, context: LayerContext, config: CompressionConfig) -> CompressedKV:
     """Compress one layer's cache; ``keys`` and ``values`` are ``[batch, kv_heads, tokens, head_dim]`` after RoPE.
 

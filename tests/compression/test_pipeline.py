@@ -265,6 +265,25 @@ def test_rotation_helps_where_channels_have_outliers() -> None:
     assert errors[1] < errors[0] * 0.8
 
 
+def test_rotation_evens_out_latent_coordinates() -> None:
+    keys, values = tensors()
+    values *= 0.8 ** torch.arange(HEAD_DIM)
+    errors = []
+    for rotation in ("none", "hadamard"):
+        pipeline = {
+            "quantization": integer(4, 3, rotation=rotation),
+            "low_rank": {"method": "latent", "key_rank": 0, "value_rank": 16},
+        }
+        errors.append((run(pipeline, keys, values).materialize(torch.float32)[1] - values).norm().item())
+    assert errors[1] < errors[0] * 0.9
+
+
+def test_gradients_are_not_followed() -> None:
+    keys, values = tensors()
+    compressed = run({"quantization": QUANTIZATIONS["mixed"]}, keys.requires_grad_(), values)
+    assert not any(tensor.requires_grad for tensor in held(compressed))
+
+
 def test_evicted_bytes_are_freed() -> None:
     keys, values = tensors(64)
     config = {"eviction": {**RANDOM, "keep_ratio": 0.5, "head_budget": "adaptive"}}
