@@ -9,13 +9,17 @@ from typing import Any, Literal
 from autokv.config import CompressionConfig
 from autokv.evaluation.measurement import Measurement
 
+TrialState = Literal["complete", "infeasible", "failed"]
+StoppedBy = Literal["trials", "timeout", "patience", "interrupt", "exhausted"]
+"""Why a search ended; ``exhausted`` where the space has no further candidate that can run."""
+
 
 @dataclass(frozen=True)
 class TrialRecord:
     """One trial, finished. Immutable: it is stored as it is and a resumed study is rebuilt from it."""
 
     number: int
-    state: Literal["complete", "infeasible", "failed"]
+    state: TrialState
     params: Mapping[str, Any]
     """Parameter values as the search space names them."""
     source: str
@@ -57,4 +61,4 @@ class TuningResult:
     """After each trial, normalised to the reference point and the ideal point of this run."""
     importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Objective to parameter to share of its variance."""
-    stopped_by: Literal["trials", "timeout", "patience", "interrupt"] = "trials"
+    stopped_by: StoppedBy = "trials"

@@ -1,0 +1,81 @@
+"""Objectives and constraints: what a measurement is worth, as numbers that are smaller where it is better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.metrics import METRICS
+from autokv.tuning.request import TuningRequest
+
+LOGARITHMIC = {
+    "kl_divergence": 1e-4,
+    "kv_bytes_per_token": 0.0,
+    "compression_ratio": 0.0,
+    "attention_us": 0.0,
+    "attention_baseline_us": 0.0,
+    "compress_us": 0.0,
+}
+"""Metrics that count in ratios, and what is added before the logarithm: a divergence well below 1e-4 nats per token
+makes no difference that anyone can see."""
+SMALLEST = 1e-300
+
+
+def loss(name: str, value: float) -> float:
+    """The metric's value on the scale on which it is compared: rising as it gets worse, ratios as differences."""
+    scaled = math.log(max(value, 0.0) + LOGARITHMIC[name] + SMALLEST) if name in LOGARITHMIC else value
+    return -scaled if METRICS[name].direction == "maximize" else scaled
+
+
+def losses(measurement: Measurement, objectives: Sequence[str]) -> tuple[float, ...]:
+    """One loss per objective."""
+    return tuple(loss(name, measurement.value(name)) for name in objectives)
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A bound on the mean of a metric."""
+
+    metric: str
+    kind: Literal["max", "min"]
+    limit: float
+
+    def __str__(self) -> str:
+        unit = METRICS[self.metric].unit
+        return f"{self.metric} {'<=' if self.kind == 'max' else '>='} {self.limit:g} {unit}"
+
+    def violation(self, value: float) -> float:
+        """How far ``value`` lies beyond the limit, as a share of the limit; 0 or less where the constraint holds."""
+        excess = value - self.limit if self.kind == "max" else self.limit - value
+        return excess / (abs(self.limit) or 1.0)
+
+
+def constraints_of(request: TuningRequest) -> tuple[Constraint, ...]:
+    """The constraints that the request states."""
+    return (
+        *(Constraint(name, "max", limit) for name, limit in request.maximums.items()),
+        *(Constraint(name, "min", limit) for name, limit in request.minimums.items()),
+    )
+
+
+def violations(measurement: Measurement, constraints: Iterable[Constraint]) -> dict[str, float]:
+    """Each constraint's violation by its text."""
+    return {str(constraint): constraint.violation(measurement.value(constraint.metric)) for constraint in constraints}
+
+
+def meets(measurement: Measurement, constraints: Iterable[Constraint]) -> bool:
+    """Whether every constraint holds."""
+    return all(violation <= 0 for violation in violations(measurement, constraints).values())
+
+
+def unusable(measurement: Measurement, metrics: Iterable[str]) -> str | None:
+    """Why the measurement cannot be compared by these metrics, or ``None``."""
+    for name in metrics:
+        if name not in measurement.metrics:
+            return f"{name} was not measured"
+        if not math.isfinite(measurement.value(name)):
+            return f"{name} is {measurement.value(name)}"
+    return None
