@@ -30,7 +30,8 @@ def inspect(model: str) -> ModelFacts:
         folder = converted(source.path, configured.cache_dir)
         config = read_config(source) if folder is None else folder_config(Source(source.name, "folder", folder))
     else:
-        check_folder(source.path, source.name, weights=False)
+        with reading(source.name, "the folder"):
+            check_folder(source.path, source.name, weights=False)
         config = folder_config(source)
     return facts_of(config, source.name)
 

@@ -48,7 +48,8 @@ def load(model: str, dtype: str = "auto", device: str = "auto") -> LoadedModel:
     source = locate(model, configured, weights=True)
     if source.kind == "gguf":
         source = Source(source.name, "folder", convert(source, configured.cache_dir))
-    check_folder(source.path, source.name, weights=True)
+    with reading(source.name, "the folder"):
+        check_folder(source.path, source.name, weights=True)
     config = folder_config(source)
     facts = facts_of(config, source.name)
     chosen = choose_dtype(dtype, place, getattr(torch, str(config.dtype).removeprefix("torch."), None))

@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from autokv.errors import ModelError
+from autokv.models.quiet import reading
 from autokv.settings import Settings
 
 MAX_NAME_CHARACTERS = 4096
@@ -49,9 +50,16 @@ def locate(model: str, settings: Settings, *, weights: bool) -> Source:
             field="model",
             remedy="give a Hugging Face id, a local folder or a GGUF file",
         )
+    with reading(model, "the path"):
+        found = _local(model, settings)
+    return found or Source(model, "hub", _download(model, settings, weights=weights))
+
+
+def _local(model: str, settings: Settings) -> Source | None:
+    """The folder or file of that name, or ``None`` if there is none and the name may be a hub id."""
     path = Path(model).expanduser()
     if not path.exists() and _HUB_ID.fullmatch(model) and path.suffix.lower() != ".gguf":
-        return Source(model, "hub", _download(model, settings, weights=weights))
+        return None
     resolved = path.resolve()
     _confine(model, resolved, settings)
     if resolved.is_dir():

@@ -12,7 +12,7 @@ from autokv.errors import ModelError
 from autokv.models.quiet import reading
 
 
-def read_weights(folder: Path, name: str, what: str, dtype: torch.dtype, **options: str | bool) -> PreTrainedModel:
+def read_weights(folder: Path, name: str, what: str, dtype: torch.dtype, **options: object) -> PreTrainedModel:
     """The model in ``folder`` in evaluation mode, without gradients.
 
     Args:
