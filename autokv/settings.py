@@ -38,8 +38,8 @@ class Settings(BaseSettings):
         default=(),
         description=f"folders that local models must lie in, separated by {os.pathsep!r}; none allows every folder",
     )
-    kernels: str = Field(
-        default="auto", min_length=1, description="kernel backend; auto takes the best one for the device"
+    kernels: str | None = Field(
+        default=None, min_length=1, description="kernel backend; unset takes the fastest that runs on the device"
     )
     prefill_seconds: float = Field(
         default=120.0,
