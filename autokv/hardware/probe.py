@@ -64,8 +64,8 @@ def _copy_rate(device: torch.device, memory: int) -> Rate:
 
 def _matmul_rate(device: torch.device, dtype: torch.dtype) -> Rate:
     size = _MATRIX[device.type]
-    left = torch.randn(size, size, device=device).to(dtype)
-    right = torch.randn(size, size, device=device).to(dtype)
+    generator = torch.Generator(device).manual_seed(0)
+    left, right = (torch.randn(size, size, generator=generator, device=device).to(dtype) for _ in range(2))
     return _rate(lambda: left @ right, 2 * size**3 / 1e9, device)
 
 

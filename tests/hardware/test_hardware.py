@@ -85,6 +85,12 @@ def test_other_hardware_has_another_fingerprint(profile: HardwareProfile, other:
     assert replace(profile, **other).fingerprint != profile.fingerprint
 
 
+def test_measuring_leaves_the_callers_random_numbers_alone() -> None:
+    before = torch.get_rng_state()
+    probe("cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("device", ["abacus", "meta", "cuda:97"])
 def test_a_device_that_is_not_here(device: str) -> None:
     with pytest.raises(RequestError, match=f"'{device}' is not here"):
