@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -13,9 +12,6 @@ from autokv.errors import RequestError
 from autokv.kernels.decode_attention.eager import EagerBackend
 from autokv.kernels.decode_attention.reference import ReferenceBackend
 from autokv.kernels.operands import Operands
-
-SETTING = "AUTOKV_KERNELS"
-"""Environment variable that names the backend where the caller does not."""
 
 
 class Backend(Protocol):
@@ -43,13 +39,14 @@ BACKENDS: dict[str, Callable[[torch.device], Backend]] = {
 
 
 def backend(device: torch.device | str, name: str | None = None) -> Backend:
-    """The backend ``name``, or the one that ``AUTOKV_KERNELS`` names, or the fastest that runs on ``device``.
+    """The backend ``name`` (``AUTOKV_KERNELS``), or the fastest that runs on ``device``.
 
     Raises:
         RequestError: there is no such backend.
     """
-    field = "backend" if name else SETTING
-    chosen = name or os.environ.get(SETTING) or "torch"
+    chosen = name or "torch"
     if chosen not in BACKENDS:
-        raise RequestError(f"no kernels are called {chosen!r}", field=field, remedy=f"use one of {', '.join(BACKENDS)}")
+        raise RequestError(
+            f"no kernels are called {chosen!r}", field="AUTOKV_KERNELS", remedy=f"use one of {', '.join(BACKENDS)}"
+        )
     return BACKENDS[chosen](torch.device(device))

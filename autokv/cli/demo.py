@@ -18,10 +18,13 @@ def demo(
 ) -> None:
     """Tune SmolLM2-135M-Instruct on the text and the example trace that ship with AutoKV."""
     from autokv.data import example_trace
-    from autokv.models import demo_model_path
+    from autokv.models.demo import demo_gguf_path, demo_model_path
+    from autokv.models.gguf import converted
     from autokv.tuning.request import TuningRequest
 
     typer.echo("SmolLM2-135M-Instruct on an excerpt of Persuasion, contexts as in a synthesized chat trace")
+    if converted(demo_gguf_path(), settings.current().cache_dir) is None:
+        typer.echo("converting the model from GGUF, once: about 20 s")
     request = TuningRequest(
         model=str(demo_model_path()), workload=str(example_trace()), trials=trials, max_context_tokens=2048
     )

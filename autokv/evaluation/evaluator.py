@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autokv import settings
 from autokv.compression import CompressedKV, compress, statistics_needed
 from autokv.compression.context import StatisticsNeeded
 from autokv.config import CompressionConfig, check_fits
-from autokv.errors import AutoKVError, PromptError
+from autokv.errors import AutoKVError, ModelError, PromptError
 from autokv.evaluation.continuation import Source, continuation_logits, full_context, greedy
 from autokv.evaluation.latency import Timing, clock_us, time_decode_attention
 from autokv.evaluation.measurement import Measurement
@@ -68,6 +69,7 @@ class Evaluator:
         check: called before every prompt, when it is prefilled and whenever it is judged; may raise to stop.
 
     Raises:
+        ModelError: the model has layers of chunked attention.
         PromptError: a prompt and its continuation do not fit the model's context.
     """
 
@@ -82,6 +84,8 @@ class Evaluator:
         generate: bool = False,
         check: Callable[[], None] = lambda: None,
     ) -> None:
+        if "chunked" in model.facts.layer_kinds:
+            raise ModelError("has chunked attention layers, which cannot be judged yet", field=model.name)
         _check_lengths(prompts, model.facts.context_tokens, continuation_tokens)
         install(model.model)
         self._model = model
@@ -89,7 +93,7 @@ class Evaluator:
         self._generate = generate
         self._check = check
         self._stop = _stop_tokens(model)
-        self._backend = backend(model.device)
+        self._backend = backend(model.device, settings.current().kernels)
         self._samples: list[_Sample] = []
         for prompt in prompts:
             check()

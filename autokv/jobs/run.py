@@ -134,7 +134,7 @@ def _prepare(request: TuningRequest, listener: Listener, plan: EvaluationPlan | 
         calibration=plan.calibration,
         validation=plan.validation,
         continuation_tokens=request.continuation_tokens,
-        context_limit=model.facts.context_tokens - request.continuation_tokens,
+        context_limit=model.facts.context_tokens,
         seed=request.seed,
     )
     return _Prepared(request, space.fitted(model.facts.head_dim), model, trace, plan, prompts)
