@@ -39,11 +39,10 @@ def sentence(result: TuningResult, point: FrontPoint) -> str:
     found = view.shown(point)
     plain = view.baseline(result)
     parts = [f"It {explain(point.calibration.config)}"]
-    size, ratio = view.mean(found, view.BYTES), view.mean(found, "compression_ratio")
+    size, full = view.mean(found, view.BYTES), plain.get(view.BYTES)
     if size is not None:
-        against = f" instead of {number(plain[view.BYTES])} in 16 bits" if view.BYTES in plain else ""
-        less = f" ({number(ratio)}× less)" if ratio is not None else ""
-        parts.append(f"the cache takes {number(size)} bytes per token{against}{less}")
+        against = f" instead of {number(full)} in 16 bits ({number(full / size)}× less)" if full is not None else ""
+        parts.append(f"the cache takes {number(size)} bytes per token{against}")
     metric = view.quality_metric(result)
     loss = view.mean(found, metric)
     if loss is not None:
@@ -75,18 +74,17 @@ def _tiles(result: TuningResult, found: Measurement, split: str) -> Markup:
     plain = view.baseline(result)
     metric = view.quality_metric(result)
     tiles = []
-    size, ratio = view.mean(found, view.BYTES), view.mean(found, "compression_ratio")
+    size, full = view.mean(found, view.BYTES), plain.get(view.BYTES)
     if size is not None:
-        under = f"of {quantity(view.BYTES, plain[view.BYTES])} in 16 bits" if view.BYTES in plain else "all layers"
-        head = f"KV cache ({number(ratio)}× smaller)" if ratio is not None and ratio > 1 else "KV cache"
+        under = f"of {quantity(view.BYTES, full)} in 16 bits" if full is not None else "all layers"
+        head = f"KV cache ({number(full / size)}× smaller)" if full is not None and full > size else "KV cache"
         tiles.append(_tile(head, view.BYTES, size, under))
     if metric in found.metrics:
         loss = found.metrics[metric]
         under = f"mean of {loss.n} {split} prompts; worst {number(loss.worst)}"
         tiles.append(_tile(heading(metric), metric, loss.mean, under))
-    time = view.mean(found, view.TIME)
+    time, full = view.mean(found, view.TIME), view.mean(found, view.BASELINE_TIME)
     if time is not None:
-        full = view.mean(found, view.BASELINE_TIME)
         under = "one layer, one sequence"
         if full is not None:
             under += f"; 16-bit {quantity(view.TIME, full)}"

@@ -69,10 +69,12 @@ def baseline(result: TuningResult) -> dict[str, float]:
     """Bytes and attention time of the 16-bit cache, as measured beside the candidates (medians over the trials)."""
     every = [measurement for _, measurement in measured(result.trials)]
     found: dict[str, float] = {}
+    # Per sample, where the product is exact; a product of means over contexts of different lengths is not.
     sizes = [
-        size * ratio
+        sample[BYTES] * sample["compression_ratio"]
         for measurement in every
-        if (size := mean(measurement, BYTES)) and (ratio := mean(measurement, "compression_ratio"))
+        for sample in measurement.samples
+        if BYTES in sample and "compression_ratio" in sample
     ]
     times = [time for measurement in every if (time := mean(measurement, BASELINE_TIME)) is not None]
     if sizes:
