@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autokv.errors import ConfigError
 
-SCHEMA_VERSION = "autokv/v1"
+SCHEMA_VERSION: Final = "autokv/v1"
 MAX_CONFIG_BYTES = 1 << 20
 """A configuration file larger than this is refused unread."""
 

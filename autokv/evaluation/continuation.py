@@ -120,7 +120,8 @@ def _forward(model: LoadedModel, mode: Continuation, ids: Tensor, start: int) ->
     positions = torch.arange(start, start + ids.shape[1], device=model.device)[None].expand(len(ids), -1)
     with torch.inference_mode():
         output = model.model(ids, position_ids=positions, use_cache=False, autokv=mode)
-    return output.logits.float()
+    logits: Tensor = output.logits.float()
+    return logits
 
 
 def _append(layer: _Layer, key: Tensor, value: Tensor) -> None:

@@ -157,7 +157,7 @@ class Evaluator:
             row.update(compare_answers(sample.answer, answer))
             if prompt.references:
                 full, compressed = (
-                    score(self._model.tokenizer.decode(ids, skip_special_tokens=True), prompt.references)
+                    score(str(self._model.tokenizer.decode(ids, skip_special_tokens=True)), prompt.references)
                     for ids in (sample.answer, answer)
                 )
                 row.update(compare_scores(full, compressed))

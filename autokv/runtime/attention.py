@@ -87,7 +87,7 @@ def prefill_attention(call: AttentionCall) -> Tensor:
         positions = torch.arange(tokens, device=call.query.device)
         parts = [
             masked_attention(call, query, call.key, call.value, causal_mask(at, positions, call.window))
-            for query, at in zip(call.query.split(256, dim=2), positions.split(256), strict=True)
+            for query, at in zip(torch.split(call.query, 256, dim=2), torch.split(positions, 256), strict=True)
         ]
         return torch.cat(parts, dim=2)
     sliding = call.window is not None and call.window < tokens
