@@ -15,7 +15,7 @@ from autokv.tuning.request import TuningRequest
 from autokv.tuning.sampling import Sampling
 from autokv.tuning.trial import TrialRecord
 
-GUIDED_DRAWS = 16
+GUIDED_DRAWS = 8
 """Draws of the sampler, for one candidate, that may be repetitions or unable to run; then it draws at random."""
 DRAWS = 200
 """All draws for one candidate; after that the space counts as exhausted."""

@@ -16,7 +16,7 @@ from autokv.tuning.search import Progress, SearchOutcome, search
 from autokv.tuning.trial import TrialRecord
 
 Evaluate = Callable[[Sequence[CompressionConfig]], list[Measurement | AutoKVError]]
-SAMPLERS = ("tpe", "nsgaii", "gp", "random")
+SAMPLERS = ("tpe", "nsgaii", "random")  # gp takes seconds for a candidate: it has a test of its own
 LITTLE = build_space(
     {
         "name": "little",
@@ -67,7 +67,7 @@ def test_same_seed_same_trials_other_seed_others(space: SearchSpace, analytic: E
     assert len(set(digests)) == 20, "no configuration runs twice"
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsgaii", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsgaii"])
 def test_samplers_learn(space: SearchSpace, sampler: str, analytic: Evaluate) -> None:
     """What is told decides what is asked: with the objective turned round, the same seed asks for other points."""
 
@@ -89,7 +89,7 @@ def test_random_starts_without_the_literature(space: SearchSpace, analytic: Eval
     assert {one.source for one in search(ask(sampler="random"), space, evaluate=analytic).trials} == {"random"}
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "random"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_resumed_run_goes_on_as_it_would_have(space: SearchSpace, analytic: Evaluate, sampler: str) -> None:
     whole = search(ask(sampler=sampler, trials=24), space, evaluate=analytic)
     half = search(ask(sampler=sampler, trials=12), space, evaluate=analytic)
@@ -236,8 +236,6 @@ def test_stops_on_time_and_counts_what_was_spent_before(space: SearchSpace, anal
         return analytic(configs)
 
     seen: list[Progress] = []
-    outcome = search(ask(timeout=100), space, evaluate=slow, clock=lambda: now, on_progress=seen.append)
-    assert (outcome.stopped_by, len(outcome.trials)) == ("timeout", 12) or outcome.stopped_by == "trials"
     outcome = search(ask(timeout=70), space, evaluate=slow, clock=lambda: now, on_progress=seen.append)
     assert (outcome.stopped_by, len(outcome.trials)) == ("timeout", 8)
     assert [one.seconds for one in outcome.trials] == [10.0] * 8
@@ -289,6 +287,17 @@ def test_constraints_steer_the_search(analytic: Evaluate) -> None:
         return good / 72
 
     assert share(**limits) > share(sampler="random", **limits) + 0.1
+
+
+def test_gp_guides_the_search_and_can_be_resumed(space: SearchSpace, analytic: Evaluate) -> None:
+    request = ask(sampler="gp", trials=13, batch_size=1, objectives=("kl_divergence",))
+    whole = search(request, space, evaluate=analytic)
+    resumed = search(request, space, evaluate=analytic, existing=whole.trials[:11])
+    assert told(resumed.trials) == told(whole.trials)
+    unguided = search(request.model_copy(update={"sampler": "tpe"}), space, evaluate=analytic)
+    configs = [[one.config for one in outcome.trials] for outcome in (whole, unguided)]
+    assert configs[0][:10] == configs[1][:10], "before there are ten trials both draw at random"
+    assert configs[0][10:] != configs[1][10:]
 
 
 def test_a_space_too_wide_for_gp_is_refused(analytic: Evaluate) -> None:
