@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -9,15 +10,20 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import autokv
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"autokv": "autokv", "kernels": "autokv/kernels", "search_spaces": "autokv/search_spaces"}
 """Folder of the tree to folder of the installation."""
+PARTS = {"pydantic-core": "pydantic"}
+"""Distributions that only ever come with another."""
 
 
 def project() -> dict[str, object]:
@@ -109,19 +115,44 @@ def test_every_package_imports_from_the_installation(site: Path, tmp_path: Path)
 
 
 def test_constraints_pin_every_dependency_within_its_range() -> None:
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    declared = project()["project"]
-    extras = declared["optional-dependencies"]
+    settings = project()["project"]
+    extras = settings["optional-dependencies"]
     wanted = {
         canonicalize_name(requirement.name): requirement
-        for requirement in map(Requirement, [*declared["dependencies"], *extras["demo"], *extras["dev"]])
+        for requirement in map(Requirement, [*settings["dependencies"], *extras["demo"], *extras["dev"]])
     }
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(re.fullmatch(r"([\w.-]+)==([\w.]+)", line).groups() for line in lines if not line.startswith("#"))
     pins = {canonicalize_name(name): version for name, version in pins.items()}
-    missing = {canonicalize_name(Requirement(line).name) for line in declared["dependencies"]} - set(pins)
-    assert missing == set(), "a dependency without a pin"
-    outside = [name for name, requirement in wanted.items() if name in pins and pins[name] not in requirement.specifier]
+    assert set(wanted) - set(pins) == set(), "a dependency without a pin"
+    outside = [name for name, requirement in wanted.items() if pins[name] not in requirement.specifier]
     assert outside == [], "pinned outside of what pyproject.toml allows"
+
+
+def third_party(folder: str) -> set[str]:
+    """Distributions that the sources of ``folder`` import, by canonical name."""
+    distributions = packages_distributions()
+    names: set[str] = set()
+    for path in sources(folder):
+        if path.suffix == ".py":
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    names |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    names.add(node.module.partition(".")[0])
+    outside = names - sys.stdlib_module_names - {"autokv"}
+    found = {canonicalize_name(distributions.get(name, [name])[0]) for name in outside}
+    return {PARTS.get(name, name) for name in found}
+
+
+def declared(lines: list[str]) -> set[str]:
+    return {canonicalize_name(Requirement(line).name) for line in lines}
+
+
+def test_what_is_imported_is_declared() -> None:
+    settings = project()["project"]
+    dependencies = declared(settings["dependencies"])
+    imported = {name for folder in PACKAGES for name in third_party(folder)}
+    assert imported - dependencies == set(), "imported by the product, not a dependency"
+    development = dependencies | declared(settings["optional-dependencies"]["dev"])
+    assert third_party("tests") - development == set(), "imported by the tests, in neither list"
