@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,11 +60,11 @@ def _as_good(first: Measurement, second: Measurement, objectives: Sequence[str],
 
 
 def _tie(first: Measurement, second: Measurement, name: str) -> bool:
-    """Whether the ratio of two timings differs from 1 by less than it varies over the prompts."""
-    by_prompt = {sample["id"]: sample[name] for sample in second.samples if name in sample}
-    ratios = [
-        math.log(sample[name] / by_prompt[sample["id"]])
-        for sample in first.samples
-        if name in sample and by_prompt.get(sample["id"], 0) > 0 and sample[name] > 0
-    ]
-    return len(ratios) > 1 and abs(float(np.mean(ratios))) < float(np.std(ratios, ddof=1))
+    """Whether two timings of the same prompts differ by less than the spread of their runs (``NAME_spread``)."""
+    timed = {sample["id"]: sample for sample in second.samples if name in sample}
+    pairs = [(sample, timed[sample["id"]]) for sample in first.samples if name in sample and sample["id"] in timed]
+    if not pairs:
+        return False
+    difference = sum(one[name] - other[name] for one, other in pairs)
+    spread = sum(max(one.get(f"{name}_spread", 0.0), other.get(f"{name}_spread", 0.0)) for one, other in pairs)
+    return abs(difference) < spread

@@ -16,12 +16,20 @@ from autokv.tuning.trial import TrialRecord
 OBJECTIVES = ("kl_divergence", "kv_bytes_per_token", "attention_us")
 
 
-def trial(number: int, kl: float, held: float, micros: Sequence[float], state: str = "complete") -> TrialRecord:
+def trial(
+    number: int, kl: float, held: float, micros: Sequence[float], state: str = "complete", spread: float = 0.0
+) -> TrialRecord:
     config = CompressionConfig.parse(
         {"pipeline": {"eviction": {"method": "random", "keep_ratio": 0.5, "options": {"seed": number}}}}
     )
     samples = [
-        {"id": f"p{index}", "kl_divergence": kl, "kv_bytes_per_token": held, "attention_us": value}
+        {
+            "id": f"p{index}",
+            "kl_divergence": kl,
+            "kv_bytes_per_token": held,
+            "attention_us": value,
+            "attention_us_spread": spread,
+        }
         for index, value in enumerate(micros)
     ]
     measurement = Measurement.of_samples(config, samples) if state == "complete" else None
@@ -45,19 +53,18 @@ def test_front_of_plain_numbers() -> None:
 
 
 def test_a_faster_time_within_the_spread_is_no_advantage() -> None:
-    steady = trial(0, 0.1, 100, [10.0, 20.0, 40.0])
-    noisy = trial(1, 0.2, 100, [9.0, 22.0, 36.0])
-    assert numbers([steady, noisy]) == [0]
-    # Faster by the same share on every prompt: no noise, however much the prompts differ in length.
-    faster = trial(1, 0.2, 100, [9.9, 19.8, 39.6])
-    assert numbers([steady, faster]) == [0, 1]
+    steady = trial(0, 0.1, 100, [10.0, 40.0])
+    assert numbers([steady, trial(1, 0.2, 100, [9.0, 39.0], spread=1.5)]) == [0]
+    # Faster by more than the clock wavers, however much the prompts differ in length.
+    assert numbers([steady, trial(1, 0.2, 100, [9.0, 39.0], spread=0.5)]) == [0, 1]
     # Nothing else differs: then even a little faster is better.
-    assert numbers([trial(0, 0.1, 100, [10.0, 20.0]), trial(1, 0.1, 100, [10.5, 19.4])]) == [1]
+    assert numbers([steady, trial(1, 0.1, 100, [10.5, 39.0], spread=5.0)]) == [1]
 
 
 def test_ties_never_empty_the_front() -> None:
-    trials = [trial(number, 0.1 + number / 100, 100, [10 - number, 12.0, 8 + number / 2]) for number in range(4)]
-    assert numbers(trials)[0] == 0
+    trials = [trial(number, 0.1 + number / 100, 100, [10.0 - number], spread=3.5) for number in range(4)]
+    assert numbers(trials) == [0]
+    assert numbers([*trials, trial(4, 0.5, 100, [1.0], spread=3.5)]) == [0, 4]
 
 
 def test_feasible_trials_come_first() -> None:
