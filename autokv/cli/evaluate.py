@@ -19,7 +19,7 @@ def evaluate(
     config: Annotated[list[Path], typer.Option(help="A configuration in JSON; repeat for more.")],
     text: Annotated[Path | None, typer.Option(help="Text file, cut into samples.")] = None,
     prompts: Annotated[Path | None, typer.Option(help="JSONL file: prompt, optional completion.")] = None,
-    tasks: Annotated[bool, typer.Option("--tasks", help="Generated tasks.")] = False,
+    tasks: Annotated[bool, typer.Option("--tasks", help="Five kinds of generated tasks, in turn.")] = False,
     context_tokens: Annotated[
         int, typer.Option(min=16, help="Context length in tokens (a maximum for prompts).")
     ] = 1024,

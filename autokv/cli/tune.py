@@ -27,7 +27,7 @@ def tune(
     workload: Annotated[str | None, typer.Option(help="Trace (Azure CSV, Mooncake JSONL): sets the contexts.")] = None,
     text: Annotated[str | None, typer.Option(help="Text file, cut into samples.")] = None,
     prompts: Annotated[str | None, typer.Option(help="JSONL file: prompt, optional completion.")] = None,
-    tasks: Annotated[bool, typer.Option("--tasks", help="Generated tasks.")] = False,
+    tasks: Annotated[bool, typer.Option("--tasks", help="Five kinds of generated tasks, in turn.")] = False,
     space: Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.")] = None,
     objective: Annotated[list[str] | None, typer.Option(help="Metric to optimise; repeat for more.")] = None,
     maximum: Annotated[list[str] | None, typer.Option("--max", help="METRIC=VALUE: at most; repeat for more.")] = None,
