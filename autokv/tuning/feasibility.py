@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from autokv.config import (
     CompressionConfig,
+    IntegerFormat,
     IntegerQuantization,
     LatentLowRank,
     NoStage,
@@ -16,8 +17,6 @@ from autokv.config import (
 from autokv.errors import InfeasibleError
 from autokv.tuning.objectives import constraints_of
 from autokv.tuning.request import TuningRequest
-
-BITS_16 = 16
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,8 @@ class CacheShape:
 def feasibility(request: TuningRequest, shape: CacheShape) -> Callable[[CompressionConfig], None]:
     """A check for :func:`autokv.tuning.search`.
 
-    It raises ``ConfigError`` for a candidate that cannot run on some context, and ``InfeasibleError`` for one whose
-    codes alone break a constraint on bytes; a candidate that passes may still break it when measured.
+    It raises ``ConfigError`` for a candidate that cannot run on some context, and ``InfeasibleError`` for one that
+    breaks a constraint on bytes by codes and scales alone; a candidate that passes may still break it when measured.
     """
     contexts = sorted(set(shape.context_tokens))
     limits = [one for one in constraints_of(request) if one.metric in ("kv_bytes_per_token", "compression_ratio")]
@@ -60,7 +59,8 @@ def feasibility(request: TuningRequest, shape: CacheShape) -> Callable[[Compress
 def min_bytes_per_token(config: CompressionConfig, shape: CacheShape, contexts: Sequence[int]) -> float:
     """Bytes per context token that ``config`` cannot do without: the smallest over ``contexts``, all layers.
 
-    A lower bound of what is held: codes and 16-bit tokens only. Scales, factors, indices and padding come on top.
+    A lower bound of what is held: codes, their scales and 16-bit tokens only. Factors, indices and padding come on
+    top.
     """
     pipeline = config.pipeline
     rows = shape.layers * shape.kv_heads
@@ -76,9 +76,14 @@ def _side_bytes(pipeline: Pipeline, side: str, head_dim: int, tokens: int) -> fl
     even = isinstance(eviction, NoStage) or (eviction.layer_budget, eviction.head_budget) == ("uniform", "uniform")
     kept = tokens if isinstance(eviction, NoStage) else max(1, int(eviction.keep_ratio * tokens + 1e-9))
     width = (getattr(low_rank, f"{side}_rank") if isinstance(low_rank, LatentLowRank) else 0) or head_dim
-    bits, residual = BITS_16, 0
+    bits, residual = 16.0, 0
     if not isinstance(quantization, NoStage):
-        bits = getattr(quantization, side).bits if isinstance(quantization, IntegerQuantization) else 8
+        bits = _code_bits(getattr(quantization, side)) if isinstance(quantization, IntegerQuantization) else 8.0
         # Uneven heads may be shorter than the residual window, so that nothing is known of its size.
         residual = min(kept, quantization.residual_tokens) if even else 0
-    return width * ((kept - residual) * bits + residual * BITS_16) / 8
+    return width * ((kept - residual) * bits + residual * 16.0) / 8
+
+
+def _code_bits(form: IntegerFormat) -> float:
+    """Bits of one value: its code and its share of a group's scale and minimum, 16 bits each."""
+    return form.bits + 32 / form.group_size

@@ -67,4 +67,4 @@ def _tie(first: Measurement, second: Measurement, name: str) -> bool:
         return False
     difference = sum(one[name] - other[name] for one, other in pairs)
     spread = sum(max(one.get(f"{name}_spread", 0.0), other.get(f"{name}_spread", 0.0)) for one, other in pairs)
-    return abs(difference) < spread
+    return bool(abs(difference) < spread)
