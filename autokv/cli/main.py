@@ -50,8 +50,8 @@ def main() -> None:
 
     Exits with 0, with 2 for input that cannot be used, with 130 after Ctrl-C, else with 1.
     """
-    # Threads that wait by spinning make a shared machine several times slower; set before torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin for long make a shared machine slower still; libgomp reads this when torch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except typer.TyperException as error:

@@ -27,6 +27,7 @@ from autokv.storage import Database, Job, Lease
 from autokv.tuning.feasibility import CacheShape, feasibility
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.run import run_search
+from autokv.tuning.sampling import check_sampler
 from autokv.tuning.search import Progress
 from autokv.tuning.trial import TrialRecord, TuningResult
 from autokv.workload import WorkloadTrace, read_trace
@@ -137,7 +138,9 @@ def _prepare(request: TuningRequest, listener: Listener, plan: EvaluationPlan | 
         context_limit=model.facts.context_tokens,
         seed=request.seed,
     )
-    return _Prepared(request, space.fitted(model.facts.head_dim), model, trace, plan, prompts)
+    fitted = space.fitted(model.facts.head_dim)
+    check_sampler(request.sampler, fitted)
+    return _Prepared(request, fitted, model, trace, plan, prompts)
 
 
 def _run(
