@@ -69,10 +69,11 @@ class Continuation:
     def _attend_one(self, layer: _Layer, call: AttentionCall, index: int) -> Tensor:
         new = call.key.shape[2]
         device = call.query.device
-        columns = torch.arange(layer.used, device=device)
+        rows = torch.arange(layer.used - new, layer.used, device=device)
+        everywhere = call.window is not None or layer.lengths is not None
+        columns = torch.arange(layer.used, device=device) if everywhere else rows
         mask = None
         if new > 1 or call.window is not None:
-            rows = torch.arange(layer.used - new, layer.used, device=device)
             mask = causal_mask(rows, columns, call.window)
         if layer.lengths is not None:
             present = (columns < layer.lengths[:, None]) | (columns >= layer.context)

@@ -20,12 +20,16 @@ class Reference:
 
     tokens: tuple[int, ...]
     log_probs: Tensor
-    """``[tokens, vocabulary]`` float32."""
+    """``[tokens, vocabulary]`` float32, as ``probs``."""
+    probs: Tensor
+    likeliest: Tensor
+    """``[tokens]``: the argmax."""
 
     @classmethod
     def of(cls, tokens: Sequence[int], logits: Tensor) -> Reference:
         """From logits ``[tokens, vocabulary]``."""
-        return cls(tuple(tokens), torch.log_softmax(logits, dim=-1))
+        log_probs = torch.log_softmax(logits, dim=-1)
+        return cls(tuple(tokens), log_probs, log_probs.exp(), log_probs.argmax(dim=-1))
 
 
 def compare(reference: Reference, logits: Tensor) -> dict[str, float]:
@@ -38,10 +42,11 @@ def compare(reference: Reference, logits: Tensor) -> dict[str, float]:
     The row of token i predicts token i + 1, so the last row has a distribution to compare but no target.
     """
     targets = torch.tensor(reference.tokens[1:], device=logits.device)[:, None]
-    agreement = (logits.argmax(dim=-1) == reference.log_probs.argmax(dim=-1)).float().mean()
+    agreement = (logits.argmax(dim=-1) == reference.likeliest).float().mean()
     log_probs = torch.log_softmax(logits, dim=-1)
     nll_delta = (reference.log_probs[:-1].gather(1, targets) - log_probs[:-1].gather(1, targets)).mean()
-    divergence = (reference.log_probs.exp() * (reference.log_probs - log_probs)).sum(dim=-1, dtype=torch.float64)
+    # The difference comes first: small divergences would drown in the rounding of two large sums.
+    divergence = torch.linalg.vecdot(reference.probs, reference.log_probs - log_probs)
     return {
         # A divergence is never negative; rounding can leave -1e-9.
         "kl_divergence": max(float(divergence.mean()), 0.0),

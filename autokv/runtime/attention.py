@@ -62,7 +62,8 @@ def masked_attention(call: AttentionCall, query: Tensor, key: Tensor, value: Ten
         query: ``[batch, query_heads, new, head_dim]``.
         key: ``[batch, kv_heads, tokens, head_dim]``, as ``value``.
         value: see ``key``.
-        mask: boolean, broadcast to ``[batch, kv_heads, group, new, tokens]``; ``None`` lets every query see every key.
+        mask: boolean, broadcast to ``[batch, kv_heads, group, new, last]`` over the last so many tokens; every query
+            sees the tokens before them, and all tokens where it is ``None``.
 
     Returns:
         ``[batch, query_heads, new, head_dim]`` in the query's dtype.
@@ -75,7 +76,7 @@ def masked_attention(call: AttentionCall, query: Tensor, key: Tensor, value: Ten
     if call.softcap is not None:
         scores = torch.tanh(scores / call.softcap) * call.softcap
     if mask is not None:
-        scores = scores.masked_fill_(~mask, -torch.inf)
+        scores[..., -mask.shape[-1] :].masked_fill_(~mask, -torch.inf)
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
     return (weights.flatten(2, 3) @ value).view(batch, heads, new, dim)
 
