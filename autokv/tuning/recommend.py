@@ -40,9 +40,10 @@ def recommend(
 ) -> Recommendation:
     """The smallest configuration that meets the :func:`required` constraints on the validation prompts.
 
-    Beside it ``fastest``, ``smallest`` and ``knee`` are named among the points that meet the user's own constraints,
-    or among all where none does. The knee lies farthest below the plane through the worst corners: the point with the
-    least sum of losses, each scaled to 0 … 1 over these points.
+    Where some meet them on the calibration prompts too, it is the smallest of those: what fails on one half of the
+    prompts and passes on the other has been lucky. Beside it ``fastest``, ``smallest`` and ``knee`` are named among
+    the points that meet the user's own constraints, or among all where none does. The knee lies farthest below the
+    plane through the worst corners: the point that compresses with the least sum of losses, each scaled to 0 … 1.
     """
     confirmed = [(point.validation, point) for point in front if point.validation is not None]
     if not confirmed:
@@ -53,7 +54,7 @@ def recommend(
     named = _named([one for one in measured if meets(one, constraints)] or measured, objectives)
     wanted = required(constraints)
     asked = " and ".join(map(str, wanted)) + _said(constraints)
-    passing = [one for one in measured if meets(one, wanted)]
+    passing = [(one, point) for one, point in confirmed if meets(one, wanted)]
     if not passing:
         closest = min(measured, key=lambda one: _shortfall(one, wanted))
         missed = ", ".join(
@@ -66,11 +67,12 @@ def recommend(
             f"{closest.config.digest[:12]} comes closest with {missed}"
         )
         return Recommendation(None, named, reason)
-    best = min(passing, key=_bytes)
-    reason = (
-        f"smallest of {len(passing)} configurations that meet {asked} on validation prompts: {_bytes(best):.4g} bytes "
-        f"per token"
-    )
+    steady = [one for one, point in passing if meets(point.calibration, wanted)]
+    pool, where = (steady, "calibration and validation") if steady else ([one for one, _ in passing], "validation")
+    best = min(pool, key=_bytes)
+    many = f"smallest of {len(pool)} configurations" if len(pool) > 1 else "the one configuration"
+    verb = "meet" if len(pool) > 1 else "meets"
+    reason = f"{many} that {verb} {asked} on {where} prompts: {_bytes(best):,.0f} bytes per token"
     return Recommendation(best.config.digest, named, reason)
 
 
@@ -79,8 +81,9 @@ def _named(measured: Sequence[Measurement], objectives: Sequence[str]) -> dict[s
     timed = [one for one in measured if "attention_us" in one.metrics]
     if timed:
         named["fastest"] = min(timed, key=lambda one: one.value("attention_us"))
-    points = np.array([losses(one, objectives) for one in measured])
-    named["knee"] = measured[int(Box.around(points).normalise(points).sum(axis=1).argmin())]
+    bent = [one for one in measured if not one.config.pipeline.is_identity] or measured
+    points = np.array([losses(one, objectives) for one in bent])
+    named["knee"] = bent[int(Box.around(points).normalise(points).sum(axis=1).argmin())]
     return {name: one.config.digest for name, one in named.items()}
 
 

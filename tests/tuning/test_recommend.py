@@ -35,7 +35,7 @@ FRONT = [point(0, 0.001, 1000, 50), point(1, 0.01, 300, 60), point(2, 0.3, 200, 
 def test_the_smallest_that_meets_the_constraints() -> None:
     chosen = recommend(FRONT, DEFAULT_OBJECTIVES, [Constraint("kl_divergence", "max", 0.02)])
     assert chosen.recommended == digest(FRONT, 1)
-    assert "smallest of 2 configurations that meet kl_divergence <= 0.02 nats/token on validation" in chosen.reason
+    assert "smallest of 2 configurations that meet kl_divergence <= 0.02 nats/token on calibration and" in chosen.reason
     assert chosen.named["smallest"] == digest(FRONT, 1)
     assert chosen.named["fastest"] == digest(FRONT, 0)
 
@@ -65,6 +65,28 @@ def test_a_limit_on_any_quality_replaces_the_default() -> None:
 def test_validation_decides_and_not_calibration() -> None:
     front = [point(0, 0.001, 1000, 50), point(1, 0.04, 250, 60, worse=2.0)]
     assert recommend(front, DEFAULT_OBJECTIVES, []).recommended == digest(front, 0)
+
+
+def test_what_failed_on_calibration_is_only_a_last_resort() -> None:
+    lucky = point(0, 0.09, 100, 50, worse=0.3)
+    front = [lucky, point(1, 0.04, 250, 60)]
+    chosen = recommend(front, DEFAULT_OBJECTIVES, [])
+    assert chosen.recommended == digest(front, 1)
+    assert chosen.reason.startswith("the one configuration that meets kl_divergence <= 0.05")
+    alone = recommend([lucky], DEFAULT_OBJECTIVES, [])
+    assert alone.recommended == digest(front, 0)
+    assert "on validation prompts" in alone.reason
+
+
+def test_the_uncompressed_cache_is_no_knee() -> None:
+    config = CompressionConfig()
+    sample = {"id": "p", "kl_divergence": 0.0, "kv_bytes_per_token": 1000.0, "attention_us": 1.0}
+    measured = Measurement.of_samples(config, [sample])
+    plain = FrontPoint(9, "tpe", measured, measured, feasible=True)
+    front = [plain, point(0, 0.001, 900, 500), point(1, 0.04, 800, 600)]
+    chosen = recommend(front, DEFAULT_OBJECTIVES, [])
+    assert chosen.named["knee"] == digest(front, 0)
+    assert chosen.named["fastest"] == config.digest
 
 
 def test_nothing_meets_the_constraints() -> None:
