@@ -126,7 +126,7 @@ def test_a_request_file_and_options_are_the_same_thing(autokv: Run, model: Path,
     assert job.workload["contexts"]["calibration"] == [208, 256]
 
 
-def test_evaluate_prints_what_the_issue_says(autokv: Run, model: Path, tmp_path: Path) -> None:
+def test_evaluate_prints_an_object_per_configuration(autokv: Run, model: Path, tmp_path: Path) -> None:
     paths = []
     for name, pipeline in (
         ("identity", {}),
