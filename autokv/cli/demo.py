@@ -26,6 +26,10 @@ def demo(
     if converted(demo_gguf_path(), settings.current().cache_dir) is None:
         typer.echo("converting the model from GGUF, once: about 20 s")
     request = TuningRequest(
-        model=str(demo_model_path()), workload=str(example_trace()), trials=trials, max_context_tokens=2048
+        model=str(demo_model_path()),
+        workload=str(example_trace()),
+        maximums={"kl_divergence": 0.05},
+        trials=trials,
+        max_context_tokens=2048,
     )
     run_and_show(request, database or settings.current().database_url, output)
