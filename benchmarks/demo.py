@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from autokv.config import ConfigurationDocument
+from autokv.config import CompressionConfig
 from autokv.models import demo_model_path
-from common import write_result
+from autokv.report import describe
+from common import RESULTS, write_result
+
+SHOWN = ("kl_divergence", "kv_bytes_per_token", "compression_ratio", "attention_us", "attention_baseline_us")
 
 
 def main() -> None:
@@ -25,14 +30,24 @@ def main() -> None:
         began = time.perf_counter()
         subprocess.run(command, cwd=folder, check=True)
         seconds = time.perf_counter() - began
-        recommended = ConfigurationDocument.load(Path(folder) / "autokv-results" / "recommended.json")
+        written = Path(folder) / "autokv-results"
+        front = json.loads((written / "pareto.json").read_text(encoding="utf-8"))
+        shutil.copy(written / "front.svg", RESULTS / "demo.svg")
     gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"{options.trials} trials in {seconds / 60:.1f} min, at most {gib:.2f} GiB")
     result = {
         "trials": options.trials,
         "seconds": seconds,
         "max_rss_gib": gib,
-        "recommended": recommended.model_dump(mode="json", include={"pipeline", "measured", "validated"}),
+        "front": [
+            {
+                "configuration": describe(CompressionConfig.parse(point["config"])),
+                "digest": point["digest"],
+                "roles": point["roles"],
+                "validation": {name: point["validation"]["metrics"][name]["mean"] for name in SHOWN},
+            }
+            for point in front
+        ],
     }
     print(f"written to {write_result('demo', result)}")
 
