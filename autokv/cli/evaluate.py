@@ -21,7 +21,7 @@ def evaluate(
     prompts: Annotated[Path | None, typer.Option(help="JSONL file: prompt, optional completion.")] = None,
     tasks: Annotated[bool, typer.Option("--tasks", help="Five kinds of generated tasks, in turn.")] = False,
     context_tokens: Annotated[
-        int, typer.Option(min=16, help="Context length in tokens (a maximum for prompts).")
+        int, typer.Option(min=16, help="Context length in tokens; prompts of a file keep their own.")
     ] = 1024,
     continuation_tokens: Annotated[int, typer.Option(min=2, help="Continuation length in tokens.")] = 64,
     samples: Annotated[int, typer.Option(min=1, help="Prompts to judge on.")] = 4,

@@ -35,7 +35,8 @@ def make_plan(
 ) -> EvaluationPlan:
     """Choose the context lengths of a run.
 
-    A trace gives them by its quantiles, else ``context_tokens`` does. They are capped by the model's own context, by
+    A trace gives them by its quantiles, else ``context_tokens`` does; the prompts of a file have their own, and only
+    their number counts. They are capped by the model's own context, by
     ``max_context_tokens``, by ``prefill_budget_s`` seconds of prefills as measured here, and by free memory.
 
     Raises:
@@ -50,6 +51,9 @@ def make_plan(
             field="context_tokens",
             remedy=f"use at most {limit}",
         )
+    if request.prompts is not None:
+        note = f"{request.samples} calibration and {request.validation_samples} validation prompts of their own lengths"
+        return EvaluationPlan((limit,) * request.samples, (limit,) * request.validation_samples, (note,))
     caps = {"the model's context": limit}
     if request.max_context_tokens:
         caps["max_context_tokens"] = request.max_context_tokens

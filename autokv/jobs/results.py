@@ -7,10 +7,11 @@ from pathlib import Path
 from autokv.errors import StorageError
 from autokv.report import write_results
 from autokv.storage import Database
+from autokv.tuning.trial import TuningResult
 
 
-def export(database: Database, job_id: str, directory: Path) -> dict[str, Path]:
-    """Write the result files of a job; name to path.
+def export(database: Database, job_id: str, directory: Path) -> tuple[TuningResult, dict[str, Path]]:
+    """Write the result files of a job: the result as it is stored, and name to path.
 
     Raises:
         StorageError: the job has no result yet, or a file cannot be written.
@@ -34,4 +35,4 @@ def export(database: Database, job_id: str, directory: Path) -> dict[str, Path]:
         "seconds": sum(trial.seconds for trial in result.trials),
         "finished": job.finished.strftime("%Y-%m-%d %H:%M UTC") if job.finished else None,
     }
-    return write_results(directory, result=result, documents=documents, job=facts)
+    return result, write_results(directory, result=result, documents=documents, job=facts)

@@ -127,6 +127,7 @@ def _prepare(request: TuningRequest, listener: Listener, plan: EvaluationPlan | 
     plan = plan or make_plan(request, model, trace, settings.current().prefill_seconds)
     for note in plan.notes:
         listener.say(note)
+    limit = model.facts.context_tokens
     prompts = load_prompts(
         model.tokenizer,
         text=request.text,
@@ -135,7 +136,7 @@ def _prepare(request: TuningRequest, listener: Listener, plan: EvaluationPlan | 
         calibration=plan.calibration,
         validation=plan.validation,
         continuation_tokens=request.continuation_tokens,
-        context_limit=model.facts.context_tokens,
+        context_limit=min(limit, (request.max_context_tokens or limit) + request.continuation_tokens),
         seed=request.seed,
     )
     fitted = space.fitted(model.facts.head_dim)
@@ -211,10 +212,7 @@ def _save(database: Database, job: Job, result: TuningResult, prepared: _Prepare
 
 
 def _finished(database: Database, job: Job, output: Path) -> Finished:
-    files = export(database, job.id, output)
-    result = database.results.of(job.id)
-    if result is None:  # export() has just read it
-        raise StorageError("has no result", field=f"job {job.id}")
+    result, files = export(database, job.id, output)
     return Finished(job.id, result, files)
 
 

@@ -126,6 +126,25 @@ def test_a_request_file_and_options_are_the_same_thing(autokv: Run, model: Path,
     assert job.workload["contexts"]["calibration"] == [208, 256]
 
 
+def test_prompts_of_a_file_keep_their_lengths_up_to_the_longest_allowed(
+    autokv: Run, model: Path, tmp_path: Path
+) -> None:
+    lengths = (90, 120, 150, 180)
+    lines = [json.dumps({"prompt": chr(97 + number) * length}) for number, length in enumerate(lengths)]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(lines))
+    options = ["--prompts", "prompts.jsonl", "--samples", 2, "--validation-samples", 2, "--continuation-tokens", 8]
+    options += ["--trials", 2, "--max", "kl_divergence=50", "--space", "edge"]
+    code, out, err = autokv("tune", "--model", model, *options)
+    assert code == 0, err
+    assert "prompts of their own lengths" in out
+    with Database("sqlite:///autokv.db", create=False) as database:
+        (job,) = database.jobs.list()
+    assert job.workload is not None
+    assert job.workload["contexts"]["calibration"] == [90, 120]
+    assert job.workload["contexts"]["validation"] == [150, 180]
+    assert "prompts.jsonl" in refused(autokv("tune", "--model", model, *options, "--max-context-tokens", 100))
+
+
 def test_evaluate_prints_an_object_per_configuration(autokv: Run, model: Path, tmp_path: Path) -> None:
     paths = []
     for name, pipeline in (
