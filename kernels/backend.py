@@ -3,38 +3,97 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from autokv.errors import RequestError
-from autokv.kernels.decode_attention.eager import EagerBackend
-from autokv.kernels.decode_attention.reference import ReferenceBackend
-from autokv.kernels.operands import Operands
+from autokv.kernels import quantize_pack
+from autokv.kernels.decode_attention import DecodeAttention, eager, reference
+from autokv.kernels.evict_gather import eager as gather_eager
+from autokv.kernels.evict_gather import reference as gather_reference
+from autokv.kernels.operands import Axis, Float8, Integers
+from autokv.kernels.rows import Rows
+from autokv.kernels.window_scores import eager as scores_eager
+from autokv.kernels.window_scores import reference as scores_reference
 
 
-class Backend(Protocol):
-    """Decode attention of one new token per sequence."""
+class QuantizeIntegers(Protocol):
+    """Asymmetric min-max integers, packed."""
 
-    @property
-    def name(self) -> str:
-        """Its name in :data:`BACKENDS`."""
+    def __call__(
+        self, dense: Tensor, rows: Rows, *, bits: int, axis: Axis, group_size: int, rotated: bool = False
+    ) -> Integers:
+        """Quantize ``dense`` ``[rows, longest, width]`` of any float dtype, laid out as :class:`Rows` says.
 
-    def decode_attention(self, query: Tensor, operands: Operands, scaling: float) -> Tensor:
-        """Attention over a compressed cache.
-
-        ``query``: ``[batch, query_heads, head_dim]``, head ``h`` reading KV head ``h // (query_heads / kv_heads)``.
-        Returns the same shape and dtype. A row without any token gives NaN.
+        ``rotated`` takes the tokens into the Hadamard basis first. For axis ``token``, ``group_size`` divides the
+        width. Scale and minimum are rounded outwards to float16.
         """
 
-    def attention_16bit(self, query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
-        """The 16-bit baseline: ``keys`` and ``values`` are ``[batch, kv_heads, tokens, head_dim]`` in 16 bits."""
 
+class QuantizeFloat8(Protocol):
+    """e4m3 floats with one scale per row."""
+
+    def __call__(self, dense: Tensor, rows: Rows, *, rotated: bool = False, scale: Tensor | None = None) -> Float8:
+        """Quantize ``dense`` ``[rows, longest, width]``; a row's scale is its largest magnitude over 448.
+
+        ``scale``: float32 ``[rows]`` to use instead; what it cannot reach saturates.
+        """
+
+
+class WindowScores(Protocol):
+    """Attention that tokens receive from the newest queries."""
+
+    def __call__(self, query: Tensor, keys: Tensor, scaling: float, *, softcap: float | None = None) -> Tensor:
+        """Causal softmax attention, summed over queries and averaged over the query heads of a KV head.
+
+        ``query``: ``[batch, query_heads, window, head_dim]`` of the newest ``window`` tokens; ``keys``:
+        ``[batch, kv_heads, tokens, head_dim]``. Returns float32 ``[batch, kv_heads, tokens]``.
+        """
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What runs the operations on one kind of device."""
+
+    name: str
+    """Its name in :data:`BACKENDS`."""
+    decode_attention: DecodeAttention
+    attention_16bit: Callable[[Tensor, Tensor, Tensor, float], Tensor]
+    """The best 16-bit attention that PyTorch has here, to compare with: query ``[batch, query_heads, head_dim]``, keys
+    and values ``[batch, kv_heads, tokens, head_dim]`` in 16 bits, scaling."""
+    quantize_integers: QuantizeIntegers
+    quantize_float8: QuantizeFloat8
+    evict_gather: Callable[[Tensor, Tensor], Tensor]
+    """Tokens ``[rows, tokens, width]`` and int64 places ``[rows, n]`` to ``[rows, n, width]``."""
+    window_scores: WindowScores
+
+
+TORCH = Backend(
+    name="torch",
+    decode_attention=eager.decode_attention,
+    attention_16bit=eager.attention_16bit,
+    quantize_integers=quantize_pack.quantize_integers,
+    quantize_float8=quantize_pack.quantize_float8,
+    evict_gather=gather_eager.evict_gather,
+    window_scores=scores_eager.window_scores,
+)
+
+REFERENCE = Backend(
+    name="reference",
+    decode_attention=reference.decode_attention,
+    attention_16bit=reference.attention_16bit,
+    quantize_integers=quantize_pack.quantize_integers,
+    quantize_float8=quantize_pack.quantize_float8,
+    evict_gather=gather_reference.evict_gather,
+    window_scores=scores_reference.window_scores,
+)
 
 BACKENDS: dict[str, Callable[[torch.device], Backend]] = {
-    "torch": lambda device: EagerBackend(),
-    "reference": lambda device: ReferenceBackend(),
+    "torch": lambda device: TORCH,
+    "reference": lambda device: REFERENCE,
 }
 
 

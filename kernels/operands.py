@@ -60,7 +60,7 @@ class Side:
 
     packed: Packed
     window: Tensor
-    """``[rows, newest, head_dim]`` in 16 bits."""
+    """``[rows, newest, head_dim]`` in 16 bits; may be the first places of a larger buffer, rows apart."""
     rotated: bool = False
     """The coordinates are in the Hadamard basis (:mod:`autokv.kernels.hadamard`)."""
     basis: Tensor | None = None

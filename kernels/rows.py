@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -37,11 +38,30 @@ class Rows:
 
     def groups(self, size: int) -> Rows:
         """The rows' groups of ``size`` tokens; a row's last group may be partial."""
+        if size not in self._groups:
+            self._groups[size] = self._count_groups(size)
+        return self._groups[size]
+
+    @cached_property
+    def _groups(self) -> dict[int, Rows]:
+        return {}
+
+    def _count_groups(self, size: int) -> Rows:
         longest = -(-self.longest // size)
         if self.offsets is None:
             return Rows(self.count, longest)
         lengths = self.lengths.add(size - 1).div(size, rounding_mode="floor")
         return Rows(self.count, longest, torch.nn.functional.pad(lengths.cumsum(0), (1, 0)))
+
+    def take(self, rows: Tensor) -> tuple[Rows, Tensor]:
+        """The ``rows`` (int64 ``[n]``, any order) as rows of their own, and where in flat storage their tokens lie."""
+        if self.offsets is None:
+            places = rows[:, None] * self.longest + torch.arange(self.longest, device=rows.device)
+            return Rows(len(rows), self.longest), places.view(-1)
+        lengths = self.lengths.index_select(0, rows)
+        taken = Rows.of_lengths(lengths)
+        starts = self.offsets.index_select(0, rows) - torch.nn.functional.pad(lengths.cumsum(0), (1, 0))[:-1]
+        return taken, starts.repeat_interleave(lengths) + torch.arange(int(lengths.sum()), device=rows.device)
 
     def inside(self) -> Tensor | None:
         """bool ``[count, longest]``: the dense places that hold a token; None if all do."""

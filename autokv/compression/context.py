@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autokv.kernels import Backend, backend
+
 Rope = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Positions ``[n]`` to the model's own (cos, sin), each ``[n, rotary_dim]`` in float32, halves repeated."""
 
@@ -55,6 +57,14 @@ class LayerContext:
     """Attention multiplies q·k by this."""
     statistics: PrefillStatistics = PrefillStatistics()
     rope: Rope | None = None
+    softcap: float | None = None
+    """Scores become ``softcap * tanh(score / softcap)``."""
+    kernels: Backend | None = None
+    """What runs the operations; None takes the fastest on the device of the keys."""
+
+    def kernels_on(self, device: torch.device) -> Backend:
+        """:attr:`kernels`, or the fastest on ``device``."""
+        return self.kernels or backend(device)
 
     def storage_dtype(self, keys: Tensor) -> torch.dtype:
         """16-bit dtype of whatever is held unquantized: the model's own, or float16 for a float32 model."""

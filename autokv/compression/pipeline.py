@@ -18,7 +18,7 @@ from autokv.compression.quantization import SideName, quantize, residual_tokens,
 from autokv.compression.split import split_tokens
 from autokv.compression.storage import held
 from autokv.config import CompressionConfig, LatentLowRank, NoStage, Pipeline, ResidualLowRank, check_fits
-from autokv.kernels import Operands, Rows, Side
+from autokv.kernels import Backend, Operands, Rows, Side
 from autokv.kernels.hadamard import rotate
 from autokv.kernels.quantize_pack import dequantize
 
@@ -39,7 +39,7 @@ def compress(keys: Tensor, values: Tensor, context: LayerContext, config: Compre
     batch, kv_heads, tokens, head_dim = keys.shape
     # How many tokens there are refuses nothing here: a short context fills a part of a group.
     check_fits(config, head_dim=head_dim, context_tokens=sys.maxsize)
-    pipeline, dtype = config.pipeline, context.storage_dtype(keys)
+    pipeline, dtype, kernels = config.pipeline, context.storage_dtype(keys), context.kernels_on(keys.device)
     kept = _evict(keys, values, context, pipeline)
     split = split_tokens(kept, batch * kv_heads, tokens, residual_tokens(pipeline.quantization))
     return CompressedKV(
@@ -50,8 +50,8 @@ def compress(keys: Tensor, values: Tensor, context: LayerContext, config: Compre
             kv_heads=kv_heads,
             head_dim=head_dim,
             older=split.older,
-            keys=_encode(*split(keys.flatten(0, 1)), split.older, pipeline, "key", dtype),
-            values=_encode(*split(values.flatten(0, 1)), split.older, pipeline, "value", dtype),
+            keys=_encode(*split(keys.flatten(0, 1), kernels), split.older, pipeline, "key", dtype, kernels),
+            values=_encode(*split(values.flatten(0, 1), kernels), split.older, pipeline, "value", dtype, kernels),
         ),
     )
 
@@ -67,7 +67,13 @@ def _evict(keys: Tensor, values: Tensor, context: LayerContext, pipeline: Pipeli
 
 
 def _encode(
-    tokens: Tensor, window: Tensor, older: Rows, pipeline: Pipeline, name: SideName, dtype: torch.dtype
+    tokens: Tensor,
+    window: Tensor,
+    older: Rows,
+    pipeline: Pipeline,
+    name: SideName,
+    dtype: torch.dtype,
+    kernels: Backend,
 ) -> Side:
     """``tokens``: ``[rows, older.longest, head_dim]``."""
     quantization, low_rank = pipeline.quantization, pipeline.low_rank
@@ -79,12 +85,9 @@ def _encode(
         # Rotating the coordinates is the same as rotating the basis, which then costs nothing to undo.
         basis, rotated = (rotate(directions) if rotated else directions).half(), False
         tokens = tokens.float() @ basis.float()
-    elif rotated:
-        tokens = rotate(tokens.float())
-    elif not isinstance(quantization, NoStage):
-        tokens = tokens.float()
-    packed = quantize(tokens, older, quantization, name, dtype)
+    packed = quantize(tokens, older, quantization, name, dtype, kernels, rotated=rotated)
     if isinstance(low_rank, ResidualLowRank) and rank:
-        factor, right = low_rank_factors(tokens - dequantize(packed, older), older, rank)
+        coordinates = rotate(tokens.float()) if rotated else tokens.float()
+        factor, right = low_rank_factors(coordinates - dequantize(packed, older), older, rank)
         left = older.to_flat(held(factor, dtype))
     return Side(packed, window, rotated, basis, left, right)

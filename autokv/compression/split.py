@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from autokv.compression.kept import KeptTokens
-from autokv.kernels import Rows
+from autokv.kernels import Backend, Rows
 
 
 @dataclass(frozen=True)
@@ -19,19 +19,17 @@ class TokenSplit:
     newest: int
     """Tokens of every row's window."""
     older_index: Tensor | None
-    """int64 ``[rows * older.longest]`` into the flattened tokens; None if every token is kept."""
+    """int64 ``[rows, older.longest]``: positions; None if every token is kept."""
     newest_index: Tensor | None
 
-    def __call__(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, tokens: Tensor, kernels: Backend) -> tuple[Tensor, Tensor]:
         """Divide ``[rows, tokens, head_dim]`` into older ``[rows, longest, head_dim]`` and the window.
 
         Places beyond a row's end repeat its last older token. The results may be views.
         """
         if self.older_index is None or self.newest_index is None:
             return tokens[:, : self.older.longest], tokens[:, self.older.longest :]
-        flat, count, width = tokens.reshape(-1, tokens.shape[-1]), self.older.count, tokens.shape[-1]
-        older = flat.index_select(0, self.older_index).view(count, self.older.longest, width)
-        return older, flat.index_select(0, self.newest_index).view(count, self.newest, width)
+        return kernels.evict_gather(tokens, self.older_index), kernels.evict_gather(tokens, self.newest_index)
 
 
 def split_tokens(kept: KeptTokens | None, rows: int, tokens: int, residual_tokens: int) -> TokenSplit:
@@ -45,9 +43,7 @@ def split_tokens(kept: KeptTokens | None, rows: int, tokens: int, residual_token
     last = (lengths - newest - 1).clamp_min_(0)
     place = torch.minimum(torch.arange(older.longest, device=device), last[:, None]) + kept.offsets[:-1, None]
     newest_place = torch.arange(newest, device=device) + (kept.offsets[1:, None] - newest)
-    starts = torch.arange(0, rows * tokens, tokens, device=device)[:, None]
     older_index, newest_index = (
-        (kept.positions.index_select(0, where.view(-1)).view(rows, -1) + starts).view(-1)
-        for where in (place, newest_place)
+        kept.positions.index_select(0, where.view(-1)).view(rows, -1) for where in (place, newest_place)
     )
     return TokenSplit(older, newest, older_index, newest_index)

@@ -97,7 +97,7 @@ class Evaluator:
         self._samples: list[_Sample] = []
         for prompt in prompts:
             check()
-            snapshot = take_snapshot(model, prompt, needs)
+            snapshot = take_snapshot(model, prompt, needs, self._backend)
             generated = generate and prompt.kind != "text"
             self._samples.append(_Sample(model, snapshot, continuation_tokens, self._stop, generated))
         by_length = sorted(self._samples, key=lambda sample: sample.snapshot.tokens)

@@ -62,7 +62,8 @@ def time_decode_attention(
         scaling = layer.context.scaling
         contenders: list[Callable[[], object]] = [_bind(backend.attention_16bit, query, keys, values, scaling)]
         contenders += [
-            _bind(backend.decode_attention, query, candidate[position].operands(), scaling) for candidate in candidates
+            _bind(backend.decode_attention, query, (candidate[position].operands(),), scaling)
+            for candidate in candidates
         ]
         runs.append(contenders)
     # One untimed round warms allocators and caches alike for everyone.

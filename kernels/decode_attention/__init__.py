@@ -1,1 +1,5 @@
-"""Decode attention: one query per head against a compressed cache."""
+"""Decode attention: the queries of one step against a compressed cache."""
+
+from autokv.kernels.decode_attention.attention import Attention, DecodeAttention, merge
+
+__all__ = ["Attention", "DecodeAttention", "merge"]

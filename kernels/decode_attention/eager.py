@@ -2,79 +2,83 @@
 
 The query goes to the cache, not the cache to the query: the query is taken into the rotated or latent basis, where
 the packed coordinates are, the low-rank correction is applied factor by factor (q·(A Bᵀ)ᵀ = (q B) Aᵀ), and only the
-output comes back out of the values' basis. Older tokens and window share one softmax.
+output comes back out of the values' basis.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from autokv.kernels.decode_attention.attention import Attention, merge
 from autokv.kernels.hadamard import rotate
-from autokv.kernels.operands import Operands, Plain, Side
+from autokv.kernels.operands import Operands, Side
 from autokv.kernels.quantize_pack import dequantize
 from autokv.kernels.rows import Rows
 
 
-class EagerBackend:
-    """PyTorch's own operators; a compressed cache is computed in float32, a 16-bit one in its own dtype."""
-
-    name = "torch"
-
-    def decode_attention(self, query: Tensor, operands: Operands, scaling: float) -> Tensor:
-        """See :class:`autokv.kernels.backend.Backend`."""
-        keys, values, older = operands.keys, operands.values, operands.older
-        # The query heads of one KV head become rows of one product: [rows, group, head_dim].
-        grouped = query.reshape(older.count, -1, operands.head_dim)
-        plain = _plain_tensors(operands)
-        if plain is not None:
-            return _plain_attention(grouped, *plain, older, scaling).view(query.shape).to(query.dtype)
-        grouped = grouped.float() * scaling
-        scores = _older_scores(grouped, keys, older)
-        inside = older.inside()
-        if inside is not None:
-            scores.masked_fill_(~inside[:, None], -torch.inf)
-        weights = torch.cat([scores, grouped @ keys.window.float().mT], dim=-1).softmax(dim=-1)
-        output = _older_output(weights[..., : older.longest], values, older)
-        output.baddbmm_(weights[..., older.longest :], values.window.float())
-        return output.view(query.shape).to(query.dtype)
-
-    def attention_16bit(self, query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
-        """See :class:`autokv.kernels.backend.Backend`."""
-        batch, kv_heads, _, head_dim = keys.shape
-        grouped = query.reshape(batch, kv_heads, -1, head_dim)
-        output = _attend(grouped, keys, values, scaling)
-        return output.reshape(query.shape).to(query.dtype)
+def decode_attention(
+    query: Tensor,
+    parts: Sequence[Operands],
+    scaling: float,
+    *,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
+) -> Attention:
+    """See :class:`autokv.kernels.decode_attention.DecodeAttention`; computed in float32."""
+    # The query heads of one KV head become rows of one product: [rows, group, head_dim].
+    grouped = query.reshape(parts[0].older.count, -1, query.shape[-1]).float() * scaling
+    found: list[Attention] = []
+    seen = None if sliding_window is None else torch.full((len(grouped),), sliding_window, device=query.device)
+    for part in reversed(parts):
+        found.append(_attend(grouped, part, softcap, seen))
+        if seen is not None:
+            seen = seen - part.older.lengths.to(seen.device) - part.newest
+    output, lse = merge(found)
+    return Attention(output.view(query.shape).to(query.dtype), lse.view(query.shape[:2]))
 
 
-def _plain_tensors(operands: Operands) -> tuple[Tensor, Tensor] | None:
-    """Flat keys and values, if all that is held is tokens in 16 bits."""
-    keys, values = operands.keys, operands.values
-    bases = any(side.rotated or side.basis is not None for side in (keys, values))
-    if operands.newest or bases or not (isinstance(keys.packed, Plain) and isinstance(values.packed, Plain)):
-        return None
-    return keys.packed.data, values.packed.data
-
-
-def _plain_attention(grouped: Tensor, keys: Tensor, values: Tensor, rows: Rows, scaling: float) -> Tensor:
-    if rows.offsets is None:
-        return _attend(grouped[None], rows.to_dense(keys)[None], rows.to_dense(values)[None], scaling)
-    # Row by row reads every token where it lies; padding to the longest row would copy the whole cache each step.
-    outputs = [
-        _attend(grouped[None, row : row + 1], keys[None, None, start:stop], values[None, None, start:stop], scaling)
-        for row, (start, stop) in enumerate(pairwise(rows.offsets.tolist()))
-    ]
-    return torch.cat(outputs, dim=1)
-
-
-def _attend(query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
+def attention_16bit(query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
+    """See :attr:`autokv.kernels.backend.Backend.attention_16bit`."""
+    batch, kv_heads, _, head_dim = keys.shape
     if keys.dtype == torch.float16 and keys.device.type == "cpu":
         # Several times faster than attention in float16, which CPUs emulate.
         keys, values = keys.float(), values.float()
-    return scaled_dot_product_attention(query.to(keys.dtype), keys, values, scale=scaling)
+    grouped = query.reshape(batch, kv_heads, -1, head_dim).to(keys.dtype)
+    return scaled_dot_product_attention(grouped, keys, values, scale=scaling).reshape(query.shape).to(query.dtype)
+
+
+def _attend(query: Tensor, part: Operands, softcap: float | None, seen: Tensor | None) -> Attention:
+    """One part; ``query`` ``[rows, group, head_dim]`` is scaled; of each row the newest ``seen`` tokens count."""
+    older = part.older
+    scores = torch.cat([_older_scores(query, part.keys, older), query @ part.keys.window.float().mT], dim=-1)
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    hidden = _hidden(part, seen)
+    if hidden is not None:
+        scores.masked_fill_(hidden[:, None], -torch.inf)
+    lse = scores.logsumexp(dim=-1)
+    weights = (scores - lse.clamp_min(torch.finfo(torch.float32).min)[..., None]).exp_()
+    output = _older_output(weights[..., : older.longest], part.values, older)
+    output.baddbmm_(weights[..., older.longest :], part.values.window.float())
+    return Attention(output, lse)
+
+
+def _hidden(part: Operands, seen: Tensor | None) -> Tensor | None:
+    """bool ``[rows, older.longest + newest]``: the places that hold no token or one that is not seen."""
+    older, inside = part.older, part.older.inside()
+    hidden = None if inside is None else torch.nn.functional.pad(~inside, (0, part.newest))
+    if seen is None:
+        return hidden
+    place = torch.arange(older.longest + part.newest, device=part.keys.window.device)
+    # What is not older lies behind the longest row's end.
+    gap = older.longest - older.lengths.to(place.device)[:, None]
+    from_end = older.longest + part.newest - place - torch.where(place < older.longest, gap, 0)
+    beyond = from_end > seen[:, None]
+    return beyond if hidden is None else hidden | beyond
 
 
 def _older_scores(query: Tensor, side: Side, older: Rows) -> Tensor:

@@ -3,46 +3,56 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from autokv.kernels.decode_attention.attention import Attention
 from autokv.kernels.operands import Integers, Operands, Side
 from autokv.kernels.quantize_pack.reference import dequantize_row
 
 
-class ReferenceBackend:
-    """What every other backend is held against."""
-
-    name = "reference"
-
-    def decode_attention(self, query: Tensor, operands: Operands, scaling: float) -> Tensor:
-        """See :class:`autokv.kernels.backend.Backend`."""
-        group = query.shape[1] // operands.kv_heads
-        queries = query.double().reshape(-1, group, operands.head_dim)
-        starts = [0]
-        for length in operands.older.lengths.tolist():
-            starts.append(starts[-1] + length)
-        outputs = [
-            _attend(row_query, _row(operands.keys, row, starts), _row(operands.values, row, starts), scaling)
-            for row, row_query in enumerate(queries)
-        ]
-        return torch.stack(outputs).view(query.shape).to(query.dtype)
-
-    def attention_16bit(self, query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
-        """See :class:`autokv.kernels.backend.Backend`."""
-        group = query.shape[1] // keys.shape[1]
-        keys, values = (side.double().repeat_interleave(group, dim=1) for side in (keys, values))
-        return _attend(query.double()[:, :, None], keys, values, scaling)[:, :, 0].to(query.dtype)
-
-
-def _attend(query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
-    return (query @ keys.mT * scaling).softmax(dim=-1) @ values
+def decode_attention(
+    query: Tensor,
+    parts: Sequence[Operands],
+    scaling: float,
+    *,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
+) -> Attention:
+    """See :class:`autokv.kernels.decode_attention.DecodeAttention`: what every other backend is held against."""
+    head_dim = query.shape[-1]
+    queries = query.double().reshape(parts[0].older.count, -1, head_dim)
+    outputs, lses = [], []
+    for row, row_query in enumerate(queries):
+        keys = torch.cat([_row(part, part.keys, row) for part in parts])
+        values = torch.cat([_row(part, part.values, row) for part in parts])
+        if sliding_window is not None:
+            keys, values = keys[-sliding_window:], values[-sliding_window:]
+        scores = row_query @ keys.T * scaling
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        lses.append(scores.logsumexp(dim=-1))
+        outputs.append(scores.softmax(dim=-1) @ values)
+    output, lse = torch.stack(outputs), torch.stack(lses)
+    return Attention(output.view(query.shape).to(query.dtype), lse.view(query.shape[:2]).float())
 
 
-def _row(side: Side, row: int, starts: list[int]) -> Tensor:
+def attention_16bit(query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
+    """See :attr:`autokv.kernels.backend.Backend.attention_16bit`."""
+    group = query.shape[1] // keys.shape[1]
+    keys, values = (side.double().repeat_interleave(group, dim=1) for side in (keys, values))
+    weights = (query.double()[:, :, None] @ keys.mT * scaling).softmax(dim=-1)
+    return (weights @ values)[:, :, 0].to(query.dtype)
+
+
+def _row(part: Operands, side: Side, row: int) -> Tensor:
     """Float64 ``[tokens, head_dim]``: every token of one row."""
+    starts = [0]
+    for length in part.older.lengths.tolist():
+        starts.append(starts[-1] + length)
     start, stop = starts[row], starts[row + 1]
     first_group = 0
     if isinstance(side.packed, Integers):
@@ -54,7 +64,7 @@ def _row(side: Side, row: int, starts: list[int]) -> Tensor:
     if side.basis is not None:
         tokens = tokens @ side.basis[row].double().T
     elif side.rotated:
-        tokens = tokens @ _hadamard(tokens.shape[1])
+        tokens = tokens @ _hadamard(tokens.shape[1]).to(tokens.device)
     return torch.cat([tokens, side.window[row].double()])
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from autokv.kernels.hadamard import rotate
 from autokv.kernels.operands import Float8
 from autokv.kernels.rows import Rows
 
 E4M3_MAX = 448.0
 
 
-def quantize_float8(dense: Tensor, rows: Rows) -> Float8:
-    """Quantize float32 ``dense`` ``[rows, longest, width]``; a row's scale is its largest magnitude over 448."""
+def quantize_float8(dense: Tensor, rows: Rows, *, rotated: bool = False, scale: Tensor | None = None) -> Float8:
+    """See :class:`autokv.kernels.backend.QuantizeFloat8`."""
+    dense = rotate(dense.float()) if rotated else dense.float()
     tiny = torch.finfo(torch.float32).tiny
-    if rows.longest:
+    if scale is None and rows.longest:
         scale = dense.abs().amax(dim=(1, 2)).div_(E4M3_MAX).clamp_min_(tiny)
-    else:
+    elif scale is None:
         scale = torch.ones(rows.count, device=dense.device)
     scaled = dense.mul(scale.reciprocal()[:, None, None]).clamp_(-E4M3_MAX, E4M3_MAX)
     return Float8(rows.to_flat(scaled.to(torch.float8_e4m3fn).view(torch.uint8)), scale)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from autokv.kernels.hadamard import rotate
 from autokv.kernels.operands import Axis, Integers
 from autokv.kernels.quantize_pack.packing import pack, unpack
 from autokv.kernels.rows import Rows
@@ -13,13 +14,15 @@ HALF_MAX = 65504.0
 """Largest finite float16."""
 
 
-def quantize_integers(dense: Tensor, rows: Rows, *, bits: int, axis: Axis, group_size: int) -> Integers:
-    """Quantize float32 ``dense`` ``[rows, longest, width]``, laid out as :class:`Rows` says.
+def quantize_integers(
+    dense: Tensor, rows: Rows, *, bits: int, axis: Axis, group_size: int, rotated: bool = False
+) -> Integers:
+    """See :class:`autokv.kernels.backend.QuantizeIntegers`.
 
     Scale and minimum are rounded outwards to float16 before the codes are computed, so that every value within
-    ±65504 is at most half a stored scale from what is read back; larger values saturate. For axis ``token``,
-    ``group_size`` must divide the width.
+    ±65504 is at most half a stored scale from what is read back; larger values saturate.
     """
+    dense = rotate(dense.float()) if rotated else dense.float()
     count, longest, width = dense.shape
     if axis == "channel":
         groups, dim = rows.groups(group_size), 2

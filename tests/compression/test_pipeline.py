@@ -121,7 +121,7 @@ def test_every_combination(pipeline: dict[str, Any]) -> None:
     query = torch.randn(BATCH, QUERY_HEADS, HEAD_DIM, generator=torch.Generator().manual_seed(0))
     expected = attention(query, rebuilt_keys, rebuilt_values, lengths)
     for name in BACKENDS:
-        output = backend("cpu", name).decode_attention(query, compressed.operands(), CONTEXT.scaling)
+        output = backend("cpu", name).decode_attention(query, [compressed.operands()], CONTEXT.scaling).output
         assert (output - expected).norm() / expected.norm() < 5e-3, name
 
 
@@ -152,7 +152,7 @@ def test_any_token_count(tokens: int, quantization: str, low_rank: str) -> None:
         assert (rebuilt - original).norm() < 0.8 * original.norm()
     query = torch.ones(BATCH, QUERY_HEADS, HEAD_DIM)
     expected = attention(query, rebuilt_keys, rebuilt_values, lengths)
-    output = backend("cpu").decode_attention(query, compressed.operands(), CONTEXT.scaling)
+    output = backend("cpu").decode_attention(query, [compressed.operands()], CONTEXT.scaling).output
     assert (output - expected).norm() < 5e-3 * expected.norm()
 
 
@@ -222,10 +222,10 @@ def test_neither_evicted_tokens_nor_fresh_memory_reach_the_result(
     monkeypatch.setattr(torch, "empty", poisoned)
     poisoned_run = run(pipeline, keys, values)
     for first, second in zip(
-        (*clean.materialize(torch.float32), backend("cpu").decode_attention(query, clean.operands(), 0.1)),
+        (*clean.materialize(torch.float32), backend("cpu").decode_attention(query, [clean.operands()], 0.1).output),
         (
             *poisoned_run.materialize(torch.float32),
-            backend("cpu").decode_attention(query, poisoned_run.operands(), 0.1),
+            backend("cpu").decode_attention(query, [poisoned_run.operands()], 0.1).output,
         ),
         strict=True,
     ):

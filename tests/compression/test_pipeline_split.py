@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from autokv.compression.bitmap import decode_kept, encode_kept
 from autokv.compression.kept import KeptTokens
 from autokv.compression.split import split_tokens
+from autokv.kernels import backend
 
 
 @st.composite
@@ -25,7 +26,7 @@ def test_split_is_what_slicing_each_row_gives(mask: torch.Tensor, residual: int)
     _, rows, tokens = mask.shape
     data = torch.randn(rows, tokens, 3)
     split = split_tokens(KeptTokens.from_mask(mask), rows, tokens, residual)
-    older, window = split(data)
+    older, window = split(data, backend("cpu"))
     newest = min(residual, int(mask.sum(-1).min()))
     assert window.shape == (rows, newest, 3)
     assert older.shape[1] == split.older.longest
@@ -51,7 +52,7 @@ def test_bitmap_gives_the_positions_back(mask: torch.Tensor) -> None:
 
 def test_without_eviction_nothing_is_gathered() -> None:
     data = torch.randn(2, 10, 3)
-    older, window = split_tokens(None, 2, 10, 4)(data)
+    older, window = split_tokens(None, 2, 10, 4)(data, backend("cpu"))
     assert torch.equal(torch.cat([older, window], dim=1), data)
     assert window.shape[1] == 4
-    assert split_tokens(None, 2, 3, 4)(data[:, :3])[1].shape[1] == 3
+    assert split_tokens(None, 2, 3, 4)(data[:, :3], backend("cpu"))[1].shape[1] == 3

@@ -17,6 +17,7 @@ from autokv.evaluation import Measurement, Prompt
 from autokv.evaluation.continuation import continuation_logits, full_context, greedy
 from autokv.evaluation.evaluator import Evaluator
 from autokv.evaluation.snapshot import Snapshot, take_snapshot
+from autokv.kernels import backend
 from autokv.models import LoadedModel, load
 from autokv.runtime.attention import install
 
@@ -54,7 +55,7 @@ def llama(tiny_model_folder: Callable[..., Path]) -> LoadedModel:
 
 def snapshot_of(model: LoadedModel, asked: Prompt) -> Snapshot:
     install(model.model)
-    return take_snapshot(model, asked, EVERYTHING)
+    return take_snapshot(model, asked, EVERYTHING, backend(model.device))
 
 
 def test_a_full_context_continues_as_transformers_own_cache_does(family: tuple[LoadedModel, torch.nn.Module]) -> None:

@@ -55,7 +55,7 @@ def test_ragged_rows_and_a_window(name: str, lengths: list[int], newest: int) ->
     sides = [Side(Plain(flat), window) for flat, window in zip(tokens, windows, strict=True)]
     operands = Operands(1, 2, 16, Rows.of_lengths(torch.tensor(lengths)), *sides)
     query = torch.randn(1, 4, 16)
-    output = backend("cpu", name).decode_attention(query, operands, 0.25)
+    output = backend("cpu", name).decode_attention(query, [operands], 0.25).output
     rows = [
         [torch.cat([part, window[row]]).double() for row, part in enumerate(flat.split(lengths))]
         for flat, window in zip(tokens, windows, strict=True)

@@ -23,7 +23,7 @@ class SnapKVScorer(Scorer[SnapKV]):
 
     def score(self, keys: Tensor, values: Tensor, context: LayerContext, stage: SnapKV) -> Tensor:
         window, kernel = stage.options.window, stage.options.kernel
-        observed = window_attention(keys, context, window).mean(dim=(2, 3))[..., :-window]
+        observed = window_attention(keys, context, window)[..., :-window] / window
         if observed.shape[-1]:
             observed = F.avg_pool1d(observed, kernel, stride=1, padding=kernel // 2)
         return F.pad(observed, (0, window), value=torch.inf)

@@ -21,6 +21,6 @@ class TOVAScorer(Scorer[TOVA]):
         return StatisticsNeeded(window=1)
 
     def score(self, keys: Tensor, values: Tensor, context: LayerContext, stage: TOVA) -> Tensor:
-        scores = window_attention(keys, context, 1).mean(dim=(1, 2, 3))
+        scores = window_attention(keys, context, 1).mean(dim=1)
         scores[:, -1] = torch.inf
         return scores.unsqueeze(1).expand(keys.shape[:3])

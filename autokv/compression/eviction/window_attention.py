@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from autokv.compression.context import LayerContext
@@ -11,7 +10,7 @@ from autokv.errors import ConfigError
 
 
 def window_attention(keys: Tensor, context: LayerContext, window: int) -> Tensor:
-    """Causal attention of the last ``window`` tokens over the whole context, computed in float32.
+    """Causal attention of the last ``window`` tokens over the whole context, summed over them.
 
     Args:
         keys: ``[batch, kv_heads, tokens, head_dim]``.
@@ -19,22 +18,18 @@ def window_attention(keys: Tensor, context: LayerContext, window: int) -> Tensor
         window: how many of the newest tokens attend.
 
     Returns:
-        ``[batch, kv_heads, group, window, tokens]`` float32; ``group`` counts the query heads of a KV head.
+        ``[batch, kv_heads, tokens]`` float32, the mean over the query heads of a KV head.
 
     Raises:
         ConfigError: the queries are missing or fewer than ``window``.
     """
     queries = required(context.statistics.window_queries, "window_queries")
-    batch, kv_heads, tokens, head_dim = keys.shape
-    available = min(queries.shape[2], tokens)
+    available = min(queries.shape[2], keys.shape[2])
     if available < window:
         raise ConfigError(
             f"asks for the queries of the last {window} tokens, but {available} are at hand",
             field="pipeline.eviction.options.window",
             remedy=f"use a window of at most {available}, or a longer context",
         )
-    rows = queries[:, :, -window:].float().reshape(batch, kv_heads, -1, head_dim)
-    logits = ((rows * context.scaling) @ keys.float().mT).view(batch, kv_heads, -1, window, tokens)
-    unseen = torch.ones(window, window, dtype=torch.bool, device=keys.device).triu(1)
-    logits[..., tokens - window :].masked_fill_(unseen, -torch.inf)
-    return logits.softmax(dim=-1)
+    kernels = context.kernels_on(keys.device)
+    return kernels.window_scores(queries[:, :, -window:], keys, context.scaling, softcap=context.softcap)

@@ -9,24 +9,32 @@ from torch import Tensor
 
 from autokv.compression.storage import held
 from autokv.config import FP8Quantization, IntegerQuantization, NoStage, Quantization
-from autokv.kernels import Packed, Plain, Rows
-from autokv.kernels.quantize_pack import quantize_float8, quantize_integers
+from autokv.kernels import Backend, Packed, Plain, Rows
 
 SideName = Literal["key", "value"]
 
 
 def quantize(
-    coordinates: Tensor, older: Rows, stage: Quantization, side: SideName, storage_dtype: torch.dtype
+    coordinates: Tensor,
+    older: Rows,
+    stage: Quantization,
+    side: SideName,
+    storage_dtype: torch.dtype,
+    kernels: Backend,
+    *,
+    rotated: bool,
 ) -> Packed:
-    """Store ``coordinates`` ``[rows, longest, width]`` as ``stage`` says; float32 unless the stage is ``none``."""
+    """Store ``coordinates`` ``[rows, longest, width]`` as ``stage`` says, in the Hadamard basis if ``rotated``."""
     match stage:
         case NoStage():
             return Plain(older.to_flat(held(coordinates, storage_dtype)))
         case FP8Quantization():
-            return quantize_float8(coordinates, older)
+            return kernels.quantize_float8(coordinates, older, rotated=rotated)
         case IntegerQuantization():
             form = stage.key if side == "key" else stage.value
-            return quantize_integers(coordinates, older, bits=form.bits, axis=form.axis, group_size=form.group_size)
+            return kernels.quantize_integers(
+                coordinates, older, bits=form.bits, axis=form.axis, group_size=form.group_size, rotated=rotated
+            )
     assert_never(stage)
 
 

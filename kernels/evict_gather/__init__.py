@@ -1,0 +1,1 @@
+"""Compaction: the kept tokens of every row, moved together."""
