@@ -71,7 +71,5 @@ def _row(part: Operands, side: Side, row: int) -> Tensor:
 def _hadamard(width: int) -> Tensor:
     """Block-diagonal Sylvester matrix: entry (i, j) of a block has the sign of the parity of ``i & j``."""
     block = width & -width
-    signs = [
-        [(-1) ** (i & j).bit_count() if i // block == j // block else 0 for j in range(width)] for i in range(width)
-    ]
-    return torch.tensor(signs, dtype=torch.float64) / math.sqrt(block)
+    signs = [[(-1) ** (i & j).bit_count() for j in range(block)] for i in range(block)]
+    return torch.eye(width // block, dtype=torch.float64).kron(torch.tensor(signs)) / math.sqrt(block)
