@@ -90,7 +90,7 @@ def _formats() -> list[Case]:
     forms: dict[str, Form] = {"16 bit": Form(), "fp8": Form(8)}
     for bits in (8, 4, 3, 2):
         for axis in ("channel", "token"):
-            forms[f"int{bits} by {axis}"] = Form(bits, axis)  # type: ignore[arg-type]
+            forms[f"int{bits} by {axis}"] = Form(bits, axis)
     cases = [Case(name, form, form) for name, form in forms.items()]
     cases += [Case(f"{case.name}, bf16 query", case.keys, case.values, dtype=torch.bfloat16) for case in cases]
     return cases
@@ -198,7 +198,7 @@ def quantize_errors(backend: Backend, device: torch.device | str = "cpu") -> dic
         for width in (64, 80, 128):
             flat = torch.randn(sum(lengths), width, generator=torch.Generator().manual_seed(width))
             for rotated in (False, True):
-                for form in (Form(8), *(Form(bits, axis) for bits in (8, 4, 3, 2) for axis in ("channel", "token"))):  # type: ignore[arg-type]
+                for form in (Form(8), *(Form(bits, axis) for bits in (8, 4, 3, 2) for axis in ("channel", "token"))):
                     found, expected = (
                         _quantize(one, form, _on(rows.to_dense(flat).half(), place), _on(rows, place), rotated)
                         for one, place in ((backend, torch.device(device)), (TORCH, torch.device("cpu")))
@@ -263,11 +263,7 @@ def _side(form: Form, case: Case, older: Rows, newest: int, generator: torch.Gen
         packed: Packed = Plain(flat.to(case.held))
     else:
         packed = _quantize(TORCH, form, older.to_dense(flat), older, rotated=False)
-    poisoned = replace(packed, **{
-        field.name: _poison(getattr(packed, field.name))
-        for field in fields(packed) if isinstance(getattr(packed, field.name), Tensor)
-    })  # fmt: skip
-    return Side(poisoned, buffer[:, :newest], form.rotated, basis, left, right)
+    return Side(_each(packed, _poison), buffer[:, :newest], form.rotated, basis, left, right)
 
 
 def _quantize(backend: Backend, form: Form, dense: Tensor, rows: Rows, rotated: bool) -> Packed:
@@ -286,15 +282,23 @@ def _poison(flat: Tensor) -> Tensor:
 
 
 def _on(value: Any, device: torch.device) -> Any:  # noqa: ANN401 - any dataclass of tensors
-    """``value`` on ``device``; what is there already keeps its memory, and the poison around it."""
+    """``value`` on ``device``, together with the poison around it."""
+
+    def move(tensor: Tensor) -> Tensor:
+        if tensor.device == device:
+            return tensor
+        whole = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
+        return whole.to(device).as_strided(tensor.size(), tensor.stride(), tensor.storage_offset())
+
+    return _each(value, move)
+
+
+def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401
+    """``value`` with every tensor in it changed."""
     if isinstance(value, Tensor):
-        if value.device == device:
-            return value
-        # The whole storage moves, so that the poison does.
-        whole = torch.empty(0, dtype=value.dtype).set_(value.untyped_storage())  # type: ignore[call-overload]
-        return whole.to(device).as_strided(value.size(), value.stride(), value.storage_offset())
+        return change(value)
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{field.name: _on(getattr(value, field.name), device) for field in fields(value)})
+        return replace(value, **{field.name: _each(getattr(value, field.name), change) for field in fields(value)})
     return value
 
 
