@@ -31,6 +31,7 @@ SHORT = {
     "compression_ratio": "smaller",
     "attention_us": "attention",
     "attention_baseline_us": "16-bit",
+    "attention_fp8_us": "fp8",
     "compress_us": "compress",
 }
 MARKS = {"recommended": "★", "fastest": "fast", "smallest": "small", "knee": "knee"}

@@ -15,8 +15,9 @@ from autokv.compression import CompressedKV, compress, statistics_needed
 from autokv.compression.context import StatisticsNeeded
 from autokv.config import CompressionConfig, check_fits
 from autokv.errors import AutoKVError, ModelError, PromptError
+from autokv.evaluation.clock import Timing, clock_us
 from autokv.evaluation.continuation import Source, continuation_logits, full_context, greedy
-from autokv.evaluation.latency import Timing, clock_us, time_decode_attention
+from autokv.evaluation.latency import AttentionTimer
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.prompt import Prompt
 from autokv.evaluation.quality import Reference, compare, compare_answers, compare_scores
@@ -26,8 +27,6 @@ from autokv.kernels import backend
 from autokv.models import LoadedModel
 from autokv.runtime.attention import install
 
-TIMED_PROMPTS = 2
-"""Prompts on which decode attention is timed: the shortest and the longest context."""
 SHARED_LOGIT_BYTES = 1 << 28
 """Candidates share a forward pass as long as their logits stay under this."""
 
@@ -64,7 +63,9 @@ class Evaluator:
         prompts: at least one.
         continuation_tokens: length of generated continuations.
         needs: what the configurations to come need of the prefill, see :func:`needs_of`.
-        timed: measure ``attention_us``, its baseline and ``compress_us``.
+        timed: measure ``compress_us`` on every prompt, ``attention_us`` and its baselines on the shortest, the median
+            and the longest context.
+        batch: sequences that decode attention is timed over, as far as memory goes.
         generate: also let every candidate answer prompts without a completion, and tasks, on its own.
         check: called before every prompt, when it is prefilled and whenever it is judged; may raise to stop.
 
@@ -81,6 +82,7 @@ class Evaluator:
         needs: StatisticsNeeded,
         *,
         timed: bool = True,
+        batch: int = 1,
         generate: bool = False,
         check: Callable[[], None] = lambda: None,
     ) -> None:
@@ -100,8 +102,9 @@ class Evaluator:
             snapshot = take_snapshot(model, prompt, needs, self._backend)
             generated = generate and prompt.kind != "text"
             self._samples.append(_Sample(model, snapshot, continuation_tokens, self._stop, generated))
-        by_length = sorted(self._samples, key=lambda sample: sample.snapshot.tokens)
-        self._timed = {id(sample) for sample in (by_length[0], by_length[-1])[:TIMED_PROMPTS]} if timed else set()
+        self._batch = batch
+        self._timed = _spread_of(self._samples) if timed else []
+        self._timer = AttentionTimer(self._backend, model.device) if timed else None
         vocabulary = model.facts.vocab_size
         longest = max(len(sample.reference.tokens) for sample in self._samples)
         self._share = max(1, SHARED_LOGIT_BYTES // (4 * vocabulary * longest))
@@ -143,11 +146,11 @@ class Evaluator:
             row.update(candidate.size())
         if self._generate and sample.answer:
             self._judge_answers(sample, sources, metrics)
-        if self._timed:
+        if self._timer is not None:
             for row, candidate in zip(metrics, candidates, strict=True):
                 row["compress_us"] = candidate.compress_us
-        if id(sample) in self._timed:
-            self._time(snapshot, candidates, metrics)
+            if sample in self._timed:
+                self._time(self._timer, snapshot, candidates, metrics)
         return metrics
 
     def _judge_answers(self, sample: _Sample, sources: Sequence[Source], metrics: Sequence[dict[str, float]]) -> None:
@@ -162,17 +165,27 @@ class Evaluator:
                 )
                 row.update(compare_scores(full, compressed))
 
-    def _time(self, snapshot: Snapshot, candidates: Sequence[_Candidate], metrics: Sequence[dict[str, float]]) -> None:
+    def _time(
+        self,
+        timer: AttentionTimer,
+        snapshot: Snapshot,
+        candidates: Sequence[_Candidate],
+        metrics: Sequence[dict[str, float]],
+    ) -> None:
         layers = snapshot.full_layers
         chosen = sorted({0, len(layers) // 2, len(layers) - 1})
-        baseline, timings = time_decode_attention(
-            self._backend,
-            [layers[index] for index in chosen],
-            [[candidate.compressed[index] for index in chosen] for candidate in candidates],
-        )
-        for row, timing in zip(metrics, timings, strict=True):
-            row["attention_us"], row["attention_us_spread"] = timing.median, timing.spread
-            row["attention_baseline_us"], row["attention_baseline_us_spread"] = baseline.median, baseline.spread
+        with torch.inference_mode():
+            times = timer.time(
+                [layers[index] for index in chosen],
+                [[candidate.compressed[index] for index in chosen] for candidate in candidates],
+                self._batch,
+            )
+        for row, timing in zip(metrics, times.candidates, strict=True):
+            row["batch"] = times.batch
+            named = {"attention_us": timing, "attention_baseline_us": times.baseline, "attention_fp8_us": times.float8}
+            for name, one in named.items():
+                if one is not None:
+                    row[name], row[f"{name}_spread"] = one.median, one.spread
 
 
 class _Candidate:
@@ -209,6 +222,12 @@ class _Candidate:
             "kv_bytes_per_token": (held + fixed) / self._snapshot.tokens,
             "compression_ratio": (full + fixed) / (held + fixed),
         }
+
+
+def _spread_of(samples: Sequence[_Sample]) -> list[_Sample]:
+    """The samples of the shortest, the median and the longest context, each once."""
+    ordered = sorted(samples, key=lambda sample: sample.snapshot.tokens)
+    return [ordered[place] for place in sorted({0, len(ordered) // 2, len(ordered) - 1})]
 
 
 def _stop_tokens(model: LoadedModel) -> frozenset[int]:

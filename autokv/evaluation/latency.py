@@ -1,82 +1,121 @@
-"""Timed runs of decode attention: candidates and the 16-bit baseline, interleaved."""
+"""Timed runs of decode attention: candidates and the device's best 16-bit and fp8 attention, interleaved."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
+import psutil
 import torch
+from torch import Tensor
 
 from autokv.compression import CompressedKV
+from autokv.evaluation.baselines import attentions_16bit, fastest_16bit, float8, has_float8
+from autokv.evaluation.clock import ColdClock, Timing
 from autokv.evaluation.snapshot import LayerSnapshot
-from autokv.kernels import Backend
+from autokv.kernels import Backend, Operands, select
 
-ROUNDS = 7
-"""Timed rounds; each times every contender once, in turn, so that drift of the machine hits all alike."""
+MEMORY_SHARE = 0.25
+"""Of the memory that is free, for the batches that are timed."""
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Microseconds of repeated runs."""
+class AttentionTimes:
+    """One layer's decode attention over ``batch`` sequences of the same context."""
 
-    median: float
-    spread: float
-    """Interquartile range."""
-    n: int
-
-    @classmethod
-    def of(cls, microseconds: Sequence[float]) -> Timing:
-        low, median, high = np.percentile(microseconds, (25, 50, 75))
-        return cls(float(median), float(high - low), len(microseconds))
+    batch: int
+    baseline: Timing
+    """The best attention over the whole context in 16 bits."""
+    float8: Timing | None
+    """Attention over the whole context in fp8; None where the device has no fp8."""
+    candidates: tuple[Timing, ...]
 
 
-def clock_us(call: Callable[[], object], device: torch.device) -> float:
-    """Microseconds of one call, the device's queue drained before and after."""
-    _drain(device)
-    start = time.perf_counter_ns()
-    call()
-    _drain(device)
-    return (time.perf_counter_ns() - start) / 1e3
-
-
-def time_decode_attention(
-    backend: Backend, layers: Sequence[LayerSnapshot], candidates: Sequence[Sequence[CompressedKV]]
-) -> tuple[Timing, list[Timing]]:
-    """Time one layer's decode attention of one sequence, averaged over ``layers``.
+class AttentionTimer:
+    """Times decode attention on one device.
 
     Args:
-        backend: what runs it.
-        layers: layers to time, full precision; the baseline runs over them in 16 bits.
-        candidates: for every candidate, its compression of those layers.
-
-    Returns:
-        The baseline's timing and every candidate's.
+        kernels: what runs it.
+        device: where.
+        fp8: time attention over an fp8 cache as well; None does so where the device has fp8.
     """
-    device = layers[0].keys.device
-    dtype = layers[0].keys.dtype if device.type == "cuda" else torch.bfloat16
-    runs: list[list[Callable[[], object]]] = []
-    for position, layer in enumerate(layers):
-        query, keys, values = (tensor.to(dtype) for tensor in (layer.query, layer.keys, layer.values))
-        scaling = layer.context.scaling
-        contenders: list[Callable[[], object]] = [_bind(backend.attention_16bit, query, keys, values, scaling)]
-        contenders += [
-            _bind(backend.decode_attention, query, (candidate[position].operands(),), scaling)
-            for candidate in candidates
-        ]
-        runs.append(contenders)
-    # One untimed round warms allocators and caches alike for everyone.
-    times = [[[clock_us(call, device) for call in contenders] for contenders in runs] for _ in range(ROUNDS + 1)][1:]
-    per_layer = np.asarray(times).mean(axis=1)
-    timings = [Timing.of(column) for column in per_layer.T]
-    return timings[0], timings[1:]
+
+    def __init__(self, kernels: Backend, device: torch.device, *, fp8: bool | None = None) -> None:
+        self._kernels = kernels
+        self._device = device
+        self._fp8 = has_float8(device) if fp8 is None else fp8
+        self._clock = ColdClock(device)
+        self._attentions_16bit = attentions_16bit(kernels, device)
+
+    def time(
+        self, layers: Sequence[LayerSnapshot], candidates: Sequence[Sequence[CompressedKV]], batch: int
+    ) -> AttentionTimes:
+        """Time one layer's decode attention, averaged over ``layers``, which are run one behind the other.
+
+        Args:
+            layers: layers to time, full precision, of one sequence; a batch is that sequence many times over, each in
+                memory of its own.
+            candidates: for every candidate, its compression of those layers.
+            batch: sequences to attend over at once; fewer if memory holds no more.
+        """
+        batch = min(batch, _affordable(layers, len(candidates) + 2, self._device))
+        passes = [self._baseline(layers, batch)]
+        if self._fp8:
+            passes.append(self._pass(layers, [float8(layer) for layer in layers], batch))
+        passes += [self._pass(layers, [one.operands() for one in compressed], batch) for compressed in candidates]
+        microseconds = self._clock.interleaved(passes)
+        timings = [Timing.of([time / len(layers) for time in times]) for times in microseconds]
+        first = len(timings) - len(candidates)
+        return AttentionTimes(batch, timings[0], timings[1] if self._fp8 else None, tuple(timings[first:]))
+
+    def _baseline(self, layers: Sequence[LayerSnapshot], batch: int) -> Callable[[], None]:
+        operands = []
+        for layer in layers:
+            keys, values = (
+                tensor.to(self._dtype(tensor)).repeat(batch, 1, 1, 1) for tensor in (layer.keys, layer.values)
+            )
+            operands.append((self._query(layer, batch), keys, values, layer.context.scaling))
+        name = fastest_16bit(self._attentions_16bit, self._clock, *operands[0])
+        attend = self._attentions_16bit[name]
+        return _in_turn([partial(attend, *arguments) for arguments in operands])
+
+    def _pass(self, layers: Sequence[LayerSnapshot], held: Sequence[Operands], batch: int) -> Callable[[], None]:
+        calls = []
+        for layer, operands in zip(layers, held, strict=True):
+            repeated = operands
+            if batch > 1:
+                repeated = select(operands, torch.zeros(batch, dtype=torch.int64, device=self._device))
+            calls.append(
+                partial(
+                    self._kernels.decode_attention,
+                    self._query(layer, batch),
+                    (repeated,),
+                    layer.context.scaling,
+                    softcap=layer.context.softcap,
+                )
+            )
+        return _in_turn(calls)
+
+    def _query(self, layer: LayerSnapshot, batch: int) -> Tensor:
+        return layer.query.to(self._dtype(layer.query)).repeat(batch, 1, 1)
+
+    def _dtype(self, tensor: Tensor) -> torch.dtype:
+        """A GPU runs the model's own 16 bits; CPUs emulate float16."""
+        usable = self._device.type == "cuda" and tensor.dtype == torch.float16
+        return tensor.dtype if usable else torch.bfloat16
 
 
-def _bind(function: Callable[..., object], *arguments: object) -> Callable[[], object]:
-    return lambda: function(*arguments)
+def _in_turn(calls: Sequence[Callable[[], object]]) -> Callable[[], None]:
+    def run() -> None:
+        for call in calls:
+            call()
+
+    return run
 
 
-def _drain(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _affordable(layers: Sequence[LayerSnapshot], contenders: int, device: torch.device) -> int:
+    """The largest batch, at least 1, whose ``contenders`` fit into a share of the free memory."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    one = 2 * contenders * sum(layer.keys.numel() + layer.values.numel() for layer in layers)
+    return max(1, int(free * MEMORY_SHARE) // one)

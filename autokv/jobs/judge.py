@@ -25,6 +25,7 @@ class Judge:
         sets: calibration and validation prompts.
         request: the lengths and metrics that are asked for.
         needs: what the space's configurations need of a prefill.
+        batch: sequences that decode attention is timed over.
         say: told, in a line, what takes a while.
         check: called between prompts; may raise to stop.
     """
@@ -35,11 +36,12 @@ class Judge:
         sets: PromptSets,
         request: TuningRequest,
         needs: StatisticsNeeded,
+        batch: int,
         say: Say,
         check: Callable[[], None],
     ) -> None:
         self._model, self._sets, self._request = model, sets, request
-        self._needs, self._say, self._check = needs, say, check
+        self._needs, self._batch, self._say, self._check = needs, batch, say, check
         self._held: tuple[str, Evaluator] | None = None
 
     def calibrate(self, configs: Sequence[CompressionConfig]) -> list[Measurement | AutoKVError]:
@@ -62,6 +64,7 @@ class Judge:
                 prompts,
                 self._request.continuation_tokens,
                 self._needs,
+                batch=self._batch,
                 generate=generate,
                 check=self._check,
             )

@@ -1,4 +1,4 @@
-"""Which context lengths a tuning run evaluates, and why not longer ones."""
+"""Which context lengths and which batch a tuning run evaluates, and why no larger ones."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import psutil
 import torch
 
 from autokv.errors import RequestError
-from autokv.evaluation.latency import clock_us
+from autokv.evaluation.baselines import has_float8
+from autokv.evaluation.clock import clock_us
 from autokv.models import LoadedModel
 from autokv.tuning.request import TuningRequest
-from autokv.workload import WorkloadTrace, context_lengths
+from autokv.workload import WorkloadTrace, context_lengths, mean_concurrency
 
 DEFAULT_CONTEXT_TOKENS = 1024
 SHORTEST_CAP = 256
 """Time and memory budgets never cap contexts below this."""
 MEMORY_SHARE = 0.4
 """Of the memory that is free when the run starts, for the prefills that are kept."""
+MAX_BATCH = {"cpu": 4, "cuda": 64}
+"""Sequences over which decode attention is timed at most, by kind of device: time goes with them, ratios hardly do."""
 _PROBE_TOKENS = 256
 
 
@@ -28,20 +31,24 @@ class EvaluationPlan:
     calibration: tuple[int, ...]
     validation: tuple[int, ...]
     notes: tuple[str, ...]
+    batch: int = 1
+    """Sequences that decode attention is timed over."""
 
 
 def make_plan(
     request: TuningRequest, model: LoadedModel, trace: WorkloadTrace | None, prefill_budget_s: float
 ) -> EvaluationPlan:
-    """Choose the context lengths of a run.
+    """Choose the context lengths of a run, and the batch of its timings.
 
     A trace gives them by its quantiles, else ``context_tokens`` does; the prompts of a file have their own, and only
-    their number counts. They are capped by the model's own context, by
-    ``max_context_tokens``, by ``prefill_budget_s`` seconds of prefills as measured here, and by free memory.
+    their number counts. They are capped by the model's own context, by ``max_context_tokens``, by ``prefill_budget_s``
+    seconds of prefills as measured here, and by free memory. The batch is the trace's mean concurrency
+    (:func:`autokv.workload.mean_concurrency`), 1 without a trace.
 
     Raises:
         RequestError: the context asked for exceeds the model's.
     """
+    batch, batch_notes = _batch(trace, model.device.type)
     limit = model.facts.context_tokens - request.continuation_tokens
     asked = request.context_tokens
     if asked is not None and asked > limit:
@@ -53,7 +60,8 @@ def make_plan(
         )
     if request.prompts is not None:
         note = f"{request.samples} calibration and {request.validation_samples} validation prompts of their own lengths"
-        return EvaluationPlan((limit,) * request.samples, (limit,) * request.validation_samples, (note,))
+        lengths = (limit,) * request.samples, (limit,) * request.validation_samples
+        return EvaluationPlan(*lengths, (note, *batch_notes), batch)
     caps = {"the model's context": limit}
     if request.max_context_tokens:
         caps["max_context_tokens"] = request.max_context_tokens
@@ -86,7 +94,28 @@ def make_plan(
             )
     elif asked is not None and high < asked:
         notes.append(f"contexts of {asked} tokens were asked for; {reason} allows {high}")
-    return EvaluationPlan(calibration, validation, tuple(notes))
+    return EvaluationPlan(calibration, validation, (*notes, *batch_notes), batch)
+
+
+def check_measurable(request: TuningRequest, device: torch.device) -> None:
+    """Refuse what cannot be measured on ``device``.
+
+    Raises:
+        RequestError: attention over fp8 is asked about where there is no fp8.
+    """
+    name = "attention_fp8_us"
+    if name in (*request.objectives, *request.maximums, *request.minimums) and not has_float8(device):
+        raise RequestError(f"is not measured on {device}, which has no fp8", field=name, remedy="use attention_us")
+
+
+def _batch(trace: WorkloadTrace | None, kind: str) -> tuple[int, tuple[str, ...]]:
+    """Sequences to time attention over, and what to say of them."""
+    if trace is None:
+        return 1, ()
+    concurrency = mean_concurrency(trace)
+    batch = min(max(1, round(concurrency)), MAX_BATCH[kind])
+    note = f"decode attention is timed over {batch} sequences at once; the trace keeps {concurrency:.3g} in flight"
+    return batch, (note,)
 
 
 def prefill_rate(model: LoadedModel) -> float:

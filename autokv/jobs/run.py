@@ -19,7 +19,7 @@ from autokv.evaluation.prompts import PromptSets, load_prompts
 from autokv.hardware import probe
 from autokv.jobs.documents import document
 from autokv.jobs.judge import Judge
-from autokv.jobs.plan import EvaluationPlan, make_plan
+from autokv.jobs.plan import EvaluationPlan, check_measurable, make_plan
 from autokv.jobs.results import export
 from autokv.models import LoadedModel, load
 from autokv.search_spaces import SearchSpace, load_space, names
@@ -109,7 +109,9 @@ def resume(job_id: str, database_url: str, output: Path, listener: Listener, sto
             raise StorageError(f"is running ({job.runner})", field=f"job {job.id}", remedy="wait for it, or stop it")
         listener.say(f"going on with job {job.id}: {job.trials} trials are stored")
         contexts = (job.workload or {}).get("contexts", {})
-        plan = EvaluationPlan(tuple(contexts["calibration"]), tuple(contexts["validation"]), tuple(contexts["notes"]))
+        lengths = tuple(contexts["calibration"]), tuple(contexts["validation"])
+        # A job of a version that timed single sequences goes on as it began.
+        plan = EvaluationPlan(*lengths, tuple(contexts["notes"]), contexts.get("batch", 1))
         return _run(database, job, _prepare(job.request, listener, plan), output, listener, stop)
 
 
@@ -124,6 +126,7 @@ def _prepare(request: TuningRequest, listener: Listener, plan: EvaluationPlan | 
         )
     listener.say(f"loading {request.model}")
     model = load(request.model, dtype=request.dtype, device=request.device)
+    check_measurable(request, model.device)
     plan = plan or make_plan(request, model, trace, settings.current().prefill_seconds)
     for note in plan.notes:
         listener.say(note)
@@ -160,7 +163,7 @@ def _run(
             listener.trial(record)
 
         needs = needs_of(prepared.space.statistics_configs())
-        judge = Judge(prepared.model, prepared.prompts, request, needs, listener.say, check)
+        judge = Judge(prepared.model, prepared.prompts, request, needs, prepared.plan.batch, listener.say, check)
         facts = prepared.model.facts
         contexts = tuple(len(prompt.context) for prompt in prepared.prompts.calibration)
         shape = CacheShape(len(facts.full_layers), facts.kv_heads, facts.head_dim, contexts)
@@ -243,5 +246,6 @@ def _workload_facts(prepared: _Prepared) -> dict[str, Any]:
             "calibration": [len(prompt.context) for prompt in sets.calibration],
             "validation": [len(prompt.context) for prompt in sets.validation],
             "notes": list(prepared.plan.notes),
+            "batch": prepared.plan.batch,
         },
     }

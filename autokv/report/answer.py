@@ -57,7 +57,11 @@ def _time_against_baseline(found: Measurement) -> Iterable[str]:
     if time is None:
         return
     against = f" against {quantity(view.TIME, full)} with the full cache" if full is not None else ""
-    yield f"one layer's decode attention takes {quantity(view.TIME, time)}{against}{_verdict(found)}"
+    float8 = view.mean(found, view.FP8_TIME)
+    more = f" ({quantity(view.TIME, float8)} with the full cache in fp8)" if float8 is not None else ""
+    many = view.batch(found)
+    over = f" over {many} sequences at once" if many > 1 else ""
+    yield f"one layer's decode attention{over} takes {quantity(view.TIME, time)}{against}{_verdict(found)}{more}"
 
 
 def _verdict(found: Measurement) -> str:
@@ -85,9 +89,11 @@ def _tiles(result: TuningResult, found: Measurement, split: str) -> Markup:
         tiles.append(_tile(heading(metric), metric, loss.mean, under))
     time, full = view.mean(found, view.TIME), view.mean(found, view.BASELINE_TIME)
     if time is not None:
-        under = "one layer, one sequence"
-        if full is not None:
-            under += f"; 16-bit {quantity(view.TIME, full)}"
+        many = view.batch(found)
+        under = f"one layer, {f'{many} sequences' if many > 1 else 'one sequence'}"
+        float8 = view.mean(found, view.FP8_TIME)
+        for name, other in (("16-bit", full), ("fp8", float8)):
+            under += f"; {name} {quantity(view.TIME, other)}" if other is not None else ""
         tiles.append(_tile(f"Decode attention{_verdict(found)}", view.TIME, time, under))
     return tag("div", join(*tiles), class_="tiles")
 

@@ -17,6 +17,7 @@ LABELS = {
     "compression_ratio": "compression",
     "attention_us": "attention per layer",
     "attention_baseline_us": "16-bit attention per layer",
+    "attention_fp8_us": "fp8 attention per layer",
     "compress_us": "compression per layer",
 }
 UNITS = {"us": "µs", "fraction": "", "ratio": "×", "bytes": "B/token"}

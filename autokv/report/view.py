@@ -17,6 +17,7 @@ from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
 BYTES = "kv_bytes_per_token"
 TIME = "attention_us"
 BASELINE_TIME = "attention_baseline_us"
+FP8_TIME = "attention_fp8_us"
 QUALITY = ("kl_divergence", "nll_delta", "top1_agreement", "task_score", "negative_sample_rate", "output_length_ratio")
 DIGITS = re.compile(r"\d[\d.,]*(e[-+]?\d+)?")
 
@@ -120,20 +121,21 @@ def verdict(point: FrontPoint) -> str:
 def speedup(measurement: Measurement) -> tuple[float, bool] | None:
     """Attention time of the 16-bit cache over this one's, and whether it is a tie.
 
-    Both were timed in turn on the same sample, so their ratio per sample is free of the context's length; a mean
-    ratio that lies within one standard deviation of 1 is a tie.
+    Both were timed in turn on the same samples; a difference of their sums that is no larger than the spread of their
+    runs is a tie.
     """
     ours, theirs = mean(measurement, TIME), mean(measurement, BASELINE_TIME)
     if not ours or not theirs:
         return None
-    ratios = [
-        sample[TIME] / sample[BASELINE_TIME]
-        for sample in measurement.samples
-        if sample.get(TIME) is not None and sample.get(BASELINE_TIME)
-    ]
-    spread = statistics.stdev(ratios) if len(ratios) > 1 else 0.0
-    tie = bool(ratios) and abs(statistics.fmean(ratios) - 1) <= spread
-    return theirs / ours, tie
+    both = [sample for sample in measurement.samples if TIME in sample and BASELINE_TIME in sample]
+    difference = sum(sample[TIME] - sample[BASELINE_TIME] for sample in both)
+    spread = sum(max(sample.get(f"{name}_spread", 0.0) for name in (TIME, BASELINE_TIME)) for sample in both)
+    return theirs / ours, bool(both) and abs(difference) <= spread
+
+
+def batch(measurement: Measurement) -> int:
+    """Sequences over which attention was timed; the fewest of its samples, where memory bounded some."""
+    return min((sample.get("batch", 1) for sample in measurement.samples if TIME in sample), default=1)
 
 
 def better(metric: str) -> str:

@@ -17,6 +17,7 @@ LOGARITHMIC = {
     "compression_ratio": 0.0,
     "attention_us": 0.0,
     "attention_baseline_us": 0.0,
+    "attention_fp8_us": 0.0,
     "compress_us": 0.0,
 }
 """Metrics that count in ratios, and what is added before the logarithm: a divergence well below 1e-4 nats per token

@@ -10,7 +10,7 @@ from autokv.evaluation.measurement import Measurement
 from autokv.tuning.objectives import Constraint, losses, meets
 from autokv.tuning.trial import TrialRecord
 
-TIMED = frozenset({"attention_us", "attention_baseline_us", "compress_us"})
+TIMED = frozenset({"attention_us", "attention_baseline_us", "attention_fp8_us", "compress_us"})
 """Metrics that come from timed runs: a difference smaller than its own spread is a tie."""
 
 

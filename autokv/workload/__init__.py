@@ -1,7 +1,8 @@
-"""Workload traces: reading, summarising and synthesizing them, and the context lengths that they ask for."""
+"""Workload traces: reading, summarising and synthesizing them; the context lengths and concurrency they ask for."""
 
 from __future__ import annotations
 
+from autokv.workload.concurrency import mean_concurrency
 from autokv.workload.context_lengths import ContextPlan, context_lengths
 from autokv.workload.reading import read_trace
 from autokv.workload.synthesis import synthesize, write_azure_csv
@@ -13,6 +14,7 @@ __all__ = [
     "TraceSummary",
     "WorkloadTrace",
     "context_lengths",
+    "mean_concurrency",
     "read_trace",
     "synthesize",
     "write_azure_csv",

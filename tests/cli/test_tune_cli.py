@@ -107,7 +107,7 @@ def test_a_request_file_and_options_are_the_same_thing(autokv: Run, model: Path,
     text = tmp_path / "text.txt"
     text.write_text("".join(f"Line {number} of a text that never repeats itself.\n" for number in range(60)))
     trace = tmp_path / "trace.csv"
-    rows = "".join(f"2023-11-16 18:17:{second:02}.1234567,{200 + 2 * second},5\n" for second in range(40))
+    rows = "".join(f"2023-11-16 18:17:{second:02}.1234567,{200 + 2 * second},50\n" for second in range(40))
     trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + rows)
     request = tmp_path / "tune.yaml"
     request.write_text(
@@ -124,6 +124,13 @@ def test_a_request_file_and_options_are_the_same_thing(autokv: Run, model: Path,
     assert job.request.text == str(text)
     assert job.workload is not None
     assert job.workload["contexts"]["calibration"] == [208, 256]
+    # 40 requests in 39 s, each of 50 tokens at 20 a second: 2.56 at once.
+    assert job.workload["contexts"]["batch"] == 3
+    assert "timed over 3 sequences at once" in out
+    with Database("sqlite:///autokv.db", create=False) as database:
+        measured = [trial.measurement for trial in database.trials.of(job.id) if trial.measurement is not None]
+    batches = {sample.get("batch") for measurement in measured for sample in measurement.samples}
+    assert batches == {3}
 
 
 def test_prompts_of_a_file_keep_their_lengths_up_to_the_longest_allowed(
@@ -198,6 +205,8 @@ def refused(result: tuple[int, str, str]) -> str:
         (["--trials", "many"], "--trials"),
         (["--objective", "beauty"], "beauty"),
         (["--max", "kl_divergence"], "METRIC=VALUE"),
+        (["--max", "attention_fp8_us=100"], "attention_fp8_us"),
+        (["--objective", "attention_fp8_us"], "fp8"),
         (["--sampler", "oracle"], "sampler"),
         (["--space", "nowhere"], "nowhere"),
         (["--text", "nowhere.txt"], "nowhere.txt"),

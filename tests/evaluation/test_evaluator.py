@@ -150,7 +150,7 @@ def test_greedy_is_transformers_greedy(family: tuple[LoadedModel, torch.nn.Modul
 
 
 def evaluate(
-    model: LoadedModel, configs: list[CompressionConfig], prompts: list[Prompt], **options: bool
+    model: LoadedModel, configs: list[CompressionConfig], prompts: list[Prompt], **options: bool | int
 ) -> list[Measurement]:
     results = Evaluator(model, prompts, 12, EVERYTHING, **options).evaluate(configs)
     return [result for result in results if isinstance(result, Measurement)]
@@ -211,6 +211,15 @@ def test_timings_are_positive_and_carry_their_baseline(llama: LoadedModel) -> No
     assert {"attention_us", "attention_baseline_us", "compress_us"} <= measured.metrics.keys()
     assert min(measured.value(name) for name in ("attention_us", "attention_baseline_us", "compress_us")) > 0
     assert measured.samples[0]["attention_us_spread"] >= 0
+
+
+def test_attention_is_timed_at_the_shortest_the_median_and_the_longest_context(llama: LoadedModel) -> None:
+    prompts = [prompt(context=length, seed=length) for length in (90, 40, 60, 50, 80)]
+    (measured,) = evaluate(llama, [IDENTITY], prompts, batch=3)
+    timed = {sample["context_tokens"]: sample["batch"] for sample in measured.samples if "attention_us" in sample}
+    assert timed == {40: 3, 60: 3, 90: 3}
+    assert measured.metrics["compress_us"].n == 5
+    assert "attention_fp8_us" not in measured.metrics  # CPUs have no fp8
 
 
 def test_generated_answers_are_compared_with_the_full_caches(llama: LoadedModel) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from autokv.config import CompressionConfig
 from autokv.evaluation.measurement import Measurement
 from autokv.report import view
+from autokv.report.answer import sentence
 from autokv.report.describe import describe
 from autokv.report.figures import front_svg
 from autokv.report.page import page
@@ -106,6 +108,34 @@ def test_the_answer_comes_first(reader: Reader, result: TuningResult) -> None:
     assert re.search(r"\d µs against \d+ µs with the full cache", lead)
     copied = next(text for tag, text in reader.texts if tag == "code" and "schema_version" in text)
     assert json.loads(copied) == point.calibration.config.model_dump(mode="json")
+
+
+def timed(first: dict[str, float], second: dict[str, float]) -> Measurement:
+    rows = [{"id": str(number), **sample} for number, sample in enumerate((first, second))]
+    return Measurement.of_samples(CompressionConfig(), rows)
+
+
+def test_a_tie_is_within_the_spread_of_the_runs_whatever_the_contexts() -> None:
+    short = {"attention_us": 12.0, "attention_baseline_us": 10.0, "attention_us_spread": 3.0, "batch": 4}
+    long = {"attention_us": 30.0, "attention_baseline_us": 90.0, "attention_baseline_us_spread": 5.0, "batch": 3}
+    compared = view.speedup(timed(short, long))
+    assert compared == (pytest.approx(50 / 21), False)
+    assert view.batch(timed(short, long)) == 3
+    compared = view.speedup(timed(short, {**long, "attention_baseline_us": 34.0}))
+    assert compared == (pytest.approx(22 / 21), True)
+    assert view.speedup(timed({"kl_divergence": 1.0}, {"kl_divergence": 1.0})) is None
+
+
+def test_a_batch_and_fp8_are_named(result: TuningResult) -> None:
+    point = view.recommended(result)
+    assert point is not None
+    found = view.shown(point)
+    samples = [{**sample, "batch": 4, "attention_fp8_us": 77.0} for sample in found.samples]
+    batched = dataclasses.replace(point, validation=Measurement.of_samples(found.config, samples))
+    assert "one layer's decode attention takes" in sentence(result, point)
+    said = sentence(result, batched)
+    assert "one layer's decode attention over 4 sequences at once takes" in said
+    assert said.endswith("(77.0 µs with the full cache in fp8).")
 
 
 def test_the_table_has_every_point_with_the_results_own_numbers(reader: Reader, result: TuningResult) -> None:
