@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autokv.errors import RequestError
 from autokv.kernels import quantize_pack
-from autokv.kernels.decode_attention import DecodeAttention, eager, reference
+from autokv.kernels.decode_attention import DecodeAttention, eager, native, reference
 from autokv.kernels.evict_gather import eager as gather_eager
 from autokv.kernels.evict_gather import reference as gather_reference
 from autokv.kernels.operands import Axis, Float8, Integers
@@ -81,6 +81,8 @@ TORCH = Backend(
     window_scores=scores_eager.window_scores,
 )
 
+CPU = replace(TORCH, name="cpu", decode_attention=native.decode_attention)
+
 REFERENCE = Backend(
     name="reference",
     decode_attention=reference.decode_attention,
@@ -93,6 +95,7 @@ REFERENCE = Backend(
 
 BACKENDS: dict[str, Callable[[torch.device], Backend]] = {
     "torch": lambda device: TORCH,
+    "cpu": lambda device: CPU,
     "reference": lambda device: REFERENCE,
 }
 
@@ -103,9 +106,10 @@ def backend(device: torch.device | str, name: str | None = None) -> Backend:
     Raises:
         RequestError: there is no such backend.
     """
-    chosen = name or "torch"
+    device = torch.device(device)
+    chosen = name or ("cpu" if device.type == "cpu" else "torch")
     if chosen not in BACKENDS:
         raise RequestError(
             f"no kernels are called {chosen!r}", field="AUTOKV_KERNELS", remedy=f"use one of {', '.join(BACKENDS)}"
         )
-    return BACKENDS[chosen](torch.device(device))
+    return BACKENDS[chosen](device)

@@ -1,0 +1,122 @@
+"""The C compiler of this machine, and a shared library out of this folder's sources, compiled once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import secrets
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCES = Path(__file__).parent
+ENTRY = "attention.c"
+TIMEOUT = 120.0
+"""Seconds after which a compiler is given up."""
+_FLAGS = ("-O3", "-shared", "-fPIC")
+# A processor by its own name: x86 takes the first, other processors the second, old compilers neither.
+_TUNED = (("-march=native",), ("-mcpu=native",), ())
+
+
+class CompilerError(Exception):
+    """There is no C compiler, or it does not compile the kernels; the message says which."""
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C compiler."""
+
+    command: tuple[str, ...]
+    version: str
+    """First line of what it says of itself."""
+
+
+def find() -> Compiler:
+    """``CC`` if it is set, otherwise the first of ``cc``, ``gcc`` and ``clang`` on the path.
+
+    Raises:
+        CompilerError: there is none that runs.
+    """
+    wanted = os.environ.get("CC")
+    for candidate in [wanted] if wanted else ["cc", "gcc", "clang"]:
+        command = shlex.split(candidate)
+        program = shutil.which(command[0]) if command else None
+        if program is None:
+            continue
+        command = [program, *command[1:]]
+        lines = _run([*command, "--version"]).splitlines()
+        return Compiler(tuple(command), lines[0].strip() if lines else "")
+    raise CompilerError(f"CC names no program: {wanted}" if wanted else "no C compiler is on the path")
+
+
+def compiled(folder: Path, compiler: Compiler, flags: tuple[str, ...] = ()) -> Path:
+    """The library in ``folder``, compiled first unless it is there already.
+
+    Its name holds a digest of the sources, the flags, the compiler and the processor, so that a library never runs on
+    another processor than it was made for. Processes that compile at the same time do not disturb each other: each
+    writes a file of its own and then gives it the name.
+
+    Raises:
+        CompilerError: the compiler refuses, or the folder cannot be written.
+    """
+    library = folder / f"attention-{_digest(compiler, flags)}.so"
+    if library.exists():
+        return library
+    temporary = library.with_name(f".{library.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _compile(compiler, flags, temporary)
+        temporary.replace(library)
+    except OSError as error:
+        raise CompilerError(f"{folder} cannot be written: {error.strerror}") from None
+    finally:
+        if temporary.exists():
+            temporary.unlink(missing_ok=True)
+    return library
+
+
+def _compile(compiler: Compiler, flags: tuple[str, ...], target: Path) -> None:
+    for tuned in _TUNED:
+        command = [*compiler.command, *_FLAGS, *tuned, *flags, str(SOURCES / ENTRY), "-o", str(target), "-lm"]
+        try:
+            _run(command)
+        except CompilerError:
+            if tuned == _TUNED[-1]:
+                raise
+        else:
+            return
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - the compiler that the user's environment names, on our own sources
+            command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=True
+        )
+    except subprocess.CalledProcessError as error:
+        lines = [line for line in error.stderr.splitlines() if "error" in line] or error.stderr.splitlines()
+        raise CompilerError(f"{command[0]}: {lines[0] if lines else f'exit status {error.returncode}'}") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CompilerError(f"{command[0]}: {error}") from None
+    return done.stdout
+
+
+def _digest(compiler: Compiler, flags: tuple[str, ...]) -> str:
+    digest = hashlib.sha256()
+    for source in sorted(SOURCES.glob("*.[ch]")):
+        digest.update(source.read_bytes())
+    for text in (*compiler.command, compiler.version, *_FLAGS, *flags, _processor()):
+        digest.update(text.encode() + b"\0")
+    return digest.hexdigest()[:24]
+
+
+def _processor() -> str:
+    """What tells processors with different instructions apart."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    names = ("model name", "flags", "Features", "CPU implementer", "CPU part")
+    return "\n".join(dict.fromkeys(line for line in lines if line.partition(":")[0].strip() in names))

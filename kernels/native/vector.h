@@ -1,0 +1,194 @@
+/* Vectors of LANES floats in the compiler's own vector types, and what small formats become in them.
+
+   One source for every processor: 16 lanes with AVX-512, 8 with AVX, otherwise 4. */
+
+#ifndef AUTOKV_VECTOR_H
+#define AUTOKV_VECTOR_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__F16C__) || defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#ifndef LANES
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define ALIGNED __attribute__((aligned(64)))
+
+typedef float vfloat __attribute__((vector_size(4 * LANES)));
+typedef int32_t vint __attribute__((vector_size(4 * LANES)));
+typedef uint16_t vhalf __attribute__((vector_size(2 * LANES)));
+typedef uint8_t vbyte __attribute__((vector_size(LANES)));
+
+enum { FLOAT32, FLOAT16, BFLOAT16, FLOAT8, INT8, INT4, INT3, INT2 };
+
+INLINE vfloat load(const float *from) {
+    vfloat value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
+
+INLINE void store(float *to, vfloat value) { memcpy(to, &value, sizeof value); }
+
+INLINE vfloat all(float value) { return value - (vfloat){0}; }
+
+INLINE vint load_bytes(const uint8_t *from) {
+    vbyte value;
+    memcpy(&value, from, sizeof value);
+    return __builtin_convertvector(value, vint);
+}
+
+INLINE vfloat choose(vint condition, vfloat yes, vfloat no) {
+    return (vfloat)(((vint)yes & condition) | ((vint)no & ~condition));
+}
+
+/* Bits of a small float, shifted so that its exponent ends where a float's does; `bias` is the difference of the
+   exponents' biases. The smallest numbers, whose exponent is 0, are taken by a subtraction. */
+INLINE vfloat widen(vint magnitude, vint sign, int bias) {
+    vint one = (vint){0} + (1 << 23);
+    vint base = (vint){0} + ((bias + 1) << 23);
+    vfloat small = (vfloat)(magnitude + base) - (vfloat)base;
+    vfloat value = choose(magnitude < one, small, (vfloat)(magnitude + (base - one)));
+    return (vfloat)((vint)value | sign);
+}
+
+INLINE vfloat float16(const uint16_t *from) {
+#if LANES == 16 && defined(__AVX512F__)
+    return (vfloat)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
+#elif LANES == 8 && defined(__F16C__)
+    return (vfloat)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
+#else
+    vhalf bits;
+    memcpy(&bits, from, sizeof bits);
+    vint wide = __builtin_convertvector(bits, vint);
+    return widen((wide & 0x7fff) << 13, (wide & 0x8000) << 16, 127 - 15);
+#endif
+}
+
+INLINE vfloat bfloat16(const uint16_t *from) {
+    vhalf bits;
+    memcpy(&bits, from, sizeof bits);
+    return (vfloat)(__builtin_convertvector(bits, vint) << 16);
+}
+
+INLINE vfloat float8(vint code) { return widen((code & 0x7f) << 20, (code & 0x80) << 24, 127 - 7); }
+
+/* LANES elements of a floating-point format, e4m3 without its scale. */
+INLINE vfloat read(const int format, const uint8_t *from) {
+    switch (format) {
+    case FLOAT32:
+        return load((const float *)from);
+    case FLOAT16:
+        return float16((const uint16_t *)from);
+    case BFLOAT16:
+        return bfloat16((const uint16_t *)from);
+    default:
+        return float8(load_bytes(from));
+    }
+}
+
+INLINE int element_bytes(int format) { return format == FLOAT32 ? 4 : format == FLOAT8 ? 1 : 2; }
+
+/* `count` elements as floats; writes up to a full vector. Reads nothing behind them. */
+static void convert(const void *from, int format, int64_t count, float *to) {
+    const uint8_t *bytes = from;
+    int size = format >= INT8 ? 1 : element_bytes(format);
+    int64_t i = 0;
+#define CONVERT(FORMAT)                                                                                                \
+    case FORMAT:                                                                                                       \
+        for (; i + LANES <= count; i += LANES)                                                                         \
+            store(to + i, read(FORMAT, bytes + i * size));                                                             \
+        break;
+    switch (format) {
+        CONVERT(FLOAT32)
+        CONVERT(FLOAT16)
+        CONVERT(BFLOAT16)
+        CONVERT(FLOAT8)
+    }
+#undef CONVERT
+    if (i < count) {
+        uint8_t rest[4 * LANES] = {0};
+        memcpy(rest, bytes + i * size, (size_t)((count - i) * size));
+        store(to + i, read(format, rest));
+    }
+}
+
+/* a[0] b[0] a[1] b[1] ... of the lower and the upper halves, added. */
+INLINE vfloat zip_add(vfloat a, vfloat b) {
+#if LANES == 16
+#define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif LANES == 8
+#define LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define LOW 0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#endif
+#ifdef __clang__
+    return __builtin_shufflevector(a, b, LOW) + __builtin_shufflevector(a, b, HIGH);
+#else
+    return __builtin_shuffle(a, b, (vint){LOW}) + __builtin_shuffle(a, b, (vint){HIGH});
+#endif
+}
+
+/* Lane i of the result is the sum of the lanes of sums[i], which are overwritten. */
+INLINE vfloat sum_each(vfloat *sums) {
+#pragma GCC unroll 8
+    for (int half = LANES / 2; half; half /= 2)
+#pragma GCC unroll 16
+        for (int i = 0; i < half; i++)
+            sums[i] = zip_add(sums[i], sums[i + half]);
+    return sums[0];
+}
+
+INLINE float sum(vfloat value) {
+    float total = 0;
+    for (int i = 0; i < LANES; i++)
+        total += value[i];
+    return total;
+}
+
+INLINE float largest(vfloat value) {
+    float top = value[0];
+    for (int i = 1; i < LANES; i++)
+        top = value[i] > top ? value[i] : top;
+    return top;
+}
+
+/* e**x within 2 units in the last place for x <= 88; 0 below -87. */
+INLINE vfloat exponential(vfloat x) {
+    const vfloat shift = all(12582912.0f); /* 1.5 * 2**23: adding it rounds to an integer in the lowest bits */
+    vint in_range = x > all(-87.0f);
+    x = choose(in_range, x, all(-87.0f));
+    vfloat shifted = x * all(1.44269504f) + shift;
+    vfloat n = shifted - shift;
+    vfloat r = x - n * all(0.693359375f) + n * all(2.12194440e-4f);
+    vfloat p = all(1.9875691500e-4f);
+    p = p * r + all(1.3981999507e-3f);
+    p = p * r + all(8.3334519073e-3f);
+    p = p * r + all(4.1665795894e-2f);
+    p = p * r + all(1.6666665459e-1f);
+    p = p * r + all(5.0000001201e-1f);
+    p = p * r * r + r + all(1.0f);
+    vint power = ((vint)shifted - (vint)shift) << 23;
+    return choose(in_range, (vfloat)((vint)p + power), all(0.0f));
+}
+
+/* Through an exponential: its absolute error, not its relative one, is that of a float. */
+INLINE vfloat hyperbolic_tangent(vfloat x) {
+    vfloat bounded = choose(x < all(20.0f), x, all(20.0f));
+    return all(1.0f) - all(2.0f) / (exponential(bounded + bounded) + all(1.0f));
+}
+
+#endif
