@@ -14,8 +14,13 @@ def encode_kept(kept: KeptTokens, tokens: int) -> Tensor:
     bits = torch.zeros(rows * width * 8, dtype=torch.uint8, device=kept.positions.device)
     starts = torch.arange(0, rows * width * 8, width * 8, device=kept.positions.device)
     bits[kept.positions + starts.repeat_interleave(kept.offsets.diff())] = 1
+    return pack_bits(bits.view(rows, -1))
+
+
+def pack_bits(bits: Tensor) -> Tensor:
+    """uint8 ``[rows, n]`` of zeros and ones, n a multiple of 8, to ``[rows, n / 8]``, lowest bit first."""
     weights = 1 << torch.arange(8, dtype=torch.uint8, device=bits.device)
-    return (bits.view(rows, width, 8) * weights).sum(-1, dtype=torch.uint8)
+    return (bits.view(len(bits), -1, 8) * weights).sum(-1, dtype=torch.uint8)
 
 
 def decode_kept(bitmap: Tensor) -> Tensor:

@@ -8,19 +8,16 @@ import torch
 from torch import Tensor
 
 from autokv.compression.bitmap import encode_kept
-from autokv.compression.budgets import select
+from autokv.compression.budgets import layer_budgets, select
 from autokv.compression.compressed import CompressedKV
 from autokv.compression.context import LayerContext, StatisticsNeeded
+from autokv.compression.encode import encode
 from autokv.compression.eviction import SCORERS
 from autokv.compression.kept import KeptTokens
-from autokv.compression.low_rank import latent_basis, low_rank_factors
-from autokv.compression.quantization import SideName, quantize, residual_tokens, rotates
+from autokv.compression.quantization import residual_tokens
 from autokv.compression.split import split_tokens
-from autokv.compression.storage import held
-from autokv.config import CompressionConfig, LatentLowRank, NoStage, Pipeline, ResidualLowRank, check_fits
-from autokv.kernels import Backend, Operands, Rows, Side
-from autokv.kernels.hadamard import rotate
-from autokv.kernels.quantize_pack import dequantize
+from autokv.config import CompressionConfig, NoStage, Pipeline, check_fits
+from autokv.kernels import Operands
 
 
 def statistics_needed(config: CompressionConfig) -> StatisticsNeeded:
@@ -30,8 +27,17 @@ def statistics_needed(config: CompressionConfig) -> StatisticsNeeded:
 
 
 @torch.no_grad()
-def compress(keys: Tensor, values: Tensor, context: LayerContext, config: CompressionConfig) -> CompressedKV:
+def compress(
+    keys: Tensor,
+    values: Tensor,
+    context: LayerContext,
+    config: CompressionConfig,
+    *,
+    longest_window: int = sys.maxsize,
+) -> CompressedKV:
     """Compress one layer's cache; ``keys`` and ``values`` are ``[batch, kv_heads, tokens, head_dim]`` after RoPE.
+
+    No more than ``longest_window`` tokens stay in full precision.
 
     Raises:
         ConfigError: a rank or a group is wider than a token, or a statistic that the eviction needs is missing.
@@ -41,7 +47,8 @@ def compress(keys: Tensor, values: Tensor, context: LayerContext, config: Compre
     check_fits(config, head_dim=head_dim, context_tokens=sys.maxsize)
     pipeline, dtype, kernels = config.pipeline, context.storage_dtype(keys), context.kernels_on(keys.device)
     kept = _evict(keys, values, context, pipeline)
-    split = split_tokens(kept, batch * kv_heads, tokens, residual_tokens(pipeline.quantization))
+    newest = min(residual_tokens(pipeline.quantization), longest_window)
+    split = split_tokens(kept, batch * kv_heads, tokens, newest)
     return CompressedKV(
         context_tokens=tokens,
         kept=None if kept is None else encode_kept(kept, tokens),
@@ -50,8 +57,8 @@ def compress(keys: Tensor, values: Tensor, context: LayerContext, config: Compre
             kv_heads=kv_heads,
             head_dim=head_dim,
             older=split.older,
-            keys=_encode(*split(keys.flatten(0, 1), kernels), split.older, pipeline, "key", dtype, kernels),
-            values=_encode(*split(values.flatten(0, 1), kernels), split.older, pipeline, "value", dtype, kernels),
+            keys=encode(*split(keys.flatten(0, 1), kernels), split.older, pipeline, "key", dtype, kernels),
+            values=encode(*split(values.flatten(0, 1), kernels), split.older, pipeline, "value", dtype, kernels),
         ),
     )
 
@@ -61,33 +68,8 @@ def _evict(keys: Tensor, values: Tensor, context: LayerContext, pipeline: Pipeli
     stage = pipeline.eviction
     if isinstance(stage, NoStage):
         return None
+    if layer_budgets(stage, keys.shape[2], context.layer_count)[context.layer_index] == keys.shape[2]:
+        return None
     scores = SCORERS[stage.method].score(keys, values, context, stage)
     kept = select(scores, stage, context.layer_index, context.layer_count)
     return kept if len(kept.positions) < scores.numel() else None
-
-
-def _encode(
-    tokens: Tensor,
-    window: Tensor,
-    older: Rows,
-    pipeline: Pipeline,
-    name: SideName,
-    dtype: torch.dtype,
-    kernels: Backend,
-) -> Side:
-    """``tokens``: ``[rows, older.longest, head_dim]``."""
-    quantization, low_rank = pipeline.quantization, pipeline.low_rank
-    rank = 0 if isinstance(low_rank, NoStage) else low_rank.key_rank if name == "key" else low_rank.value_rank
-    window, basis, left, right = held(window, dtype), None, None, None
-    rotated = rotates(quantization)
-    if isinstance(low_rank, LatentLowRank) and rank:
-        directions = latent_basis(tokens.float(), older, rank)
-        # Rotating the coordinates is the same as rotating the basis, which then costs nothing to undo.
-        basis, rotated = (rotate(directions) if rotated else directions).half(), False
-        tokens = tokens.float() @ basis.float()
-    packed = quantize(tokens, older, quantization, name, dtype, kernels, rotated=rotated)
-    if isinstance(low_rank, ResidualLowRank) and rank:
-        coordinates = rotate(tokens.float()) if rotated else tokens.float()
-        factor, right = low_rank_factors(coordinates - dequantize(packed, older), older, rank)
-        left = older.to_flat(held(factor, dtype))
-    return Side(packed, window, rotated, basis, left, right)

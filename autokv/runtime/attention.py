@@ -1,21 +1,29 @@
-"""The attention function that transformers calls while AutoKV looks on.
+"""The attention function that AutoKV gives a model of transformers.
 
-A forward pass is given a *mode* through the model's own keyword arguments (``model(ids, autokv=mode)``); transformers
-hands it down to the attention function of every layer. The mode decides what a layer's queries attend to, so a prefill
-that records and a continuation over a compressed context are two modes of the same unmodified model.
+What a layer's queries attend to is decided by a *mode*. A forward pass is given one through the model's own keyword
+arguments (``model(ids, autokv=mode)``): a prefill that records and a continuation over a compressed context are two
+modes of the same unmodified model. A layer of a :class:`autokv.CompressedCache` is a mode too, and is found on the key
+that it returned. Every other call gets plain attention, so that the model keeps working with any cache.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from autokv.errors import RequestError
 
 ATTENTION = "autokv"
+QUERY_CHUNK = 256
+"""Queries whose scores against all keys are held at once."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,10 @@ class AttentionCall:
     softcap: float | None
     window: int | None
     """Sliding window in tokens, the query's own included; ``None`` is full attention."""
+    mask: Tensor | None = None
+    """``[batch, 1, new, tokens]``, true where a query sees a token; ``None`` is causal attention without padding."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What else the model passed to its attention."""
 
 
 class AttentionMode(Protocol):
@@ -43,9 +55,16 @@ class AttentionMode(Protocol):
 
 
 def install(model: PreTrainedModel) -> None:
-    """Make ``model`` ask the mode that it is called with (``autokv=mode``) for its attention."""
+    """Give ``model`` AutoKV's attention function."""
     AttentionInterface.register(ATTENTION, _attention)
-    model.set_attn_implementation(ATTENTION)
+    AttentionMaskInterface.register(ATTENTION, _mask)
+    if model.config._attn_implementation != ATTENTION:
+        model.set_attn_implementation(ATTENTION)
+
+
+def mark(key: Tensor, mode: AttentionMode) -> None:
+    """Let the attention function find ``mode`` on the key that a cache returns."""
+    key.autokv_mode = mode  # type: ignore[attr-defined]
 
 
 def causal_mask(query_positions: Tensor, key_positions: Tensor, window: int | None) -> Tensor:
@@ -76,7 +95,8 @@ def masked_attention(call: AttentionCall, query: Tensor, key: Tensor, value: Ten
     if call.softcap is not None:
         scores = torch.tanh(scores / call.softcap) * call.softcap
     if mask is not None:
-        scores[..., -mask.shape[-1] :].masked_fill_(~mask, -torch.inf)
+        # Finite, so that the output of a query that sees nothing (of padding) is no NaN.
+        scores[..., -mask.shape[-1] :].masked_fill_(~mask, torch.finfo(scores.dtype).min)
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
     return (weights.flatten(2, 3) @ value).view(batch, heads, new, dim)
 
@@ -88,7 +108,7 @@ def prefill_attention(call: AttentionCall) -> Tensor:
         positions = torch.arange(tokens, device=call.query.device)
         parts = [
             masked_attention(call, query, call.key, call.value, causal_mask(at, positions, call.window))
-            for query, at in zip(torch.split(call.query, 256, dim=2), torch.split(positions, 256), strict=True)
+            for query, at in _chunks(call.query, positions)
         ]
         return torch.cat(parts, dim=2)
     sliding = call.window is not None and call.window < tokens
@@ -101,19 +121,62 @@ def prefill_attention(call: AttentionCall) -> Tensor:
     )
 
 
+def plain_attention(call: AttentionCall) -> Tensor:
+    """Attention of a model without compression, over the keys and under the mask of ``call``."""
+    if call.softcap is None:
+        output, _ = sdpa_attention_forward(
+            call.module,
+            call.query,
+            call.key,
+            call.value,
+            call.mask,
+            scaling=call.scaling,
+            **call.options,
+        )
+        return output.transpose(1, 2)
+    tokens, new = call.key.shape[2], call.query.shape[2]
+    mask = call.mask
+    if mask is None:
+        at = torch.arange(tokens, device=call.query.device)
+        # A single query without a mask sees everything; several without one start where the keys do.
+        mask = causal_mask(at[:new] if new > 1 else at[-1:], at, None)[None, None]
+    elif mask.dtype != torch.bool:
+        mask = mask == 0
+    parts = [
+        masked_attention(call, query, call.key, call.value, seen[:, :, None])
+        for query, seen in zip(torch.split(call.query, QUERY_CHUNK, 2), torch.split(mask, QUERY_CHUNK, 2), strict=True)
+    ]
+    return torch.cat(parts, dim=2)
+
+
+def _chunks(query: Tensor, positions: Tensor) -> zip[tuple[Tensor, Tensor]]:
+    return zip(torch.split(query, QUERY_CHUNK, dim=2), torch.split(positions, QUERY_CHUNK), strict=True)
+
+
+class _Plain:
+    """The mode of a call that names none."""
+
+    def attend(self, call: AttentionCall) -> Tensor:
+        return plain_attention(call)
+
+
+_PLAIN = _Plain()
+
+
 def _attention(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    _mask: Tensor | None,
+    mask: Tensor | None,
     *,
-    autokv: AttentionMode,
+    autokv: AttentionMode | None = None,
     scaling: float | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
-    **_kwargs: object,
+    **options: object,
 ) -> tuple[Tensor, None]:
+    mode: AttentionMode = getattr(key, "autokv_mode", _PLAIN) if autokv is None else autokv
     call = AttentionCall(
         module=module,
         layer=int(module.layer_idx),  # type: ignore[arg-type]
@@ -123,5 +186,36 @@ def _attention(
         scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
         softcap=softcap,
         window=sliding_window,
+        mask=mask,
+        options=options,
     )
-    return autokv.attend(call).transpose(1, 2).contiguous(), None
+    return mode.attend(call).transpose(1, 2).contiguous(), None
+
+
+def _mask(
+    *,
+    q_length: int,
+    kv_length: int,
+    kv_offset: int = 0,
+    attention_mask: Tensor | None = None,
+    **options: Any,  # noqa: ANN401 - transformers' own
+) -> Tensor | None:
+    """transformers' mask; a compressed layer names the new tokens only, as the keys that it returns.
+
+    Raises:
+        RequestError: the padding mask does not reach the new tokens.
+    """
+    if kv_offset and kv_length == q_length:
+        if attention_mask is not None and attention_mask.shape[-1] < kv_offset + kv_length:
+            raise RequestError(
+                f"covers {attention_mask.shape[-1]} tokens, but the cache has seen {kv_offset} and {q_length} are new",
+                field="attention_mask",
+                remedy="give a new prompt a new cache, or a mask of the whole conversation",
+            )
+        if q_length == 1:
+            # A token sees itself; asking the mask would make the host wait for the device.
+            return None
+    mask: Tensor | None = sdpa_mask(
+        q_length=q_length, kv_length=kv_length, kv_offset=kv_offset, attention_mask=attention_mask, **options
+    )
+    return mask

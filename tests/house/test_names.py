@@ -10,7 +10,14 @@ import pytest
 
 import autokv
 
-TOP_LEVEL = ["AutoKVError", "CompressionConfig", "ConfigurationDocument", "__version__"]
+TOP_LEVEL = [
+    "AutoKVError",
+    "CompressedCache",
+    "CompressionConfig",
+    "ConfigurationDocument",
+    "__version__",
+    "compress",
+]
 MODULES = [
     module.name for module in pkgutil.walk_packages(autokv.__path__, "autokv.") if ".migrations" not in module.name
 ]

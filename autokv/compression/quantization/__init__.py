@@ -23,13 +23,17 @@ def quantize(
     kernels: Backend,
     *,
     rotated: bool,
+    scale: Tensor | None = None,
 ) -> Packed:
-    """Store ``coordinates`` ``[rows, longest, width]`` as ``stage`` says, in the Hadamard basis if ``rotated``."""
+    """Store ``coordinates`` ``[rows, longest, width]`` as ``stage`` says, in the Hadamard basis if ``rotated``.
+
+    ``scale``: of fp8, float32 ``[rows]``, where it is not to be found from ``coordinates``.
+    """
     match stage:
         case NoStage():
             return Plain(older.to_flat(held(coordinates, storage_dtype)))
         case FP8Quantization():
-            return kernels.quantize_float8(coordinates, older, rotated=rotated)
+            return kernels.quantize_float8(coordinates, older, rotated=rotated, scale=scale)
         case IntegerQuantization():
             form = stage.key if side == "key" else stage.value
             return kernels.quantize_integers(

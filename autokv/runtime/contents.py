@@ -1,0 +1,155 @@
+"""What one layer of a compressed cache holds: the prompt, what was generated and left the window, and the window."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from autokv.compression import LayerContext
+from autokv.compression.bitmap import decode_kept, pack_bits
+from autokv.compression.extend import extend
+from autokv.kernels import Operands, Side, held_tensors, select
+from autokv.runtime.budget import BY_TOKENS, GenerationBudget, score_block
+from autokv.runtime.plan import Plan
+from autokv.runtime.prompt import CompressedPrompt
+from autokv.runtime.window import LiveWindow
+
+
+class LayerContents:
+    """One layer's tokens. The prompt never changes; the window opens when the first token is appended.
+
+    Args:
+        plan: configuration and model.
+        prompt: the compressed prompt.
+        context: the layer, without statistics of the prompt.
+    """
+
+    def __init__(self, plan: Plan, prompt: CompressedPrompt, context: LayerContext) -> None:
+        self._plan, self._prompt, self._context = plan, prompt, context
+        self._older: Operands | None = None
+        self._window: LiveWindow | None = None
+        stage = plan.eviction
+        self._budget = GenerationBudget(stage, context.layer_index, context.layer_count) if stage else None
+        self._from_prompt = prompt.newest
+        """Tokens of the prompt that have not left the window."""
+        self._judged: Tensor | None = None
+        """uint8 ``[rows, bytes]``: a bit for every token that left the window, set if it stayed; with an eviction."""
+        self._generated = 0
+
+    @property
+    def batch(self) -> int:
+        """Sequences."""
+        return self._prompt.held.batch
+
+    @property
+    def rows(self) -> int:
+        """Sequences times KV heads."""
+        return self._prompt.held.older.count
+
+    def append(self, keys: Tensor, values: Tensor) -> LiveWindow:
+        """Add ``[rows, n, head_dim]``, n as many as :meth:`room` at most, to the window, which is returned."""
+        window = self._opened()
+        window.append(keys, values)
+        self._generated += keys.shape[1]
+        return window
+
+    def room(self) -> int:
+        """Tokens that can be appended, at least one: a block leaves the window if there is no other way."""
+        window = self._opened()
+        if not window.room:
+            self._compress_block(window)
+        return window.room
+
+    def parts(self) -> list[Operands]:
+        """What attention reads, oldest first: the prompt, and what was generated with the window behind it."""
+        prompt, older, window = self._prompt.held, self._older, self._window
+        if window is None:
+            return [prompt]
+        keys, values = window.tokens()
+        last = older or prompt
+        last = replace(last, keys=replace(last.keys, window=keys), values=replace(last.values, window=values))
+        return [last] if older is None or prompt.older.longest == 0 else [prompt, last]
+
+    def select(self, entries: Tensor) -> None:
+        """Keep the batch ``entries`` (int64, any order, repeats allowed), in memory of their own."""
+        before, kv_heads = self._prompt.held, self._prompt.held.kv_heads
+        entries = entries.to(before.keys.window.device)
+        rows = (entries[:, None] * kv_heads + torch.arange(kv_heads, device=entries.device)).view(-1)
+        self._prompt = self._prompt.select(entries)
+        if self._older is not None:
+            older, now = select(self._older, entries), self._prompt.held
+            self._older = replace(
+                older,
+                keys=_share(older.keys, self._older.keys, before.keys, now.keys),
+                values=_share(older.values, self._older.values, before.values, now.values),
+            )
+        if self._window is not None:
+            self._window.select(rows)
+        if self._judged is not None:
+            self._judged = self._judged.index_select(0, rows)
+
+    def held(self) -> list[Tensor]:
+        """Every tensor that is held, once."""
+        window = self._window.held() if self._window is not None else []
+        tensors = [*held_tensors(self._prompt), *held_tensors(self._older), *window, *held_tensors(self._judged)]
+        return list({id(tensor): tensor for tensor in tensors}.values())
+
+    def kept_positions(self, batch: int, head: int) -> Tensor:
+        """Positions of the tokens that one KV head holds, int64, ascending; padding has none."""
+        prompt = self._prompt
+        positions = prompt.kept_positions(batch, head)
+        older, newest = positions.tensor_split([len(positions) - prompt.newest])
+        first = prompt.tokens[batch]
+        arrived = torch.cat([newest, torch.arange(first, first + self._generated, device=positions.device)])
+        if self._judged is None:
+            return torch.cat([older, arrived])
+        row = self._judged[batch * prompt.held.kv_heads + head]
+        return torch.cat([older, arrived[decode_kept(row)], arrived[8 * len(row) :]])
+
+    def _opened(self) -> LiveWindow:
+        if self._window is None:
+            plan, held = self._plan, self._prompt.held
+            scored = plan.eviction is not None and not isinstance(plan.eviction, BY_TOKENS)
+            self._window = LiveWindow(held.keys.window, held.values.window, plan.capacity, scored=scored)
+            self._prompt = self._prompt.without_window()
+        return self._window
+
+    def _compress_block(self, window: LiveWindow) -> None:
+        plan = self._plan
+        keys, values = window.leave(plan.block, self._choose(window), plan.group)
+        if keys.shape[1]:
+            before, pipeline = self._prompt.held, plan.config.pipeline
+            self._older = extend(self._older, keys, values, before, pipeline, keys.dtype, plan.kernels)
+
+    def _choose(self, window: LiveWindow) -> Tensor | None:
+        """int64 ``[rows, k]``, ascending: which tokens of the oldest block stay; None if all do."""
+        stage, block, budget = self._plan.eviction, self._plan.block, self._budget
+        if stage is None or budget is None:
+            return None
+        # What came from the prompt was chosen when the prompt was compressed.
+        chosen = min(self._from_prompt, block)
+        self._from_prompt -= chosen
+        number = budget.left // block
+        stays = chosen + budget.share(block - chosen, self._prompt.tokens)
+        kept = torch.arange(block, device=window.keys.device).expand(self.rows, -1)
+        if stays < block:
+            shape = (self.batch, self._prompt.held.kv_heads, window.used - window.pending)
+            fresh = slice(window.pending, window.used)
+            keys, values = (tokens[:, fresh].view(*shape, -1) for tokens in (window.keys, window.values))
+            received = None if window.received is None else window.received[:, fresh].view(shape)
+            scores = score_block(stage, keys, values, received, block, number, self._context).reshape(self.rows, block)
+            protected = torch.arange(block, device=scores.device) < chosen
+            kept = scores.masked_fill(protected, torch.inf).topk(stays, dim=-1).indices.sort(dim=-1).values
+        bits = torch.zeros(self.rows, block, dtype=torch.uint8, device=kept.device).scatter_(1, kept, 1)
+        judged = pack_bits(bits)
+        self._judged = judged if self._judged is None else torch.cat([self._judged, judged], dim=1)
+        return kept if stays < block else None
+
+
+def _share(side: Side, was: Side, prompt_was: Side, prompt: Side) -> Side:
+    """``side`` with the prompt's own basis and right factor, where they were one."""
+    basis = prompt.basis if was.basis is prompt_was.basis else side.basis
+    right = prompt.right if was.right is prompt_was.right else side.right
+    return replace(side, basis=basis, right=right)

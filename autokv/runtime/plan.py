@@ -1,0 +1,144 @@
+"""What a compressed cache needs to know of its model and configuration, checked before any work."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from autokv import settings
+from autokv.compression import StatisticsNeeded, statistics_needed
+from autokv.compression.encode import rank_of
+from autokv.compression.extend import group_of
+from autokv.compression.quantization import residual_tokens
+from autokv.config import (
+    CompressionConfig,
+    ConfigurationDocument,
+    FP8Quantization,
+    NoStage,
+    SnapKV,
+    check_fits,
+)
+from autokv.errors import ConfigError, ModelError
+from autokv.kernels import Backend, backend
+from autokv.models import ModelFacts
+from autokv.models.inspection import facts_of
+from autokv.models.support import refuse_sinks
+from autokv.runtime.attention import install
+from autokv.runtime.budget import Evicting
+from autokv.runtime.contexts import LayerContexts
+from autokv.runtime.rope import rotation_is_known
+
+BLOCK = 16
+"""Fewest tokens that leave the window together: what is stored grows by copying, once a block."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One configuration on one model."""
+
+    model: PreTrainedModel
+    config: CompressionConfig
+    facts: ModelFacts
+    needs: StatisticsNeeded
+    contexts: LayerContexts
+    kernels: Backend
+    modules: Mapping[int, frozenset[nn.Module]]
+    """Of each layer, the model's modules that know its index; its attention is one of them."""
+
+    @property
+    def eviction(self) -> Evicting | None:
+        """The eviction that drops tokens while generating."""
+        stage = self.config.pipeline.eviction
+        return None if isinstance(stage, NoStage) or stage.keep_ratio == 1 else stage
+
+    @property
+    def group(self) -> int:
+        """Tokens that share scales."""
+        return group_of(self.config.pipeline)
+
+    @property
+    def block(self) -> int:
+        """Tokens that leave the window together: whole groups, and enough to find a low-rank basis from."""
+        pipeline = self.config.pipeline
+        rank = max(rank_of(pipeline, "key"), rank_of(pipeline, "value"), 1)
+        return max(BLOCK, self.group, 1 << (rank - 1).bit_length())
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that the window holds at most.
+
+        With an eviction, the newest ``recent_tokens`` are never judged, and chosen tokens may wait for a group.
+        """
+        residual, stage = residual_tokens(self.config.pipeline.quantization), self.eviction
+        if stage is None:
+            return max(residual, self.block)
+        recent = max(stage.recent_tokens, stage.options.window) if isinstance(stage, SnapKV) else stage.recent_tokens
+        return max(residual, recent) + self.block + self.group - 1
+
+
+def make_plan(model: PreTrainedModel, config: CompressionConfig | str | Path) -> Plan:
+    """Check that ``config`` runs on ``model``, and give the model AutoKV's attention.
+
+    Raises:
+        ConfigError: the configuration is malformed, was made for another model, or cannot run on this one.
+        ModelError: the model cannot be compressed.
+    """
+    where = str(config) if isinstance(config, str | Path) else "config"
+    if isinstance(config, str | Path):
+        config = ConfigurationDocument.load(config)
+    facts = facts_of(model.config, model.config.name_or_path or type(model).__name__)
+    if "chunked" in facts.layer_kinds:
+        raise ModelError("has layers of chunked attention, which cannot be compressed yet", field=facts.name)
+    refuse_sinks(model, facts.model_type, facts.name)
+    if isinstance(config, ConfigurationDocument):
+        _check_made_for(config, facts, where)
+        config = config.config()
+    check_fits(config, head_dim=facts.head_dim, context_tokens=sys.maxsize)
+    _check_float8(config, model.device)
+    needs, modules = statistics_needed(config), _modules(model, facts)
+    if needs.query_moments and not any(rotation_is_known(module) for module in modules[facts.full_layers[0]]):
+        raise ConfigError(
+            f"cannot undo the rotation of {facts.model_type}'s queries",
+            field="pipeline.eviction.method",
+            remedy="choose another eviction",
+        )
+    kernels = backend(model.device, settings.current().kernels)
+    install(model)
+    contexts = LayerContexts(model, len(facts.full_layers), kernels)
+    return Plan(model, config, facts, needs, contexts, kernels, modules)
+
+
+def _check_made_for(document: ConfigurationDocument, facts: ModelFacts, where: str) -> None:
+    """A document names the model that it was measured on; its figures mean nothing on a model of another shape."""
+    for key in ("architecture", "layers", "kv_heads", "head_dim"):
+        made_for, here = (document.model or {}).get(key), getattr(facts, key)
+        if made_for is not None and made_for != here:
+            raise ConfigError(
+                f"was measured on a model with {key} {made_for}, this one has {here}",
+                field=f"{where}: model.{key}",
+                remedy="tune this model, or pass `ConfigurationDocument.load(path).config()` to use it unmeasured",
+            )
+
+
+def _check_float8(config: CompressionConfig, device: torch.device) -> None:
+    if not isinstance(config.pipeline.quantization, FP8Quantization):
+        return
+    try:
+        torch.zeros(1, device=device).to(torch.float8_e4m3fn)
+    except (RuntimeError, TypeError):
+        raise ConfigError(
+            f"fp8 does not exist on {device}",
+            field="pipeline.quantization.method",
+            remedy="choose a quantization in integers",
+        ) from None
+
+
+def _modules(model: PreTrainedModel, facts: ModelFacts) -> dict[int, frozenset[nn.Module]]:
+    indexed = [(getattr(module, "layer_idx", None), module) for module in model.modules()]
+    return {layer: frozenset(module for index, module in indexed if index == layer) for layer in range(facts.layers)}
