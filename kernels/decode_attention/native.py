@@ -11,7 +11,7 @@ from torch import Tensor
 from autokv.kernels.decode_attention import eager
 from autokv.kernels.decode_attention.attention import Attention
 from autokv.kernels.native import library
-from autokv.kernels.native.structures import Call, Stretch, readable, stretches
+from autokv.kernels.native.structures import Call, Stretch, stretches
 from autokv.kernels.operands import Operands
 
 
@@ -25,14 +25,15 @@ def decode_attention(
 ) -> Attention:
     """See :class:`autokv.kernels.decode_attention.DecodeAttention`; computed in float32."""
     run = library().decode_attention
-    if run is None or query.device.type != "cpu" or not all(map(readable, parts)):
+    if run is None or query.device.type != "cpu":
         return eager.decode_attention(query, parts, scaling, softcap=softcap, sliding_window=sliding_window)
     batch, heads, head_dim = query.shape
     rows = parts[0].older.count
     floats = query.detach().float().contiguous()
     output = torch.empty(batch, heads, head_dim)
     lse = torch.empty(batch, heads)
-    found = [stretch for part in parts for stretch in stretches(part)]
+    kept: list[Tensor] = []
+    found = [stretch for part in parts for stretch in stretches(part, kept)]
     run(
         Call(
             query=floats.data_ptr(),

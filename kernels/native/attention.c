@@ -229,14 +229,22 @@ INLINE void score(const int many, const float *query, const float *tokens, int c
     const int step = LANES / many;
     for (int t = 0; t < count; t += step) {
         vfloat sums[LANES] = {{0}};
-        for (int i = 0; i < vectors; i++)
+        for (int i = 0; i < vectors; i++) {
+            vfloat asked[4];
+#pragma GCC unroll 4
+            for (int q = 0; q < many; q++) {
+                asked[q] = load(query + ((int64_t)q * vectors + i) * LANES);
+                HOLD(asked[q]);
+            }
 #pragma GCC unroll 16
             for (int s = 0; s < step; s++) {
                 vfloat token = load(tokens + ((int64_t)(t + s) * vectors + i) * LANES);
+                HOLD(token);
 #pragma GCC unroll 4
                 for (int q = 0; q < many; q++)
-                    sums[q * step + s] += token * load(query + ((int64_t)q * vectors + i) * LANES);
+                    sums[q * step + s] += token * asked[q];
             }
+        }
         vfloat found = sum_each(sums);
         float lanes[LANES] ALIGNED;
         store(lanes, found);
@@ -258,6 +266,7 @@ INLINE void accumulate(const int many, const int wide, const float *weights, con
 #pragma GCC unroll 4
         for (int i = 0; i < wide; i++) {
             vfloat token = load(tokens + ((int64_t)t * vectors + i) * LANES);
+            HOLD(token);
 #pragma GCC unroll 4
             for (int q = 0; q < many; q++)
                 sums[q * wide + i] += token * all(weights[q * BLOCK + t]);
@@ -338,6 +347,7 @@ static void attend(const Work *work, int64_t index, float *memory) {
     }
     for (int64_t first = item->first; first < item->last; first += BLOCK) {
         int count = item->last - first < BLOCK ? (int)(item->last - first) : BLOCK;
+        prefetch(&values, first, BLOCK);
         decode(&keys, first, count, scales, tokens);
         if (queries == 1)
             score(1, query, tokens, count, key_vectors, scores);
@@ -348,6 +358,7 @@ static void attend(const Work *work, int64_t index, float *memory) {
                 score(4, query + q * key_vectors * LANES, tokens, count, key_vectors, scores + q * BLOCK);
         for (int64_t q = 0; q < queries; q++)
             soften(call, scores + q * BLOCK, count, tops + q, totals + q, output + q * vectors * LANES, vectors);
+        prefetch(&keys, first + BLOCK, BLOCK);
         decode(&values, first, count, scales, tokens);
         if (queries == 1)
             accumulate_all(1, scores, tokens, count, vectors, output);

@@ -21,7 +21,6 @@ from autokv.kernels.native.structures import Call
 
 _LOG = logging.getLogger(__name__)
 _LOCK = Lock()
-_PRIVATE: list[tempfile.TemporaryDirectory[str]] = []
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class Library:
 
     decode_attention: Callable[[Call], None] | None
     path: Path | None = None
+    """Where it is kept; None if it is not."""
     compiler: str | None = None
     """The version line of the compiler."""
     reason: str | None = None
@@ -81,25 +81,28 @@ def bind(loaded: ctypes.CDLL) -> Callable[[Call], None]:
     return decode_attention
 
 
-def _load(found: compiler.Compiler) -> tuple[Path, ctypes.CDLL]:
+def _load(found: compiler.Compiler) -> tuple[Path | None, ctypes.CDLL]:
     """From the cache folder, or from a folder of this process's own if that one does not do."""
     folder = cache_folder()
     try:
-        if not _trusted(folder):
-            raise OSError(f"{folder} may be written by others")
-        path = compiler.compiled(folder, found)
-        try:
-            return path, load(path)
-        except OSError:
-            # A damaged file: once more.
-            path.unlink(missing_ok=True)
-            return path, load(compiler.compiled(folder, found))
+        return _kept(folder, found)
     except (compiler.CompilerError, OSError) as error:
         _LOG.info("compiled kernels are not kept: %s", error)
-    private = tempfile.TemporaryDirectory(prefix="autokv-", ignore_cleanup_errors=True)
-    _PRIVATE.append(private)
-    path = compiler.compiled(Path(private.name), found)
-    return path, load(path)
+    # What is loaded stays when its file is gone.
+    with tempfile.TemporaryDirectory(prefix="autokv-", ignore_cleanup_errors=True) as private:
+        return None, load(compiler.compiled(Path(private), found))
+
+
+def _kept(folder: Path, found: compiler.Compiler) -> tuple[Path, ctypes.CDLL]:
+    if not _trusted(folder):
+        raise PermissionError(f"others may write to {folder}")
+    path = compiler.compiled(folder, found)
+    try:
+        return path, load(path)
+    except OSError:
+        # A damaged file: once more.
+        path.unlink(missing_ok=True)
+        return path, load(compiler.compiled(folder, found))
 
 
 def _trusted(folder: Path) -> bool:

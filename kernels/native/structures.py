@@ -46,60 +46,54 @@ class Call(ctypes.Structure):
     ]
 
 
-def stretches(part: Operands) -> list[Stretch]:
-    """The part's older tokens and its window, unless there are none."""
+def stretches(part: Operands, kept: list[Tensor]) -> list[Stretch]:
+    """The part's older tokens and its window, unless there are none.
+
+    Whatever the structures point to is put into ``kept``, which must live as long as they do.
+    """
     found, older = [], part.older
     if older.longest:
-        offsets = None if older.offsets is None else older.offsets.data_ptr()
-        found.append(Stretch(_older(part.keys), _older(part.values), offsets, older.longest))
+        offsets = None if older.offsets is None else _address(older.offsets, kept)
+        found.append(Stretch(_older(part.keys, kept), _older(part.values, kept), offsets, older.longest))
     if part.newest:
-        found.append(Stretch(_window(part.keys.window), _window(part.values.window), None, part.newest))
+        found.append(Stretch(_window(part.keys.window, kept), _window(part.values.window, kept), None, part.newest))
     return found
 
 
-def readable(part: Operands) -> bool:
-    """Whether the kernel can read the part where it lies: contiguous storage, windows that are rows of tokens."""
-    sides = (part.keys, part.values)
-    windows = all(side.window.stride()[1:] == (part.head_dim, 1) for side in sides) or not part.newest
-    return windows and all(tensor.is_contiguous() for side in sides for tensor in _stored(side))
+def _address(tensor: Tensor, kept: list[Tensor]) -> int:
+    """Where the elements of ``tensor`` lie one behind the other; they are copied if they do not yet."""
+    kept.append(tensor.contiguous())
+    return kept[-1].data_ptr()
 
 
-def _stored(side: HeldSide) -> list[Tensor]:
-    match side.packed:
-        case Plain():
-            packed = [side.packed.data]
-        case Float8():
-            packed = [side.packed.codes, side.packed.scale]
-        case Integers():
-            packed = [side.packed.codes, side.packed.scale, side.packed.minimum]
-    return packed + [tensor for tensor in (side.basis, side.left, side.right) if tensor is not None]
-
-
-def _older(side: HeldSide) -> Side:
+def _older(side: HeldSide, kept: list[Tensor]) -> Side:
     native = Side(rotated=side.rotated and side.basis is None)
     match side.packed:
         case Plain(data):
-            native.codes, native.format = data.data_ptr(), _FLOATS[data.dtype]
+            native.codes, native.format = _address(data, kept), _FLOATS[data.dtype]
             native.width = data.shape[1]
             native.token_bytes = data.shape[1] * data.itemsize
         case Float8(codes, scale):
-            native.codes, native.scale, native.format = codes.data_ptr(), scale.data_ptr(), _FLOAT8
+            native.codes, native.scale, native.format = _address(codes, kept), _address(scale, kept), _FLOAT8
             native.width = native.token_bytes = codes.shape[1]
         case Integers() as packed:
-            native.codes, native.format = packed.codes.data_ptr(), _INTEGERS[packed.bits]
-            native.scale, native.minimum = packed.scale.data_ptr(), packed.minimum.data_ptr()
+            native.codes, native.format = _address(packed.codes, kept), _INTEGERS[packed.bits]
+            native.scale, native.minimum = _address(packed.scale, kept), _address(packed.minimum, kept)
             native.width, native.token_bytes = packed.width, packed.codes.shape[1]
             native.per_token, native.group_size = packed.axis == "token", packed.group_size
     if side.left is not None and side.right is not None:
-        native.left, native.left_format = side.left.data_ptr(), _FLOATS[side.left.dtype]
-        native.right, native.right_format = side.right.data_ptr(), _FLOATS[side.right.dtype]
+        native.left, native.left_format = _address(side.left, kept), _FLOATS[side.left.dtype]
+        native.right, native.right_format = _address(side.right, kept), _FLOATS[side.right.dtype]
         native.rank = side.left.shape[1]
     if side.basis is not None:
-        native.basis, native.basis_format = side.basis.data_ptr(), _FLOATS[side.basis.dtype]
+        native.basis, native.basis_format = _address(side.basis, kept), _FLOATS[side.basis.dtype]
     return native
 
 
-def _window(window: Tensor) -> Side:
+def _window(window: Tensor, kept: list[Tensor]) -> Side:
+    if window.stride(1) != window.shape[2] or window.stride(2) != 1:
+        window = window.contiguous()
+    kept.append(window)
     return Side(
         codes=window.data_ptr(),
         row_bytes=window.stride(0) * window.itemsize,

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__F16C__) || defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -24,6 +24,14 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define ALIGNED __attribute__((aligned(64)))
+
+/* Keeps a vector in a register: compilers otherwise fold its load into every instruction that uses it, and those that
+   only multiply and add then wait for loads. */
+#if defined(__AVX512F__)
+#define HOLD(vector) __asm__("" : "+v"(vector))
+#else
+#define HOLD(vector) (void)(vector)
+#endif
 
 typedef float vfloat __attribute__((vector_size(4 * LANES)));
 typedef int32_t vint __attribute__((vector_size(4 * LANES)));
@@ -42,10 +50,29 @@ INLINE void store(float *to, vfloat value) { memcpy(to, &value, sizeof value); }
 
 INLINE vfloat all(float value) { return value - (vfloat){0}; }
 
+/* Compilers widen small vectors in several steps where processors have one instruction for it. */
 INLINE vint load_bytes(const uint8_t *from) {
+#if LANES == 16 && defined(__AVX512F__)
+    return (vint)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from));
+#elif LANES == 8 && defined(__AVX2__)
+    return (vint)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)from));
+#else
     vbyte value;
     memcpy(&value, from, sizeof value);
     return __builtin_convertvector(value, vint);
+#endif
+}
+
+INLINE vint load_halves(const uint16_t *from) {
+#if LANES == 16 && defined(__AVX512F__)
+    return (vint)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from));
+#elif LANES == 8 && defined(__AVX2__)
+    return (vint)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)from));
+#else
+    vhalf value;
+    memcpy(&value, from, sizeof value);
+    return __builtin_convertvector(value, vint);
+#endif
 }
 
 INLINE vfloat choose(vint condition, vfloat yes, vfloat no) {
@@ -65,21 +92,15 @@ INLINE vfloat widen(vint magnitude, vint sign, int bias) {
 INLINE vfloat float16(const uint16_t *from) {
 #if LANES == 16 && defined(__AVX512F__)
     return (vfloat)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
-#elif LANES == 8 && defined(__F16C__)
+#elif LANES == 8 && defined(__AVX2__) && defined(__F16C__)
     return (vfloat)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
 #else
-    vhalf bits;
-    memcpy(&bits, from, sizeof bits);
-    vint wide = __builtin_convertvector(bits, vint);
+    vint wide = load_halves(from);
     return widen((wide & 0x7fff) << 13, (wide & 0x8000) << 16, 127 - 15);
 #endif
 }
 
-INLINE vfloat bfloat16(const uint16_t *from) {
-    vhalf bits;
-    memcpy(&bits, from, sizeof bits);
-    return (vfloat)(__builtin_convertvector(bits, vint) << 16);
-}
+INLINE vfloat bfloat16(const uint16_t *from) { return (vfloat)(load_halves(from) << 16); }
 
 INLINE vfloat float8(vint code) { return widen((code & 0x7f) << 20, (code & 0x80) << 24, 127 - 7); }
 
