@@ -11,7 +11,7 @@ import sys
 import typer
 
 from autokv import __version__
-from autokv.cli import config, configs, demo, evaluate, jobs, models, tune
+from autokv.cli import bench, config, configs, demo, evaluate, jobs, models, tune
 from autokv.errors import AutoKVError, InputError, Interrupted
 
 EXIT_INPUT = 2
@@ -28,6 +28,7 @@ app.add_typer(config.app, name="config", help="Configurations as files: schema a
 app.add_typer(models.app, name="models", help="Models: what can be compressed in them.")
 app.add_typer(jobs.app, name="jobs", help="Tuning runs in the database.")
 app.add_typer(configs.app, name="configs", help="Measured configurations in the database.")
+app.add_typer(bench.app, name="bench", help="How fast this device's kernels are.")
 app.command()(tune.tune)
 app.command()(evaluate.evaluate)
 app.command()(demo.demo)
