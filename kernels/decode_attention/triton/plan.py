@@ -1,0 +1,82 @@
+"""How decode attention is cut into programs: tiles, and splits that fill the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import torch
+from triton import knobs
+
+from autokv.kernels.autotune import Launch
+
+_RESIDENT = 4
+"""Programs that one multiprocessor runs at once, about."""
+_LEAST_TOKENS = 256
+"""A split of fewer tokens is not worth the output that it leaves to be merged."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Splits of one part: how many, and how many tokens each takes."""
+
+    older: int
+    older_chunk: int
+    window: int
+    window_chunk: int
+
+
+def split_tokens(
+    *, blocks: int, longest: int, newest: int, step: int, seen: int | None, device: torch.device
+) -> Splits:
+    """Cut the longest row's older tokens and the window so that ``blocks`` rows of programs fill ``device``.
+
+    ``step``: chunks are multiples of it. ``seen``: no more than that many of a row's newest tokens are attended to.
+    """
+    older = longest if seen is None else min(longest, seen)
+    splits, chunk = _split(blocks, older, step, _places(device))
+    if seen is not None and splits and longest > seen:
+        # The first visible token lies anywhere in its chunk.
+        splits = min(splits + 1, -(-longest // chunk))
+    window = newest if seen is None else min(newest, seen)
+    return Splits(splits, chunk, *_split(blocks, newest, step, _places(device)) if window else (0, step))
+
+
+@lru_cache(maxsize=4096)
+def _split(blocks: int, tokens: int, step: int, places: int) -> tuple[int, int]:
+    """How many splits, and tokens in each: the fewest that leave the last wave of programs least empty."""
+    if tokens == 0:
+        return 0, step
+    steps = -(-tokens // step)
+    least = max(_LEAST_TOKENS // step, 1)
+    most = max(min(-(-steps // least), -(-2 * places // blocks)), 1)
+    # A program's start and its share of the merge cost about as much as reading half the least split.
+    best = min(
+        range(1, most + 1),
+        key=lambda splits: -(-blocks * splits // places) * (-(-steps // splits) * step + _LEAST_TOKENS // 2),
+    )
+    chunk = -(-steps // best)
+    return -(-steps // chunk), chunk * step
+
+
+@cache
+def _places(device: torch.device) -> int:
+    """Programs that run at once on ``device``."""
+    if device.type != "cuda":
+        return _RESIDENT
+    return _RESIDENT * torch.cuda.get_device_properties(device).multi_processor_count
+
+
+@cache
+def interpreted() -> bool:
+    """Kernels run in Triton's interpreter."""
+    return bool(knobs.runtime.interpret)
+
+
+@lru_cache(maxsize=4096)
+def candidates(keys: str, values: str, head_dim: int, group: int) -> tuple[Launch, ...]:
+    """Launches to choose from, the first of which is good everywhere."""
+    heads = 16 if group <= 16 else 32 if group <= 32 else 64
+    if interpreted():
+        return (Launch.of(warps=4, stages=1, HEADS=heads, TOKENS=32),)
+    return (Launch.of(warps=4, stages=3, HEADS=heads, TOKENS=64),)

@@ -1,0 +1,54 @@
+"""The Triton kernels of decode attention as an H100 would get them, compiled without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autokv.kernels.decode_attention.triton.plan import split_tokens
+
+SHARED_MEMORY = 227 * 1024
+"""Bytes that one block of an H100 may have."""
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    names = ("16 bit", "fp8", "int8", "int4", "int2", "int4, rotated")
+    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton"))}
+    script = Path(__file__).with_name("sm90.py")
+    run = subprocess.run([sys.executable, script, "128", *names], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    found = [json.loads(line) for line in run.stdout.splitlines()]
+    assert {one["case"] for one in found} == set(names)
+    return found
+
+
+def test_no_kernel_spills_registers(compiled: list[dict[str, Any]]) -> None:
+    assert [one for one in compiled if one["spilled"]] == []
+
+
+def test_several_programs_fit_a_multiprocessor(compiled: list[dict[str, Any]]) -> None:
+    splits = [one for one in compiled if one["kernel"] == "split_kernel"]
+    assert [one for one in splits if one["shared"] > SHARED_MEMORY // 3] == []
+
+
+@pytest.mark.parametrize("seen", [None, 1, 100, 5000])
+@pytest.mark.parametrize("newest", [0, 1, 700])
+@pytest.mark.parametrize("longest", [0, 1, 63, 64, 65, 4096, 100_003])
+@pytest.mark.parametrize("blocks", [1, 8, 2048])
+def test_splits_cover_what_is_seen(blocks: int, longest: int, newest: int, seen: int | None) -> None:
+    splits = split_tokens(blocks=blocks, longest=longest, newest=newest, step=64, seen=seen, device=torch.device("cpu"))
+    assert splits.older_chunk % 64 == 0
+    assert splits.window * splits.window_chunk >= newest
+    # As the kernel counts: the first split starts at the chunk that holds the first token seen.
+    first = 0 if seen is None else max(longest + newest - seen, 0)
+    reached = (first // splits.older_chunk + splits.older) * splits.older_chunk
+    assert reached >= longest or first >= longest
+    assert (splits.older == 0) == (longest == 0)
