@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, Cache, DynamicCache, LlamaConfig, PreTrainedModel, StaticCache
+from transformers import Cache, DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedModel, StaticCache
 
 from autokv import CompressedCache
 from autokv.config import CompressionConfig
@@ -41,7 +41,7 @@ SECONDS = 520.0
 BATCHES, CONTEXTS = (1, 8, 32), (4096, 16384, 65536)
 TABLE_FORMATS = ("16-bit", "fp8", "int8", "int4", "int3", "int2", "k4v2")
 END_TO_END = ("16-bit", "fp8", "int8", "int4", "int2", "int4-window", "int4-ragged")
-LLAMA_8B = {
+LLAMA_8B: dict[str, Any] = {
     "hidden_size": 4096,
     "intermediate_size": 14336,
     "num_hidden_layers": 32,
@@ -51,7 +51,7 @@ LLAMA_8B = {
     "max_position_embeddings": 131072,
     "rope_theta": 500000.0,
 }
-TINY = {
+TINY: dict[str, Any] = {
     "hidden_size": 256,
     "intermediate_size": 512,
     "num_hidden_layers": 2,
@@ -100,8 +100,8 @@ def parity(run: Run) -> dict[str, Any]:
     wrong = {
         f"{operation}, {name}": str(error) for operation, name, limit, error in errors if not _passes(error, limit)
     }
-    for name, error in wrong.items():
-        print(f"WRONG {name}: {error}")
+    for what, reason in wrong.items():
+        print(f"WRONG {what}: {reason}")
     worst: dict[str, float] = {}
     for operation, _, limit, error in errors:
         if _passes(error, limit):
@@ -148,8 +148,8 @@ def end_to_end(run: Run) -> dict[str, Any]:
     batch, context, steps = (2, 300, 4) if run.quick else (8, 16384, 12)
     torch.manual_seed(0)
     with torch.device(run.device):
-        model = AutoModelForCausalLM.from_config(LlamaConfig(**shape), dtype=torch.bfloat16).eval()
-        ids = torch.randint(0, shape["vocab_size"], (batch, context))  # type: ignore[call-overload]
+        model = LlamaForCausalLM(LlamaConfig(dtype=torch.bfloat16, **shape)).bfloat16()
+        ids = torch.randint(0, int(shape["vocab_size"]), (batch, context))
     contenders: dict[str, Callable[[], Cache]] = {
         "transformers, dynamic": lambda: DynamicCache(config=model.config),
         "transformers, static": lambda: StaticCache(config=model.config, max_cache_len=context + steps + 2),
