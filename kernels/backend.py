@@ -93,21 +93,40 @@ REFERENCE = Backend(
     window_scores=scores_reference.window_scores,
 )
 
+
+def _triton(device: torch.device) -> Backend:
+    # Importing it imports Triton, which not every machine has and most commands do without.
+    from autokv.kernels.triton_backend import triton_backend
+
+    return triton_backend(device)
+
+
 BACKENDS: dict[str, Callable[[torch.device], Backend]] = {
     "torch": lambda device: TORCH,
     "cpu": lambda device: CPU,
+    "triton": _triton,
     "reference": lambda device: REFERENCE,
 }
+
+
+def default_backend(device: torch.device) -> tuple[str, str]:
+    """The name of the fastest backend that runs on ``device``, and why it is that one."""
+    if device.type == "cpu":
+        return "cpu", "the device is a CPU"
+    from autokv.kernels.triton_backend import obstacle
+
+    problem = obstacle(device)
+    return ("triton", f"the device is {device.type}") if problem is None else ("torch", problem[0])
 
 
 def backend(device: torch.device | str, name: str | None = None) -> Backend:
     """The backend ``name`` (``AUTOKV_KERNELS``), or the fastest that runs on ``device``.
 
     Raises:
-        RequestError: there is no such backend.
+        RequestError: there is no such backend, or it does not run on ``device``.
     """
     device = torch.device(device)
-    chosen = name or ("cpu" if device.type == "cpu" else "torch")
+    chosen = name or default_backend(device)[0]
     if chosen not in BACKENDS:
         raise RequestError(
             f"no kernels are called {chosen!r}", field="AUTOKV_KERNELS", remedy=f"use one of {', '.join(BACKENDS)}"
