@@ -11,7 +11,7 @@ import sys
 import typer
 
 from autokv import __version__
-from autokv.cli import bench, config, configs, demo, evaluate, jobs, models, tune
+from autokv.cli import bench, config, configs, demo, evaluate, generate, jobs, models, tune
 from autokv.errors import AutoKVError, InputError, Interrupted
 
 EXIT_INPUT = 2
@@ -31,6 +31,7 @@ app.add_typer(configs.app, name="configs", help="Measured configurations in the 
 app.add_typer(bench.app, name="bench", help="How fast this device's kernels are.")
 app.command()(tune.tune)
 app.command()(evaluate.evaluate)
+app.command()(generate.generate)
 app.command()(demo.demo)
 
 

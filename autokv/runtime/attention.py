@@ -203,8 +203,14 @@ def _mask(
     """transformers' mask; a compressed layer names the new tokens only, as the keys that it returns.
 
     Raises:
-        RequestError: the padding mask does not reach the new tokens.
+        RequestError: there is no new token, or the padding mask does not reach it.
     """
+    if not q_length:
+        raise RequestError(
+            f"has no token behind the {kv_offset} that the cache has seen",
+            field="input_ids",
+            remedy="give a new prompt a new cache",
+        )
     if kv_offset and kv_length == q_length:
         if attention_mask is not None and attention_mask.shape[-1] < kv_offset + kv_length:
             raise RequestError(

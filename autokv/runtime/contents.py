@@ -48,6 +48,11 @@ class LayerContents:
         """Sequences times KV heads."""
         return self._prompt.held.older.count
 
+    @property
+    def next_positions(self) -> list[int]:
+        """The position behind every sequence, padding left out."""
+        return [tokens + self._generated for tokens in self._prompt.tokens]
+
     def append(self, keys: Tensor, values: Tensor) -> LiveWindow:
         """Add ``[rows, n, head_dim]``, n as many as :meth:`room` at most, to the window, which is returned."""
         window = self._opened()

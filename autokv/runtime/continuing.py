@@ -30,8 +30,9 @@ def attend_several(plan: Plan, contents: LayerContents, call: AttentionCall) -> 
     What is held is taken out of its compressed form, for this layer and this pass.
 
     Raises:
-        RequestError: some of the new tokens are masked.
+        RequestError: some of the new tokens are masked, or begin before the end of what is held.
     """
+    _check_positions(contents, call.options.get("position_ids"))
     if call.mask is not None:
         raise RequestError(
             "masks some of the tokens that follow a compressed prompt",
@@ -52,6 +53,19 @@ def attend_several(plan: Plan, contents: LayerContents, call: AttentionCall) -> 
             window.received[:, window.used - (stop - done) : window.used] = received[:, done:stop]
         done = stop
     return output
+
+
+def _check_positions(contents: LayerContents, positions: object) -> None:
+    if not isinstance(positions, Tensor) or positions.dim() != 2:
+        return
+    first = positions[:, 0].expand(contents.batch).tolist()
+    for begins, ends in zip(first, contents.next_positions, strict=True):
+        if begins < ends:
+            raise RequestError(
+                f"begins at position {begins}, but the cache holds a sequence up to position {ends - 1}",
+                field="input_ids",
+                remedy="give a new prompt a new cache",
+            )
 
 
 def _attend_dense(contents: LayerContents, call: AttentionCall) -> Tensor:

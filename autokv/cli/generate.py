@@ -1,0 +1,129 @@
+"""``autokv generate``: text from a compressed cache, beside what the full cache would have cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autokv.cli.evaluate import Dtype
+from autokv.config import ConfigurationDocument
+from autokv.errors import PromptError, RequestError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from torch import Tensor
+
+    from autokv.models import LoadedModel
+    from autokv.runtime.decoding import Decoding
+
+MAX_PROMPT_BYTES = 1 << 24
+
+
+def generate(
+    model: Annotated[str, typer.Option(help="Hugging Face id, local folder or GGUF file.")],
+    config: Annotated[Path, typer.Option(help="A configuration in JSON.")],
+    prompt: Annotated[str | None, typer.Option(help="The prompt.")] = None,
+    prompt_file: Annotated[Path | None, typer.Option(help="Text file with the prompt.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 128,
+    no_baseline: Annotated[bool, typer.Option("--no-baseline", help="Leave out the run with the full cache.")] = False,
+    dtype: Annotated[Dtype, typer.Option(help="Dtype of the model.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Stream text that a model generates with a compressed KV cache, then show its speed and bytes."""
+    text, document = _prompt(prompt, prompt_file), ConfigurationDocument.load(config)
+
+    from transformers import DynamicCache
+
+    from autokv.cli.console import output
+    from autokv.cli.stream import TextPrinter
+    from autokv.models import load
+    from autokv.runtime.cache import CompressedCache
+    from autokv.runtime.decoding import decode, held_bytes
+
+    loaded = load(model, dtype=dtype, device=device)
+    ids = _encode(loaded, text, chat)
+    if ids.shape[1] + max_new_tokens > loaded.facts.context_tokens:
+        raise PromptError(
+            f"{ids.shape[1]} tokens and {max_new_tokens} to come exceed the model's {loaded.facts.context_tokens}",
+            field="--prompt",
+            remedy="shorten the prompt or lower --max-new-tokens",
+        )
+    cache = CompressedCache.from_config(loaded.model, document)
+    # The first step of all compiles kernels.
+    decode(loaded.model, ids[:, :32], CompressedCache.from_config(loaded.model, document), 2)
+    ends = loaded.model.generation_config.eos_token_id if loaded.model.generation_config else None
+    stop = frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends])
+    printer = TextPrinter(loaded.tokenizer)
+    compressed = decode(loaded.model, ids, cache, max_new_tokens, stop=stop, on_token=printer.token)
+    printer.end()
+    runs: list[tuple[str, Decoding, int]] = [("compressed", compressed, cache.nbytes)]
+    if not no_baseline:
+        full = DynamicCache(config=loaded.model.config)
+        forced = decode(loaded.model, ids, full, max_new_tokens, forced=compressed.tokens)
+        runs.append((f"full, {str(loaded.dtype).removeprefix('torch.')}", forced, held_bytes(full)))
+    typer.echo()
+    output().print(_table(runs, ids.shape[1]))
+    if not no_baseline:
+        agreed = sum(map(int.__eq__, compressed.tokens, runs[1][1].chosen))
+        typer.echo(f"the full cache would have chosen {agreed} of the {len(compressed.tokens)} tokens")
+
+
+def _prompt(prompt: str | None, file: Path | None) -> str:
+    if (prompt is None) == (file is None):
+        raise RequestError("exactly one prompt is needed", remedy="give --prompt or --prompt-file")
+    if prompt is not None:
+        text = prompt
+    elif file is not None:
+        try:
+            if file.stat().st_size > MAX_PROMPT_BYTES:
+                raise PromptError(f"is larger than {MAX_PROMPT_BYTES} bytes", field=str(file), remedy="shorten it")
+            text = file.read_text(encoding="utf-8")
+        except OSError as error:
+            raise PromptError(f"cannot be read ({error.strerror})", field=str(file), remedy="check the path") from None
+        except UnicodeDecodeError:
+            raise PromptError("is not UTF-8 text", field=str(file), remedy="convert it") from None
+    if not text.strip():
+        raise PromptError("the prompt is empty", remedy="give --prompt or --prompt-file a text")
+    return text
+
+
+def _encode(loaded: LoadedModel, text: str, chat: bool) -> Tensor:
+    import torch
+
+    if chat:
+        if not getattr(loaded.tokenizer, "chat_template", None):
+            raise RequestError(f"{loaded.name} has no chat template", field="--chat", remedy="leave it out")
+        text = str(
+            loaded.tokenizer.apply_chat_template(
+                [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+            )
+        )
+    ids = loaded.tokenizer(text, add_special_tokens=not chat)["input_ids"]
+    if not ids:
+        raise PromptError("the prompt has no token", field="--prompt", remedy="give a longer text")
+    return torch.tensor([ids], device=loaded.device)
+
+
+def _table(runs: list[tuple[str, Decoding, int]], prompt_tokens: int) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from autokv.report.format import number
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("KV cache")
+    for name in ("tokens/s", "first token\ns", "held\nMB", "per token\nB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, run, held in runs:
+        seen = prompt_tokens + len(run.tokens) - 1
+        table.add_row(
+            name,
+            number(run.tokens_per_second),
+            number(run.prefill_seconds),
+            number(held / 1e6),
+            number(held / seen),
+        )
+    return table
