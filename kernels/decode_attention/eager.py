@@ -1,8 +1,8 @@
 """Decode attention in PyTorch, on any device.
 
 The query goes to the cache, not the cache to the query: the query is taken into the rotated or latent basis, where
-the packed coordinates are, the low-rank correction is applied factor by factor (q·(A Bᵀ)ᵀ = (q B) Aᵀ), and only the
-output comes back out of the values' basis.
+the packed coordinates are, scales are applied to queries and weights instead of to codes, the low-rank correction is
+applied factor by factor (q·(A Bᵀ)ᵀ = (q B) Aᵀ), and only the output comes back out of the values' basis.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from autokv.kernels.decode_attention import folded
 from autokv.kernels.decode_attention.attention import Attention, merge
 from autokv.kernels.hadamard import rotate
 from autokv.kernels.operands import Operands, Side
-from autokv.kernels.quantize_pack import dequantize
 from autokv.kernels.rows import Rows
 
 
@@ -60,11 +60,15 @@ def _attend(query: Tensor, part: Operands, softcap: float | None, seen: Tensor |
     hidden = _hidden(part, seen)
     if hidden is not None:
         scores.masked_fill_(hidden[:, None], -torch.inf)
-    lse = scores.logsumexp(dim=-1)
-    weights = (scores - lse.clamp_min(torch.finfo(torch.float32).min)[..., None]).exp_()
+    if not scores.shape[-1]:
+        return Attention(torch.zeros_like(query), scores.new_full(scores.shape[:2], -torch.inf))
+    top = scores.amax(dim=-1, keepdim=True)
+    # Where nothing is seen, every score is -inf: taken from a finite number the weights are zeros, not NaN.
+    weights = scores.sub_(top.clamp_min(torch.finfo(torch.float32).min)).exp_()
+    total = weights.sum(dim=-1, keepdim=True)
     output = _older_output(weights[..., : older.longest], part.values, older)
     output.baddbmm_(weights[..., older.longest :], part.values.window.float())
-    return Attention(output, lse)
+    return Attention(output.div_(total.clamp_min(torch.finfo(torch.float32).tiny)), (top + total.log()).squeeze(-1))
 
 
 def _hidden(part: Operands, seen: Tensor | None) -> Tensor | None:
@@ -87,7 +91,7 @@ def _older_scores(query: Tensor, side: Side, older: Rows) -> Tensor:
         query = query @ side.basis.float()
     elif side.rotated:
         query = rotate(query)
-    scores = query @ dequantize(side.packed, older).mT
+    scores = folded.scores(query, side.packed, older)
     if side.left is not None and side.right is not None:
         scores.baddbmm_(query @ side.right.float(), older.to_dense(side.left).float().mT)
     return scores
@@ -95,7 +99,7 @@ def _older_scores(query: Tensor, side: Side, older: Rows) -> Tensor:
 
 def _older_output(weights: Tensor, side: Side, older: Rows) -> Tensor:
     """``weights`` ``[rows, group, longest]`` times the older values: ``[rows, group, head_dim]``."""
-    output = weights @ dequantize(side.packed, older)
+    output = folded.output(weights, side.packed, older)
     if side.left is not None and side.right is not None:
         output.baddbmm_(weights @ older.to_dense(side.left).float(), side.right.float().mT)
     if side.basis is not None:

@@ -7,11 +7,11 @@ from typing import assert_never
 from torch import Tensor
 
 from autokv.kernels.operands import Float8, Integers, Packed, Plain
-from autokv.kernels.quantize_pack.float8 import dequantize_float8, quantize_float8
+from autokv.kernels.quantize_pack.float8 import HALVES_SCALE, as_halves, dequantize_float8, quantize_float8
 from autokv.kernels.quantize_pack.integers import HALF_MAX, dequantize_integers, quantize_integers
 from autokv.kernels.rows import Rows
 
-__all__ = ["HALF_MAX", "dequantize", "quantize_float8", "quantize_integers"]
+__all__ = ["HALF_MAX", "HALVES_SCALE", "as_halves", "dequantize", "quantize_float8", "quantize_integers"]
 
 
 def dequantize(packed: Packed, rows: Rows) -> Tensor:

@@ -10,6 +10,8 @@ from autokv.kernels.operands import Float8
 from autokv.kernels.rows import Rows
 
 E4M3_MAX = 448.0
+HALVES_SCALE = 256.0
+"""How much larger e4m3 numbers are than the same bits as float16, see :func:`as_halves`."""
 
 
 def quantize_float8(dense: Tensor, rows: Rows, *, rotated: bool = False, scale: Tensor | None = None) -> Float8:
@@ -26,8 +28,14 @@ def quantize_float8(dense: Tensor, rows: Rows, *, rotated: bool = False, scale: 
 
 def dequantize_float8(packed: Float8, rows: Rows) -> Tensor:
     """Float32 ``[rows, longest, width]``."""
-    codes = rows.to_dense(packed.codes).view(torch.int8).to(torch.int16)
-    # A float8 is a float16 with 3 of 10 mantissa bits and an exponent bias of 7 instead of 15: shifted into place it
-    # reads 2**-8 times its value, subnormals included. The conversion operator does this one element at a time.
-    halves = (codes & 0x7F).bitwise_left_shift_(7).bitwise_or_(codes & -0x8000).view(torch.float16)
-    return halves.float().mul_(packed.scale.mul(256)[:, None, None])
+    return as_halves(rows.to_dense(packed.codes)).float().mul_(packed.scale.mul(HALVES_SCALE)[:, None, None])
+
+
+def as_halves(codes: Tensor) -> Tensor:
+    """The float16 numbers that are :data:`HALVES_SCALE` times smaller than the e4m3 numbers ``codes``.
+
+    A float8 is a float16 with 3 of 10 mantissa bits and an exponent bias of 7 instead of 15: shifted into place it reads
+    2**-8 times its value, subnormals included. The conversion operator does this one element at a time.
+    """
+    wide = codes.view(torch.int8).to(torch.int16)
+    return (wide & 0x7F).bitwise_left_shift_(7).bitwise_or_(wide & -0x8000).view(torch.float16)

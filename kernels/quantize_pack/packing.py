@@ -62,9 +62,12 @@ def _pack_plane(codes: Tensor, bits: int) -> Tensor:
 def _unpack_plane(packed: Tensor, bits: int, start: int, count: int) -> Tensor:
     """The codes in bytes ``start`` to ``start + count`` of every token."""
     word = math.gcd(8, packed.shape[-1], start, count)
-    words = packed.contiguous()[..., start : start + count].view(_WORDS[word])
+    if packed.stride(-1) != 1 or any(place % word for place in (packed.storage_offset(), *packed.stride()[:-1])):
+        packed = packed.contiguous()
+    words = packed[..., start : start + count].view(_WORDS[word])
     mask = int.from_bytes(bytes([(1 << bits) - 1] * word), "little")
     codes = torch.empty(*words.shape[:-1], 8 // bits, words.shape[-1], dtype=words.dtype, device=words.device)
-    for place in range(8 // bits):
-        codes[..., place, :] = words >> (place * bits) & mask
-    return codes.view(torch.uint8).flatten(-2)
+    codes[..., 0, :] = words
+    for place in range(1, 8 // bits):
+        torch.bitwise_right_shift(words, place * bits, out=codes[..., place, :])
+    return codes.bitwise_and_(mask).view(torch.uint8).flatten(-2)

@@ -1,0 +1,162 @@
+"""Products with packed coordinates, a block of tokens at a time.
+
+Codes become floats and nothing else: scales and minima are applied to queries, scores and weights, which are few, and
+not to the codes. A block is small enough to stay in the processor's cache between its conversion and its product.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from autokv.kernels.operands import Float8, Integers, Packed, Plain
+from autokv.kernels.quantize_pack import HALVES_SCALE, as_halves
+from autokv.kernels.quantize_pack.packing import unpack
+from autokv.kernels.rows import Rows
+
+_CACHED = 1 << 19
+"""Floats of a block for every thread: two megabytes."""
+_AT_ONCE = 1 << 26
+"""Floats of a block where there is no such cache."""
+_KEPT = threading.local()
+
+
+def scores(query: Tensor, packed: Packed, older: Rows) -> Tensor:
+    """``query`` ``[rows, group, width]`` times the coordinates: ``[rows, group, longest]``, float32."""
+    if not isinstance(packed, Integers):
+        found = query.new_empty(*query.shape[:2], older.longest)
+        scaled = query * _row_scale(packed)
+        for start, stop, block in _blocks(packed, older):
+            found[..., start:stop] = scaled @ block.mT
+        return found
+    by_axis = _scores_by_channel if packed.axis == "channel" else _scores_by_token
+    return by_axis(query, packed, older, *_scales(packed, older))
+
+
+def output(weights: Tensor, packed: Packed, older: Rows) -> Tensor:
+    """``weights`` ``[rows, group, longest]`` times the coordinates: ``[rows, group, width]``, float32."""
+    if not isinstance(packed, Integers):
+        found = weights.new_zeros(*weights.shape[:2], _codes(packed).shape[1])
+        for start, stop, block in _blocks(packed, older):
+            found.baddbmm_(weights[..., start:stop], block)
+        return found * _row_scale(packed)
+    by_axis = _output_by_channel if packed.axis == "channel" else _output_by_token
+    return by_axis(weights, packed, older, *_scales(packed, older))
+
+
+def _scores_by_channel(query: Tensor, packed: Integers, older: Rows, scale: Tensor, minimum: Tensor) -> Tensor:
+    """``scale`` and ``minimum``: ``[rows, groups, width]``."""
+    rows, group, width = query.shape
+    size = packed.group_size
+    scaled = query[:, None] * scale[:, :, None]
+    found = (query @ minimum.mT).repeat_interleave(size, dim=2)[..., : older.longest].contiguous()
+    for start, stop, block in _blocks(packed, older):
+        inside = scaled[:, start // size : -(-stop // size)].reshape(-1, group, width)
+        product = (inside @ block.view(-1, size, width).mT).view(rows, -1, group, size)
+        found[..., start:stop] += product.transpose(1, 2).flatten(2)[..., : stop - start]
+    return found
+
+
+def _scores_by_token(query: Tensor, packed: Integers, older: Rows, scale: Tensor, minimum: Tensor) -> Tensor:
+    """``scale`` and ``minimum``: ``[rows, longest, groups]``."""
+    rows, group, _ = query.shape
+    inside = query.view(rows, group, -1, packed.group_size)
+    found = inside.sum(dim=3) @ minimum.mT
+    products = query.new_empty(inside.shape[2], rows, group, older.longest)
+    for start, stop, block in _blocks(packed, older):
+        for index, channels in enumerate(block.split(packed.group_size, dim=2)):
+            products[index, ..., start:stop] = inside[:, :, index] @ channels.mT
+    for product, factor in zip(products, scale.unbind(2), strict=True):
+        found.addcmul_(product, factor[:, None])
+    return found
+
+
+def _output_by_channel(weights: Tensor, packed: Integers, older: Rows, scale: Tensor, minimum: Tensor) -> Tensor:
+    """``scale`` and ``minimum``: ``[rows, groups, width]``."""
+    rows, group, tokens = weights.shape
+    groups, size = scale.shape[1], packed.group_size
+    padded = torch.nn.functional.pad(weights, (0, groups * size - tokens))
+    grouped = padded.view(rows, group, groups, size).transpose(1, 2)
+    found = grouped.sum(dim=3).mT @ minimum
+    for start, stop, block in _blocks(packed, older):
+        places = slice(start // size, -(-stop // size))
+        product = grouped[:, places].reshape(-1, group, size) @ block.view(-1, size, packed.width)
+        found += (product.view(rows, -1, group, packed.width) * scale[:, places, None]).sum(dim=1)
+    return found
+
+
+def _output_by_token(weights: Tensor, packed: Integers, older: Rows, scale: Tensor, minimum: Tensor) -> Tensor:
+    """``scale`` and ``minimum``: ``[rows, longest, groups]``."""
+    rows, group, _ = weights.shape
+    scaled = [weights * factor[:, None] for factor in scale.unbind(2)]
+    found = [weights.new_zeros(rows, group, packed.group_size) for _ in scaled]
+    for start, stop, block in _blocks(packed, older):
+        for one, factors, channels in zip(found, scaled, block.split(packed.group_size, dim=2), strict=True):
+            one.baddbmm_(factors[..., start:stop], channels)
+    return torch.cat(found, dim=2).add_((weights @ minimum).repeat_interleave(packed.group_size, dim=2))
+
+
+def _blocks(packed: Packed, older: Rows) -> Iterator[tuple[int, int, Tensor]]:
+    """Tokens from, tokens to, and their codes as floats ``[rows, tokens, width]``, valid until the next.
+
+    Of integers by channel, blocks are whole groups; what fills up the last group is finite.
+    """
+    codes = _codes(packed)
+    width = packed.width if isinstance(packed, Integers) else codes.shape[1]
+    multiple = packed.group_size if isinstance(packed, Integers) and packed.axis == "channel" else 1
+    most = _CACHED * torch.get_num_threads() if codes.device.type == "cpu" else _AT_ONCE
+    step = max(most // (older.count * width * multiple), 1) * multiple
+    step = min(step, -(-older.longest // multiple) * multiple)
+    if not step:
+        return
+    buffer = _buffer(older.count * step * width, codes.device)
+    for start in range(0, older.longest, step):
+        stop = min(start + step, older.longest)
+        padded = -(-(stop - start) // multiple) * multiple
+        block = buffer[: older.count * padded * width].view(older.count, padded, width)
+        block[:, : stop - start].copy_(_numbers(packed, _dense(older, codes, start, stop)))
+        block[:, stop - start :] = 0
+        yield start, stop, block
+
+
+def _buffer(size: int, device: torch.device) -> Tensor:
+    """Uninitialised floats; on CPU the thread's own, because fresh memory costs more than what is done with it here."""
+    if device.type != "cpu":
+        return torch.empty(size, device=device)
+    kept: Tensor | None = getattr(_KEPT, "buffer", None)
+    if kept is None or len(kept) < size:
+        kept = _KEPT.buffer = torch.empty(size)
+    return kept
+
+
+def _codes(packed: Packed) -> Tensor:
+    return packed.data if isinstance(packed, Plain) else packed.codes
+
+
+def _numbers(packed: Packed, codes: Tensor) -> Tensor:
+    """What ``codes`` stand for before scales, in any dtype."""
+    if isinstance(packed, Integers):
+        return unpack(codes, packed.bits, packed.width)
+    return as_halves(codes) if isinstance(packed, Float8) else codes
+
+
+def _row_scale(packed: Plain | Float8) -> Tensor | float:
+    return packed.scale.mul(HALVES_SCALE)[:, None, None] if isinstance(packed, Float8) else 1.0
+
+
+def _scales(packed: Integers, older: Rows) -> tuple[Tensor, Tensor]:
+    """Scale and minimum, float32, of every group of tokens or of every token, dense."""
+    places = older.groups(packed.group_size) if packed.axis == "channel" else older
+    return places.to_dense(packed.scale).float(), places.to_dense(packed.minimum).float()
+
+
+def _dense(rows: Rows, flat: Tensor, start: int, stop: int) -> Tensor:
+    """Places ``start`` to ``stop`` of every row: ``[rows, stop - start, ...]``, as :meth:`Rows.to_dense` has them."""
+    if rows.offsets is None:
+        return flat.view(rows.count, rows.longest, *flat.shape[1:])[:, start:stop]
+    place = torch.arange(start, stop, device=flat.device)
+    index = rows.offsets[:-1, None] + torch.minimum(place, rows.lengths[:, None] - 1)
+    return flat.index_select(0, index.clamp_min_(0).view(-1)).view(rows.count, stop - start, *flat.shape[1:])
