@@ -86,7 +86,7 @@ def tune(
     measure: Callable[[Callable[[], object]], float],
     device: torch.device | str | int | None = None,
 ) -> list[Choice]:
-    """Measure every candidate of every kernel that ``operation`` launches, and store the best.
+    """Measure the candidates of every kernel that ``operation`` launches, where it has several, and store the best.
 
     ``measure`` times what it is given, in microseconds. A candidate that raises (too much shared memory, say) is
     passed over; ``operation`` must run with the first ones. Kernels are tuned one after the other, each with the best
@@ -106,6 +106,8 @@ def tune(
     with _forcing(current):
         operation()
         for (kernel, key), candidates in list(asked.items()):
+            if len(candidates) == 1:
+                continue
             times: dict[Launch, float] = {}
             for candidate in candidates:
                 best[kernel, key] = candidate
@@ -115,7 +117,8 @@ def tune(
                     times[candidate] = measure(operation)
             best[kernel, key] = min(times, key=times.__getitem__, default=candidates[0])
             choices.append(Choice(kernel, key, best[kernel, key], times))
-    store(choices, device_name(device))
+    if choices:
+        store(choices, device_name(device))
     return choices
 
 
@@ -149,6 +152,11 @@ def forget() -> None:
     """Read the files anew at the next launch; a process otherwise reads each once."""
     _stored.cache_clear()
     _choice.cache_clear()
+
+
+def stored_launches(device: str) -> int:
+    """How many launches are kept for the device of that name."""
+    return len(_read(launches_file(device)))
 
 
 def launches_file(device: str) -> Path:

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from autokv import __version__
-from autokv.cli import bench, config, configs, demo, evaluate, generate, jobs, models, tune
+from autokv.cli import bench, config, configs, demo, evaluate, generate, jobs, kernels, models, tune
 from autokv.errors import AutoKVError, InputError, Interrupted
 
 EXIT_INPUT = 2
@@ -29,6 +29,7 @@ app.add_typer(models.app, name="models", help="Models: what can be compressed in
 app.add_typer(jobs.app, name="jobs", help="Tuning runs in the database.")
 app.add_typer(configs.app, name="configs", help="Measured configurations in the database.")
 app.add_typer(bench.app, name="bench", help="How fast this device's kernels are.")
+app.add_typer(kernels.app, name="kernels", help="Kernels: which are used here, and their first use done ahead.")
 app.command()(tune.tune)
 app.command()(evaluate.evaluate)
 app.command()(generate.generate)

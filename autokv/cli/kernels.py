@@ -1,0 +1,160 @@
+"""``autokv kernels``: what computes attention over compressed caches here, and its first use done ahead."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autokv.cli.tables import JsonOption
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
+
+    from autokv.evaluation.kernel_shapes import AttentionShape
+    from autokv.kernels import Backend
+
+app = typer.Typer(no_args_is_help=True)
+
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Kernels: what computes attention over compressed caches here."""
+
+
+@app.command("list")
+def list_kernels(device: DeviceOption = "auto", json_output: JsonOption = False) -> None:
+    """List the kernels, which of them a device uses and why."""
+    from autokv.models.placement import choose_device
+
+    place = choose_device(device)
+    document = _document(place)
+    if json_output:
+        typer.echo(json.dumps(document, indent=2))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from autokv.cli.console import output, plain
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    table.add_column("kernels", no_wrap=True)
+    table.add_column(f"on {place}", overflow="fold")
+    for name, what in document["kernels"].items():
+        table.add_row(name, plain(what))
+    screen = output()
+    screen.print(table, markup=False)
+    screen.print(f"\n{place} uses {document['used']}: {document['reason']}", markup=False)
+    screen.print(f"kept in {document['folder']}", markup=False, soft_wrap=True)
+    if place.type == "cuda":
+        screen.print(f"{document['launches']} launches measured on {document['device']}", markup=False)
+
+
+@app.command("warm-up")
+def warm_up(
+    model: Annotated[
+        str | None, typer.Option(help="Model whose attention is tuned; without it, the shapes of bench kernels.")
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Compile the kernels that a device uses; on a GPU, also measure how best to launch them.
+
+    Nothing else ever measures: without a warm-up, kernels are launched in a way that is good everywhere.
+    """
+    from autokv import settings
+    from autokv.cli.console import output
+    from autokv.kernels import backend
+    from autokv.models.placement import choose_device
+
+    shapes = None if model is None else _shapes_of(model)
+    place = choose_device(device)
+    kernels = backend(place, settings.current().kernels)
+    screen = output()
+    if kernels.name == "cpu":
+        _compile(screen)
+    elif kernels.name == "triton":
+        _tune(screen, kernels, place, shapes)
+    else:
+        screen.print(f"the kernels {kernels.name!r} have nothing to compile", markup=False)
+
+
+def _document(place: torch.device) -> dict[str, Any]:
+    from autokv import settings
+    from autokv.kernels.autotune import device_name, stored_launches
+    from autokv.kernels.backend import backend, default_backend
+    from autokv.kernels.cache import cache_folder
+
+    forced = settings.current().kernels
+    used, reason = (forced, "AUTOKV_KERNELS says so") if forced else default_backend(place)
+    backend(place, used)
+    return {
+        "device": device_name(place) if place.type == "cuda" else "cpu",
+        "used": used,
+        "reason": reason,
+        "kernels": _kernels(place),
+        "folder": str(cache_folder()),
+        "launches": stored_launches(device_name(place)),
+    }
+
+
+def _kernels(place: torch.device) -> dict[str, str]:
+    """A line on each backend."""
+    from autokv.kernels.autotune import triton_version
+    from autokv.kernels.native import compiler
+    from autokv.kernels.triton_backend import interpreted, obstacle
+
+    problem = obstacle(place)
+    triton = problem[0] if problem else f"Triton {triton_version()}{', interpreted: slow' if interpreted() else ''}"
+    try:
+        native = f"C, by {compiler.find().version}"
+    except compiler.CompilerError as error:
+        native = f"PyTorch, as there is no C: {error}"
+    return {
+        "triton": triton,
+        "cpu": native if place.type == "cpu" else f"PyTorch, as C does not run on {place.type}",
+        "torch": "PyTorch",
+        "reference": "float64, spelled out: to compare with",
+    }
+
+
+def _compile(screen: Console) -> None:
+    from autokv.kernels.native import library
+
+    start = time.perf_counter()
+    found = library()
+    seconds = time.perf_counter() - start
+    if found.reason is not None:
+        screen.print(f"PyTorch computes attention, more slowly than C: {found.reason}", markup=False, soft_wrap=True)
+        return
+    where = f"kept as {found.path}" if found.path else "not kept: the cache folder cannot be used"
+    screen.print(f"ready in {seconds:.1f} s, by {found.compiler}; {where}", markup=False, soft_wrap=True)
+
+
+def _tune(screen: Console, kernels: Backend, place: torch.device, shapes: Mapping[str, AttentionShape] | None) -> None:
+    from autokv.evaluation import warm_up
+    from autokv.evaluation.kernel_shapes import SHAPES
+    from autokv.kernels.autotune import device_name, launches_file
+
+    total = 0
+    for point in warm_up.warm_up(kernels, place, shapes or SHAPES):
+        total += point.launches
+        screen.print(
+            f"{point.shape}, batch {point.batch}, context {point.context:,}: "
+            f"{point.launches} launches in {point.seconds:.1f} s",
+            markup=False,
+        )
+    screen.print(f"{total} launches kept in {launches_file(device_name(place))}", markup=False, soft_wrap=True)
+
+
+def _shapes_of(model: str) -> dict[str, AttentionShape]:
+    from autokv import models
+    from autokv.evaluation.kernel_shapes import AttentionShape
+
+    facts = models.inspect(model)
+    return {facts.name: AttentionShape(facts.kv_heads, facts.query_heads // facts.kv_heads, facts.head_dim)}
