@@ -101,7 +101,7 @@ def _show(point: Point, rows: Sequence[KernelFigures]) -> None:
         if row.us is None:
             continue
         table.add_row(
-            row.format,
+            row.format if row.kernel == rows[-1].kernel else f"pytorch {row.kernel}",
             number(row.us["p50"]),
             number(row.us["p95"]),
             number(row.gb_per_s),

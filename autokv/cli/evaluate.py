@@ -24,6 +24,7 @@ def evaluate(
         int, typer.Option(min=16, help="Context length in tokens; prompts of a file keep their own.")
     ] = 1024,
     continuation_tokens: Annotated[int, typer.Option(min=2, help="Continuation length in tokens.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, help="Sequences that decode attention is timed over.")] = 1,
     samples: Annotated[int, typer.Option(min=1, help="Prompts to judge on.")] = 4,
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the model.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -51,7 +52,9 @@ def evaluate(
         continuation_tokens=continuation_tokens,
         context_limit=loaded.facts.context_tokens,
     )
-    evaluator = Evaluator(loaded, sets.calibration, continuation_tokens, needs_of(configs), generate=text is None)
+    evaluator = Evaluator(
+        loaded, sets.calibration, continuation_tokens, needs_of(configs), batch=batch, generate=text is None
+    )
     results = evaluator.evaluate(configs)
     for path, result in zip(config, results, strict=True):
         if isinstance(result, AutoKVError):

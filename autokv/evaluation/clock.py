@@ -80,7 +80,9 @@ class ColdClock:
             One list of ``rounds`` times per contender.
         """
         # One untimed round warms allocators and compiles what is compiled at first use.
-        times = [[self.us(call) for call in contenders] for _ in range(rounds + 1)][1:]
+        for call in contenders:
+            call()
+        times = [[self.us(call) for call in contenders] for _ in range(rounds)]
         return [list(column) for column in zip(*times, strict=True)]
 
 

@@ -6,12 +6,12 @@ Nothing gets a figure that is not right: each contender is held against float64 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from autokv.errors import AutoKVError
 from autokv.evaluation.baselines import attentions_16bit, fastest_16bit, has_float8
 from autokv.evaluation.clock import ColdClock
 from autokv.evaluation.kernel_shapes import FORMATS, SHAPES
+from autokv.evaluation.memory import free_bytes
 from autokv.kernels import Attention, Backend, Operands, held_tensors, select
 from autokv.kernels.parity import LIMIT_16BIT, Call, attention_error_at_size
 
@@ -109,7 +110,8 @@ class KernelTable:
         right = [one for one in checked if isinstance(one, _Contender)]
         rows = {one.format: one for one in checked if isinstance(one, KernelFigures)}
         for group in self._groups(baseline, right):
-            rows |= {row.format: row for row in self._time(point, group)}
+            with suppress(torch.OutOfMemoryError):
+                rows |= {row.format: row for row in self._time(point, group)}
         for one in (baseline, *right):
             if one.format not in rows:
                 rows[one.format] = _without_figures(point, one, TOO_LARGE)
@@ -117,13 +119,15 @@ class KernelTable:
 
     def _baseline(self, tokens: _Tokens) -> _Contender:
         attentions = attentions_16bit(self._kernels, self._device)
-        name = fastest_16bit(attentions, self._clock, tokens.query, tokens.keys, tokens.values, tokens.scaling)
+        nbytes = tokens.batch * (tokens.keys.nbytes + tokens.values.nbytes)
 
-        def build() -> Callable[[], object]:
-            keys, values = (tensor.repeat(tokens.batch, 1, 1, 1) for tensor in (tokens.keys, tokens.values))
-            return partial(attentions[name], tokens.queries, keys, values, tokens.scaling)
+        def arguments(batch: int) -> tuple[Tensor, Tensor, Tensor, float]:
+            keys, values = (tensor.repeat(batch, 1, 1, 1) for tensor in (tokens.keys, tokens.values))
+            return tokens.query.repeat(batch, 1, 1), keys, values, tokens.scaling
 
-        return _Contender(BASELINE, name, tokens.batch * (tokens.keys.nbytes + tokens.values.nbytes), None, build)
+        tried = arguments(tokens.batch if nbytes <= self._room() else 1)
+        name = fastest_16bit(attentions, self._clock, *tried)
+        return _Contender(BASELINE, name, nbytes, None, lambda: partial(attentions[name], *arguments(tokens.batch)))
 
     def _contender(self, tokens: _Tokens, name: str) -> _Contender | KernelFigures:
         """The form ``name``, if the backend is right over it, else the row that says that it is not."""
@@ -131,7 +135,7 @@ class KernelTable:
         try:
             operands = compress(tokens.keys, tokens.values, context, FORMATS[name]).operands()
             nbytes = tokens.batch * sum(tensor.nbytes for tensor in held_tensors(operands))
-            if nbytes > self._free() * MEMORY_SHARE:
+            if nbytes > self._room():
                 return KernelFigures(tokens.point, name, self._kernels.name, nbytes, reason=TOO_LARGE)
             error = self._error(tokens, operands)
         except (AutoKVError, RuntimeError) as failure:
@@ -160,7 +164,7 @@ class KernelTable:
     def _groups(self, baseline: _Contender, contenders: Sequence[_Contender]) -> Iterable[list[_Contender]]:
         """As many contenders together as memory holds; every group has the baselines."""
         always = [baseline, *(one for one in contenders if one.format == FLOAT8)]
-        room = self._free() * MEMORY_SHARE - sum(one.nbytes for one in always)
+        room = self._room() - sum(one.nbytes for one in always)
         if room < 0:
             return
         waiting = [one for one in contenders if one.format != FLOAT8 and one.nbytes <= room]
@@ -173,11 +177,9 @@ class KernelTable:
             if not waiting:
                 return
 
-    def _free(self) -> int:
-        """Bytes of free memory."""
-        if self._device.type == "cuda":
-            return torch.cuda.mem_get_info(self._device)[0]
-        return int(psutil.virtual_memory().available)
+    def _room(self) -> float:
+        """Bytes that may be held at once."""
+        return free_bytes(self._device) * MEMORY_SHARE
 
     def _time(self, point: Point, group: Sequence[_Contender]) -> Iterable[KernelFigures]:
         microseconds = self._clock.interleaved([one.build() for one in group], self._rounds)

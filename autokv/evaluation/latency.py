@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import psutil
 import torch
 from torch import Tensor
 
 from autokv.compression import CompressedKV
 from autokv.evaluation.baselines import attentions_16bit, fastest_16bit, float8, has_float8
 from autokv.evaluation.clock import ColdClock, Timing
+from autokv.evaluation.memory import free_bytes
 from autokv.evaluation.snapshot import LayerSnapshot
 from autokv.kernels import Backend, Operands, select
 
@@ -116,6 +116,5 @@ def _in_turn(calls: Sequence[Callable[[], object]]) -> Callable[[], None]:
 
 def _affordable(layers: Sequence[LayerSnapshot], contenders: int, device: torch.device) -> int:
     """The largest batch, at least 1, whose ``contenders`` fit into a share of the free memory."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     one = 2 * contenders * sum(layer.keys.numel() + layer.values.numel() for layer in layers)
-    return max(1, int(free * MEMORY_SHARE) // one)
+    return max(1, int(free_bytes(device) * MEMORY_SHARE) // one)

@@ -164,12 +164,14 @@ def test_evaluate_prints_an_object_per_configuration(autokv: Run, model: Path, t
     text = tmp_path / "text.txt"
     text.write_text("All happy families are alike. " * 40)
     options = ["--text", text, "--context-tokens", 128, "--continuation-tokens", 16, "--samples", 3]
-    code, out, err = autokv("evaluate", "--model", model, *paths, *options, "--dtype", "float32", "--json")
+    more = ["--batch", 2, "--dtype", "float32", "--json"]
+    code, out, err = autokv("evaluate", "--model", model, *paths, *options, *more)
     assert code == 0, err
     identity, knorm = json.loads(out)
     assert identity["metrics"]["kl_divergence"]["worst"] < 1e-6
     assert knorm["metrics"]["kl_divergence"]["mean"] > 1e-4
     assert [sample["context_tokens"] for sample in knorm["samples"]] == [128, 128, 128]
+    assert [sample["batch"] for sample in knorm["samples"]] == [2, 2, 2]
     assert knorm["metrics"]["compression_ratio"]["mean"] == pytest.approx(2.0, rel=0.05)
     code, out, err = autokv("evaluate", "--model", model, *paths, *options)
     assert code == 0, err

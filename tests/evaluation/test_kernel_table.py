@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -95,7 +94,7 @@ def test_memory_decides_what_is_timed_together(monkeypatch: pytest.MonkeyPatch, 
     """In units of the 16-bit cache: all together; one by one; only what is small; not even the baseline."""
     full = 2 * 2 * 3 * 150 * 64 * 2
     free = held * full / kernel_table.MEMORY_SHARE
-    monkeypatch.setattr(kernel_table.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    monkeypatch.setattr(kernel_table, "free_bytes", lambda device: free)
     together: list[int] = []
     interleaved = clock.ColdClock.interleaved
 
@@ -114,7 +113,7 @@ def test_memory_decides_what_is_timed_together(monkeypatch: pytest.MonkeyPatch, 
 def test_a_group_is_as_large_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     full = 2 * 2 * 3 * 150 * 64 * 2
     free = 2.6 * full / kernel_table.MEMORY_SHARE  # the baseline, fp8 and 1.1 more
-    monkeypatch.setattr(kernel_table.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    monkeypatch.setattr(kernel_table, "free_bytes", lambda device: free)
     rows = measured(TORCH, BASIC)
     assert all(row.us is not None for row in rows.values())
     assert all(row.faster_than_fp8 is not None for row in rows.values())

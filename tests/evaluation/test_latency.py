@@ -137,7 +137,7 @@ def test_memory_bounds_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     layers = [layer(0)]
     one = 2 * 3 * 2 * layers[0].keys.numel()  # 16 bits; two baselines and a candidate; keys and values
     for free, batch in ((4 * one * 5, 5), (4 * one * 100, 8), (0, 1)):
-        monkeypatch.setattr(latency.psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        monkeypatch.setattr(latency, "free_bytes", lambda device, free=free: free)
         assert AttentionTimer(TORCH, CPU).time(layers, [compressed(layers, INT4)], 8).batch == batch
 
 
