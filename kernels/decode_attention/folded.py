@@ -67,7 +67,7 @@ def _scores_by_token(query: Tensor, packed: Integers, older: Rows, scale: Tensor
     found = inside.sum(dim=3) @ minimum.mT
     products = query.new_empty(inside.shape[2], rows, group, older.longest)
     for start, stop, block in _blocks(packed, older):
-        for index, channels in enumerate(block.split(packed.group_size, dim=2)):
+        for index, channels in enumerate(torch.split(block, packed.group_size, dim=2)):
             products[index, ..., start:stop] = inside[:, :, index] @ channels.mT
     for product, factor in zip(products, scale.unbind(2), strict=True):
         found.addcmul_(product, factor[:, None])
@@ -94,7 +94,7 @@ def _output_by_token(weights: Tensor, packed: Integers, older: Rows, scale: Tens
     scaled = [weights * factor[:, None] for factor in scale.unbind(2)]
     found = [weights.new_zeros(rows, group, packed.group_size) for _ in scaled]
     for start, stop, block in _blocks(packed, older):
-        for one, factors, channels in zip(found, scaled, block.split(packed.group_size, dim=2), strict=True):
+        for one, factors, channels in zip(found, scaled, torch.split(block, packed.group_size, dim=2), strict=True):
             one.baddbmm_(factors[..., start:stop], channels)
     return torch.cat(found, dim=2).add_((weights @ minimum).repeat_interleave(packed.group_size, dim=2))
 

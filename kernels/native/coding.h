@@ -1,9 +1,9 @@
-/* How the keys or the values of one stretch of tokens are held, and a block of tokens out of it as floats.
+/* How the keys or the values of one stretch of tokens are held, and tokens out of it as floats.
 
-   A token becomes `vectors` vectors. Its bytes are read a chunk of LANES at a time, and a chunk gives one vector for
-   every plane, which is what lies side by side in a byte: plane p holds the channels from p * stride on. The last
-   chunk of a plane overlaps the one before it, so that nothing is read behind a token; what it reads twice counts once
-   because the query is zero there. The factors of the low-rank correction follow as further coordinates. */
+   A token becomes `vectors` vectors. A plane is what lies side by side in its bytes: plane p holds the channels from
+   p * stride on, and is cut into chunks of LANES. The last chunk of a plane overlaps the one before it, so that nothing
+   is read behind a token; what it reads twice counts once because the query is zero there. The factors of the low-rank
+   correction follow as further coordinates. */
 
 #ifndef AUTOKV_CODING_H
 #define AUTOKV_CODING_H
@@ -11,6 +11,8 @@
 #include <stdlib.h>
 
 #include "vector.h"
+
+#define BLOCK 32 /* tokens at once; a multiple of LANES */
 
 /* Mirrored by autokv.kernels.native.structures. */
 typedef struct {
@@ -52,22 +54,60 @@ static Layout layout_of(const Side *side) {
     return layout;
 }
 
-/* The first place of a chunk within its plane. */
-INLINE int chunk_start(const Layout *layout, int chunk) {
-    int last = layout->stride > LANES ? layout->stride - LANES : 0;
-    return chunk * LANES < last ? chunk * LANES : last;
+/* The first place of a vector within its plane. */
+static int place_of(const Layout *layout, int vector) {
+    int first = vector % layout->chunks * LANES, last = layout->stride - LANES;
+    return first <= last ? first : last < 0 ? 0 : last;
 }
 
-/* The coordinate in a lane of a vector, or -1 if there is none or another lane has it. */
-static int coordinate(const Side *side, const Layout *layout, int vector, int lane) {
-    int chunk = vector / layout->planes, place = chunk_start(layout, chunk) + lane;
-    if (place < chunk * LANES || place >= layout->stride)
+/* The channel in a lane of a vector, or -1 if there is none or another lane has it. */
+static int channel_of(const Side *side, const Layout *layout, int vector, int lane) {
+    int place = place_of(layout, vector) + lane;
+    if (place < vector % layout->chunks * LANES || place >= layout->stride)
         return -1;
-    int channel = vector % layout->planes * layout->stride + place;
+    int channel = vector / layout->chunks * layout->stride + place;
     return channel < side->width ? channel : -1;
 }
 
-/* What decoding a stretch of one row needs besides its bytes. */
+/* Where a vector's codes lie in a token, and where in them. */
+typedef struct {
+    int32_t offset, shift;
+    int32_t high_offset, high_shift; /* the third bit of three */
+} Source;
+
+static Source source_of(const Side *side, const Layout *layout, int vector) {
+    int plane = vector / layout->chunks, place = place_of(layout, vector);
+    switch (side->format) {
+    case INT4:
+        return (Source){place, 4 * plane, 0, 0};
+    case INT3:
+        return (Source){place + (plane & 1) * layout->stride, plane & 6, place + 2 * layout->stride, plane};
+    case INT2:
+        return (Source){place, 2 * plane, 0, 0};
+    case INT8:
+        return (Source){place, 0, 0, 0};
+    default:
+        return (Source){place * element_bytes(side->format), 0, 0, 0};
+    }
+}
+
+/* The codes of one vector as floats, before any scale. */
+INLINE vfloat codes_of(const int format, const uint8_t *token, const Source *source) {
+    vint code;
+    if (format < INT8)
+        return read(format, token + source->offset);
+    code = load_bytes(token + source->offset);
+    if (format == INT4)
+        code = code >> source->shift & 15;
+    else if (format == INT2)
+        code = code >> source->shift & 3;
+    else if (format == INT3)
+        code = (code >> source->shift & 3) |
+               (load_bytes(token + source->high_offset) >> source->high_shift & 1) << 2;
+    return __builtin_convertvector(code, vfloat);
+}
+
+/* One row of a stretch, as its tokens are read. */
 typedef struct {
     const Side *side;
     Layout layout;
@@ -76,227 +116,126 @@ typedef struct {
     int64_t first_token;  /* the row's first token in flat storage */
     int64_t first_group;  /* its first group of tokens */
     int64_t group;        /* the group whose scales are held, or -1 */
-    float row_scale;      /* of e4m3 floats */
-    float *scale;         /* a vector for each of the token's, if scales are per channel or mixed */
+    int groups;           /* scales of a token, if it has its own */
+    int decoded;          /* whether a block is decoded before it is used, instead of read where it lies */
+    Source *sources;      /* of every vector */
+    int *group_of;        /* the group of channels that a whole vector lies in, or -1 if it lies in several */
+    float *scale;         /* of the group or of a block's tokens */
     float *minimum;
     float *factors; /* `rank` floats for every token of a block */
-    int *group_of;  /* scales per token: the group that a whole vector lies in, or -1 if it lies in several */
-} Decoder;
+} Reader;
 
-/* A chunk of codes; bytes behind `end` are not touched. */
-INLINE vint load_codes(const uint8_t *from, const uint8_t *end) {
-    if (__builtin_expect(from + LANES <= end, 1))
-        return load_bytes(from);
-    uint8_t rest[LANES] = {0};
-    for (int i = 0; from + i < end; i++)
-        rest[i] = from[i];
-    return load_bytes(rest);
-}
+/* What a block of tokens is read from: its own codes, or floats decoded from them. */
+typedef struct {
+    int format;
+    const uint8_t *tokens;
+    int64_t token_bytes;
+    const Source *sources;
+} Block;
 
-/* The vectors of one token. `scale_of(i)` and `minimum_of(i)` of vector i. */
-#define DECODE_TOKEN(SCALE, MINIMUM)                                                                                   \
-    for (int chunk = 0; chunk < layout->chunks; chunk++) {                                                             \
-        const uint8_t *from = token + chunk_start(layout, chunk);                                                      \
-        vint low[2], high = {0};                                                                                       \
-        low[0] = load_codes(from, end);                                                                                \
-        if (format == INT3) {                                                                                          \
-            low[1] = load_codes(from + layout->stride, end);                                                           \
-            high = load_codes(from + 2 * layout->stride, end);                                                         \
-        }                                                                                                              \
-        _Pragma("GCC unroll 8") for (int plane = 0; plane < planes; plane++) {                                         \
-            int i = chunk * planes + plane;                                                                            \
-            vint code;                                                                                                 \
-            if (format == INT8)                                                                                        \
-                code = low[0];                                                                                         \
-            else if (format == INT4)                                                                                   \
-                code = plane ? low[0] >> 4 : low[0] & 15;                                                              \
-            else if (format == INT2)                                                                                   \
-                code = low[0] >> (2 * plane) & 3;                                                                      \
-            else                                                                                                       \
-                code = (low[plane & 1] >> (plane & 6) & 3) | (high >> plane & 1) << 2;                                 \
-            store(to + i * LANES, __builtin_convertvector(code, vfloat) * SCALE + MINIMUM);                            \
-        }                                                                                                              \
-    }
-
-INLINE void decode_per_channel(const int format, const int planes, const Decoder *decoder, const uint8_t *token,
-                               int count, float *to) {
-    const Layout *layout = &decoder->layout;
-    const uint8_t *end = decoder->end;
-    for (int t = 0; t < count; t++, token += decoder->side->token_bytes, to += layout->vectors * LANES)
-        DECODE_TOKEN(load(decoder->scale + i * LANES), load(decoder->minimum + i * LANES))
-}
-
-INLINE void decode_per_token(const int format, const int planes, const Decoder *decoder, const uint8_t *token,
-                             const float *scale, const float *minimum, int groups, int count, float *to) {
-    const Layout *layout = &decoder->layout;
-    const uint8_t *end = decoder->end;
-    const int *group_of = decoder->group_of;
-    for (int t = 0; t < count; t++, token += decoder->side->token_bytes, to += layout->vectors * LANES)
-        DECODE_TOKEN(all(scale[t * groups + group_of[i]]), all(minimum[t * groups + group_of[i]]))
-}
-
-INLINE void decode_floats(const int format, const Decoder *decoder, const uint8_t *token, int count, float *to) {
-    const Layout *layout = &decoder->layout;
-    const int size = element_bytes(format);
-    const vfloat scale = all(decoder->row_scale);
-    for (int t = 0; t < count; t++, token += decoder->side->token_bytes, to += layout->vectors * LANES)
-        for (int chunk = 0; chunk < layout->chunks; chunk++) {
-            const uint8_t *from = token + size * chunk_start(layout, chunk);
-            vfloat value;
-            if (__builtin_expect(layout->stride >= LANES, 1)) {
-                value = read(format, from);
-            } else {
-                uint8_t rest[4 * LANES] = {0};
-                for (int i = 0; i < layout->stride * size; i++)
-                    rest[i] = from[i];
-                value = read(format, rest);
-            }
-            store(to + chunk * LANES, format == FLOAT8 ? value * scale : value);
-        }
-}
-
-#define FOR_INTEGERS(CALL)                                                                                             \
-    switch (side->format) {                                                                                            \
-    case INT8:                                                                                                         \
-        CALL(INT8, 1);                                                                                                 \
-        break;                                                                                                         \
-    case INT4:                                                                                                         \
-        CALL(INT4, 2);                                                                                                 \
-        break;                                                                                                         \
-    case INT3:                                                                                                         \
-        CALL(INT3, 8);                                                                                                 \
-        break;                                                                                                         \
-    default:                                                                                                           \
-        CALL(INT2, 4);                                                                                                 \
-    }
-
-/* The scales of one group of tokens, in the order of the decoded vectors. */
-static void load_group(Decoder *decoder, int64_t group) {
-    if (decoder->group == group)
-        return;
-    decoder->group = group;
-    const Side *side = decoder->side;
-    const Layout *layout = &decoder->layout;
-    const uint8_t *scale = side->scale + 2 * side->width * group, *minimum = side->minimum + 2 * side->width * group;
-    for (int i = 0; i < layout->packed; i++) {
-        int channel = i % layout->planes * layout->stride + chunk_start(layout, i / layout->planes);
-        int count = side->width - channel < LANES ? side->width - channel : LANES;
-        float *to_scale = decoder->scale + i * LANES, *to_minimum = decoder->minimum + i * LANES;
-        if (count < LANES) {
-            store(to_scale, all(0));
-            store(to_minimum, all(0));
-        }
-        if (count > 0) {
-            convert(scale + 2 * channel, FLOAT16, count, to_scale);
-            convert(minimum + 2 * channel, FLOAT16, count, to_minimum);
-        }
-    }
-}
-
-static void decode_channel_groups(Decoder *decoder, int64_t first, int count, float *to) {
-    const Side *side = decoder->side;
-    for (int done = 0; done < count;) {
-        int64_t group = (first + done) / side->group_size;
-        int64_t rest = (group + 1) * side->group_size - first - done;
-        int run = rest < count - done ? (int)rest : count - done;
-        load_group(decoder, decoder->first_group + group);
-        const uint8_t *token = decoder->codes + (first + done) * side->token_bytes;
-        float *out = to + (int64_t)done * decoder->layout.vectors * LANES;
-#define CALL(FORMAT, PLANES) decode_per_channel(FORMAT, PLANES, decoder, token, run, out)
-        FOR_INTEGERS(CALL)
-#undef CALL
-        done += run;
-    }
-}
-
-/* Scales per token whose groups do not end where vectors do: lane by lane. */
-static void decode_mixed_groups(Decoder *decoder, const uint8_t *token, const float *scale, const float *minimum,
-                                int groups, int count, float *to) {
-    const Side *side = decoder->side;
-    const Layout *layout = &decoder->layout;
-    for (int t = 0; t < count; t++) {
-        for (int i = 0; i < layout->packed; i++)
-            for (int lane = 0; lane < LANES; lane++) {
-                int channel = coordinate(side, layout, i, lane);
-                int group = t * groups + (channel < 0 ? 0 : channel / side->group_size);
-                decoder->scale[i * LANES + lane] = scale[group];
-                decoder->minimum[i * LANES + lane] = minimum[group];
-            }
-#define CALL(FORMAT, PLANES) decode_per_channel(FORMAT, PLANES, decoder, token, 1, to)
-        FOR_INTEGERS(CALL)
-#undef CALL
-        token += side->token_bytes;
-        to += layout->vectors * LANES;
-    }
-}
-
-/* `scales`: floats for the scales and minima of a block of tokens. */
-static void decode_token_groups(Decoder *decoder, int64_t first, int count, float *scales, float *to) {
-    const Side *side = decoder->side;
-    const uint8_t *token = decoder->codes + first * side->token_bytes;
-    int groups = side->width / side->group_size, mixed = 0;
-    float *scale = scales, *minimum = scales + (int64_t)count * groups + LANES;
-    int64_t place = (decoder->first_token + first) * groups;
-    convert(side->scale + 2 * place, FLOAT16, (int64_t)count * groups, scale);
-    convert(side->minimum + 2 * place, FLOAT16, (int64_t)count * groups, minimum);
-    for (int i = 0; i < decoder->layout.packed; i++)
-        mixed |= decoder->group_of[i] < 0;
-    if (mixed) {
-        decode_mixed_groups(decoder, token, scale, minimum, groups, count, to);
-        return;
-    }
-#define CALL(FORMAT, PLANES) decode_per_token(FORMAT, PLANES, decoder, token, scale, minimum, groups, count, to)
-    FOR_INTEGERS(CALL)
-#undef CALL
-}
-
-/* The factors of the low-rank correction, behind the packed coordinates. */
-static void decode_factors(Decoder *decoder, int64_t first, int count, float *to) {
-    const Side *side = decoder->side;
-    const Layout *layout = &decoder->layout;
-    int64_t place = (decoder->first_token + first) * side->rank * element_bytes(side->left_format);
-    convert(side->left + place, side->left_format, (int64_t)count * side->rank, decoder->factors);
-    /* A token's last vector also holds what follows: the next token's factors, or zeros behind the last. */
-    memset(decoder->factors + (int64_t)count * side->rank, 0, 4 * LANES);
-    for (int t = 0; t < count; t++)
-        for (int i = layout->packed; i < layout->vectors; i++)
-            store(to + ((int64_t)t * layout->vectors + i) * LANES,
-                  load(decoder->factors + t * side->rank + (i - layout->packed) * LANES));
-}
-
-/* Ask for the codes of tokens that are decoded soon; processors foresee one stream of reads well, but not two. */
-INLINE void prefetch(const Decoder *decoder, int64_t first, int64_t count) {
-    const uint8_t *from = decoder->codes + first * decoder->side->token_bytes;
-    const uint8_t *to = from + count * decoder->side->token_bytes;
-    for (to = to < decoder->end ? to : decoder->end; from < to; from += 64)
+/* Ask for the codes of tokens that are read soon; processors foresee one stream of reads well, but not two. */
+INLINE void prefetch(const Reader *reader, int64_t first, int64_t count) {
+    const uint8_t *from = reader->codes + first * reader->side->token_bytes;
+    const uint8_t *to = from + count * reader->side->token_bytes;
+    for (to = to < reader->end ? to : reader->end; from < to; from += 64)
         __builtin_prefetch(from);
 }
 
-/* Tokens `first` to `first + count` of the row: `count` times `vectors` vectors. */
-static void decode(Decoder *decoder, int64_t first, int count, float *scales, float *to) {
-    const Side *side = decoder->side;
-    const uint8_t *token = decoder->codes + first * side->token_bytes;
-    switch (side->format) {
-    case FLOAT32:
-        decode_floats(FLOAT32, decoder, token, count, to);
-        break;
-    case FLOAT16:
-        decode_floats(FLOAT16, decoder, token, count, to);
-        break;
-    case BFLOAT16:
-        decode_floats(BFLOAT16, decoder, token, count, to);
-        break;
-    case FLOAT8:
-        decode_floats(FLOAT8, decoder, token, count, to);
-        break;
-    default:
-        if (side->per_token)
-            decode_token_groups(decoder, first, count, scales, to);
-        else
-            decode_channel_groups(decoder, first, count, to);
+/* Scale and minimum of one group of tokens, in the order of the vectors. Returns whether they were not held yet. */
+static int load_group(Reader *reader, int64_t group) {
+    if (reader->group == group)
+        return 0;
+    reader->group = group;
+    const Side *side = reader->side;
+    const Layout *layout = &reader->layout;
+    int64_t start = 2 * side->width * (reader->first_group + group);
+    for (int i = 0; i < layout->packed; i++) {
+        int channel = i / layout->chunks * layout->stride + place_of(layout, i);
+        int count = side->width - channel < LANES ? side->width - channel : LANES;
+        float *scale = reader->scale + i * LANES, *minimum = reader->minimum + i * LANES;
+        if (count < LANES) {
+            store(scale, all(0));
+            store(minimum, all(0));
+        }
+        if (count > 0) {
+            convert(side->scale + start + 2 * channel, FLOAT16, count, scale);
+            convert(side->minimum + start + 2 * channel, FLOAT16, count, minimum);
+        }
     }
-    if (side->rank)
-        decode_factors(decoder, first, count, to);
+    return 1;
+}
+
+/* Scales and minima of a block of tokens with their own, [groups][BLOCK]. */
+static void load_token_scales(Reader *reader, int64_t first, int count, float *lines) {
+    int groups = reader->groups;
+    int64_t start = 2 * (reader->first_token + first) * groups;
+    for (int which = 0; which < 2; which++) {
+        float *to = which ? reader->minimum : reader->scale;
+        convert((which ? reader->side->minimum : reader->side->scale) + start, FLOAT16, (int64_t)count * groups, lines);
+        for (int t = 0; t < count; t++)
+            for (int g = 0; g < groups; g++)
+                to[g * BLOCK + t] = lines[t * groups + g];
+        for (int g = 0; g < groups; g++)
+            for (int t = count; t < BLOCK; t++)
+                to[g * BLOCK + t] = 0;
+    }
+}
+
+/* The factors of the low-rank correction of a block of tokens. */
+static void load_factors(Reader *reader, int64_t first, int count) {
+    const Side *side = reader->side;
+    int64_t start = (reader->first_token + first) * side->rank * element_bytes(side->left_format);
+    convert(side->left + start, side->left_format, (int64_t)count * side->rank, reader->factors);
+    /* A token's last vector also holds what follows: the next token's factors, or zeros behind the last. */
+    memset(reader->factors + (int64_t)count * side->rank, 0, 4 * LANES);
+}
+
+/* Whatever cannot be multiplied where it lies, decoded lane by lane with its scales: tokens narrower than a vector,
+   groups of channels that do not end where vectors do, values with scales per channel. */
+static void decode(const Reader *reader, int64_t first, int count, float *to) {
+    const Side *side = reader->side;
+    const Layout *layout = &reader->layout;
+    int integers = side->format >= INT8;
+    for (int t = 0; t < count; t++, to += layout->packed * LANES) {
+        uint8_t padded[4 * LANES + 8 * LANES] = {0};
+        const uint8_t *token = reader->codes + (first + t) * side->token_bytes;
+        if (layout->stride < LANES) {
+            for (int i = 0; i < side->token_bytes; i++)
+                padded[i] = token[i];
+            token = padded;
+        }
+#define DECODE(FORMAT)                                                                                                 \
+    case FORMAT:                                                                                                       \
+        for (int i = 0; i < layout->packed; i++)                                                                       \
+            store(to + i * LANES, codes_of(FORMAT, token, &reader->sources[i]));                                       \
+        break;
+        switch (side->format) {
+            DECODE(FLOAT32)
+            DECODE(FLOAT16)
+            DECODE(BFLOAT16)
+            DECODE(FLOAT8)
+            DECODE(INT8)
+            DECODE(INT4)
+            DECODE(INT3)
+            DECODE(INT2)
+        }
+#undef DECODE
+        for (int i = 0; integers && i < layout->packed; i++) {
+            float *values = to + i * LANES;
+            if (!side->per_token) {
+                store(values, load(values) * load(reader->scale + i * LANES) + load(reader->minimum + i * LANES));
+            } else if (reader->group_of[i] >= 0) {
+                int group = reader->group_of[i] * BLOCK + t;
+                store(values, load(values) * all(reader->scale[group]) + all(reader->minimum[group]));
+            } else {
+                for (int lane = 0; lane < LANES; lane++) {
+                    int channel = channel_of(side, layout, i, lane);
+                    int group = (channel < 0 ? 0 : channel / side->group_size) * BLOCK + t;
+                    values[lane] = values[lane] * reader->scale[group] + reader->minimum[group];
+                }
+            }
+        }
+    }
 }
 
 #endif

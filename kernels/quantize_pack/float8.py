@@ -34,8 +34,8 @@ def dequantize_float8(packed: Float8, rows: Rows) -> Tensor:
 def as_halves(codes: Tensor) -> Tensor:
     """The float16 numbers that are :data:`HALVES_SCALE` times smaller than the e4m3 numbers ``codes``.
 
-    A float8 is a float16 with 3 of 10 mantissa bits and an exponent bias of 7 instead of 15: shifted into place it reads
-    2**-8 times its value, subnormals included. The conversion operator does this one element at a time.
+    A float8 is a float16 with 3 of 10 mantissa bits and an exponent bias of 7 instead of 15: shifted into place it
+    reads 2**-8 times its value, subnormals included. The conversion operator does this one element at a time.
     """
     wide = codes.view(torch.int8).to(torch.int16)
     return (wide & 0x7F).bitwise_left_shift_(7).bitwise_or_(wide & -0x8000).view(torch.float16)
