@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,10 @@ from autokv.config import CompressionConfig
 from autokv.errors import AutoKVError
 from autokv.evaluation.kernel_shapes import FORMATS, SHAPES
 from autokv.evaluation.kernel_table import KernelTable, Point
+from autokv.evaluation.warm_up import warm_up
 from autokv.hardware import probe
 from autokv.kernels import Backend, backend
+from autokv.kernels.autotune import device_name, launches_file
 from autokv.kernels.parity import CASES, LIMIT_FLOAT32, OTHER_CHECKS, attention_error
 from autokv.models import demo_model_path
 from common import RESULTS, environment, percentiles
@@ -119,6 +121,19 @@ def _attempt(measure: Callable[..., float], case: Any, run: Run) -> float | str:
 
 def _passes(error: float | str, limit: float) -> bool:
     return not isinstance(error, str) and error <= limit
+
+
+def launches(run: Run) -> dict[str, Any]:
+    """Launch configurations of the attention that the table measures, the most important shape first."""
+    if run.device.type != "cuda":
+        return {"measured": 0, "note": "there is nothing to choose on this device"}
+    points = []
+    for point in warm_up(run.kernels, run.device, SHAPES, BATCHES, CONTEXTS, TABLE_FORMATS):
+        points.append(asdict(point))
+        if run.left(0.35) <= 0:
+            break
+    file = launches_file(device_name(run.device))
+    return {"points": points, "chosen": json.loads(file.read_text(encoding="utf-8"))["launches"]}
 
 
 def kernel_table(run: Run) -> dict[str, Any]:
@@ -250,6 +265,7 @@ def main() -> None:
         sys.exit("--quick: figures of a rehearsal are no result; give --output another file")
     run = Run(device, backend(device), options.quick, options.output)
     run.part("parity", parity)
+    run.part("launches", launches)
     run.part("kernel_table", kernel_table)
     run.part("end_to_end", end_to_end)
     run.part("tuning", tuning)
