@@ -371,7 +371,7 @@ static void soften(const Call *call, float *scores, float offset, int count, flo
                 score[lane] = -INFINITY;
         }
         store(scores + t, score);
-        high = choose(score > high, score, high);
+        high = greater(score, high);
     }
     float highest = largest(high);
     if (highest > *top) {

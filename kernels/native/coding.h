@@ -12,7 +12,7 @@
 
 #include "vector.h"
 
-#define BLOCK 32 /* tokens at once; a multiple of LANES */
+#define BLOCK 64 /* tokens at once; a multiple of LANES */
 
 /* Mirrored by autokv.kernels.native.structures. */
 typedef struct {

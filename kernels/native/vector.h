@@ -188,18 +188,44 @@ INLINE vfloat sum_each(vfloat *sums) {
     return sums[0];
 }
 
+/* Halves folded onto each other until one lane has the sum, or the largest, of all. */
+#ifdef __clang__
+#define TURNED(value, by) __builtin_shufflevector(value, value, TURN(by))
+#else
+#define TURNED(value, by) __builtin_shuffle(value, (vint){TURN(by)})
+#endif
+#define LANE(i, by) (((i) + (by)) % LANES)
+#define FOUR(i, by) LANE(i, by), LANE(i + 1, by), LANE(i + 2, by), LANE(i + 3, by)
+#if LANES == 16
+#define TURN(by) FOUR(0, by), FOUR(4, by), FOUR(8, by), FOUR(12, by)
+#elif LANES == 8
+#define TURN(by) FOUR(0, by), FOUR(4, by)
+#else
+#define TURN(by) FOUR(0, by)
+#endif
+
+INLINE vfloat greater(vfloat a, vfloat b) { return choose(a > b, a, b); }
+
 INLINE float sum(vfloat value) {
-    float total = 0;
-    for (int i = 0; i < LANES; i++)
-        total += value[i];
-    return total;
+#if LANES >= 16
+    value += TURNED(value, 8);
+#endif
+#if LANES >= 8
+    value += TURNED(value, 4);
+#endif
+    value += TURNED(value, 2);
+    return value[0] + value[1];
 }
 
 INLINE float largest(vfloat value) {
-    float top = value[0];
-    for (int i = 1; i < LANES; i++)
-        top = value[i] > top ? value[i] : top;
-    return top;
+#if LANES >= 16
+    value = greater(value, TURNED(value, 8));
+#endif
+#if LANES >= 8
+    value = greater(value, TURNED(value, 4));
+#endif
+    value = greater(value, TURNED(value, 2));
+    return value[0] > value[1] ? value[0] : value[1];
 }
 
 /* e**x within 2 units in the last place for x <= 88; 0 below -87. */
