@@ -94,6 +94,9 @@ class CompressedCache(Cache):
         layer = self.layers[layer_idx]
         self._last = layer if isinstance(layer, CompressedLayer) else None
         keys, values = layer.update(key_states, value_states, *args, **kwargs)
+        if self._last is None and key_states.shape[2] > 1:
+            # transformers keeps a view of a window, and with it the whole prompt.
+            layer.keys, layer.values = layer.keys.clone(), layer.values.clone()
         return keys, values
 
     def batch_select_indices(self, indices: Tensor) -> None:

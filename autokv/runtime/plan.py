@@ -20,6 +20,7 @@ from autokv.config import (
     CompressionConfig,
     ConfigurationDocument,
     FP8Quantization,
+    LagKV,
     NoStage,
     SnapKV,
     check_fits,
@@ -73,12 +74,17 @@ class Plan:
     def capacity(self) -> int:
         """Tokens that the window holds at most.
 
-        With an eviction, the newest ``recent_tokens`` are never judged, and chosen tokens may wait for a group.
+        With an eviction, the newest ``recent_tokens`` are never judged, LagKV judges a block by the next one, and
+        chosen tokens may wait for a group.
         """
         residual, stage = residual_tokens(self.config.pipeline.quantization), self.eviction
         if stage is None:
             return max(residual, self.block)
-        recent = max(stage.recent_tokens, stage.options.window) if isinstance(stage, SnapKV) else stage.recent_tokens
+        recent = stage.recent_tokens
+        if isinstance(stage, SnapKV):
+            recent = max(recent, stage.options.window)
+        if isinstance(stage, LagKV):
+            recent = max(recent, self.block)
         return max(residual, recent) + self.block + self.group - 1
 
 

@@ -93,6 +93,47 @@ def test_sliding_layers_hold_their_window(family: str, tiny: Tiny, ids: Ids) -> 
             torch.testing.assert_close(ours.keys, theirs.keys, rtol=1e-2, atol=1e-2)
 
 
+def test_sliding_layers_let_go_of_the_prompt(tiny: Tiny, ids: Ids) -> None:
+    model = tiny("gemma3_text")
+    cache = CompressedCache.from_config(model, CompressionConfig())
+    with torch.inference_mode():
+        model(ids(1, 400), past_key_values=cache)
+    per_token = 2 * 2 * 16
+    assert cache.nbytes == per_token * (2 * 400 * 2 + 23 * 4)
+
+
+def allocated(work: Callable[[], object]) -> tuple[int, int]:
+    """Most bytes that PyTorch's allocator had given out during ``work``, and how many of them are held after it."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        held = work()
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    running = [0]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        running.append(running[-1] + event.nbytes())
+    del held
+    return max(running), running[-1]
+
+
+@pytest.mark.parametrize("stages", STAGES.values(), ids=STAGES)
+def test_the_peak_of_a_prefill_is_one_layer_above_what_is_held(stages: dict[str, object], tiny: Tiny, ids: Ids) -> None:
+    model = tiny("llama", num_hidden_layers=12, num_attention_heads=4, num_key_value_heads=4, intermediate_size=192)
+    config, prompt = CompressionConfig.parse({"pipeline": stages}), ids(1, 900)
+
+    def prefill(cache: CompressedCache | None) -> CompressedCache | None:
+        with torch.inference_mode():
+            model(prompt, past_key_values=cache, use_cache=cache is not None, logits_to_keep=1)
+        return cache
+
+    # What the first pass leaves behind for ever is not the cache's.
+    prefill(CompressedCache.from_config(model, config))
+    without, _ = allocated(lambda: prefill(None))
+    cache = CompressedCache.from_config(model, config)
+    peak, left = allocated(lambda: prefill(cache))
+    assert left == pytest.approx(cache.nbytes, rel=0.01)
+    one_layer = 2 * 4 * 16 * 900 * 4
+    assert peak <= without + cache.nbytes + one_layer
+
+
 def test_no_two_layers_are_ever_held_in_full(tiny: Tiny, ids: Ids, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny("llama", num_hidden_layers=6)
     full: list[weakref.ref[torch.Tensor]] = []
@@ -143,7 +184,7 @@ def test_the_budget_holds_over_hundreds_of_tokens(
     assert stage is not None
     with torch.inference_mode():
         model(ids(2, seen), past_key_values=cache)
-        for token in ids(2, 240, seed=1).unbind(1):
+        for token in ids(2, 200, seed=1).unbind(1):
             model(token[:, None], past_key_values=cache)
             seen += 1
             if seen % 25:
@@ -170,9 +211,9 @@ def test_methods_keep_different_tokens_while_generating(tiny: Tiny, ids: Ids) ->
         cache = CompressedCache.from_config(model, CompressionConfig.parse({"pipeline": {"eviction": stage}}))
         with torch.inference_mode():
             model(ids(1, 60), past_key_values=cache)
-            for token in ids(1, 120, seed=1).unbind(1):
+            for token in ids(1, 70, seed=1).unbind(1):
                 model(token[:, None], past_key_values=cache)
         positions = cache.kept_positions(1, 0, 0)
         kept[str(eviction["method"])] = tuple(positions[positions >= 60].tolist())
     assert len(set(kept.values())) >= len(EVICTIONS) - 1, "snapkv and expected_attention both read attention received"
-    assert set(range(172, 180)) <= set(kept["h2o"])
+    assert set(range(122, 130)) <= set(kept["h2o"])
