@@ -62,14 +62,22 @@ def launches(seen: Callable[[JITFunction, tuple[Any, ...], dict[str, Any]], None
 
 
 def usage(compiled: CompiledKernel) -> dict[str, int]:
-    """Registers of a thread, bytes spilled, bytes of shared memory."""
+    """Registers of a thread, bytes spilled, bytes of shared memory, warps, and instructions that matter."""
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
         file.flush()
         text = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
     registers, stack, static, local = (int(re.findall(rf"{name}:(\d+)", text)[0]) for name in NAMES)
-    return {"registers": registers, "spilled": stack + local, "shared": static + compiled.metadata.shared}
+    assembly = compiled.asm["ptx"]
+    return {
+        "registers": registers,
+        "spilled": stack + local,
+        "shared": static + compiled.metadata.shared,
+        "warps": compiled.metadata.num_warps,
+        "matrix products": len(re.findall(r"mma\.sync|wgmma\.mma_async", assembly)),
+        "wide asynchronous copies": len(re.findall(r"cp\.async\.cg\.shared\.global[^;]* 0x10,", assembly)),
+    }
 
 
 def cases(head_dim: int) -> dict[str, Case]:

@@ -15,43 +15,13 @@ from torch import Tensor
 from autokv.kernels.autotune import Launch, bucket, choose
 from autokv.kernels.decode_attention.attention import Attention
 from autokv.kernels.decode_attention.triton.basis import combine_kernel, query_kernel
+from autokv.kernels.decode_attention.triton.format import Format
 from autokv.kernels.decode_attention.triton.plan import Splits, candidates, interpreted, split_tokens
 from autokv.kernels.decode_attention.triton.split import split_kernel
 from autokv.kernels.operands import Float8, Integers, Operands, Side
 from autokv.kernels.rows import Rows
 
-_COMBINED_SLOTS = 16
 _BASIS_STEP = 32
-
-
-@dataclass(frozen=True)
-class _Format:
-    """How a side is held, as the kernel's compile-time arguments say it."""
-
-    name: str
-    axis: str
-    group_size: int
-    width: int
-    rank: int
-
-    @classmethod
-    def of(cls, side: Side) -> _Format:
-        packed, rank = side.packed, 0 if side.left is None else side.left.shape[1]
-        if isinstance(packed, Integers):
-            return cls(f"int{packed.bits}", packed.axis, packed.group_size, packed.width, rank)
-        if isinstance(packed, Float8):
-            return cls("fp8", "row", 1, packed.codes.shape[1], rank)
-        return cls("plain", "none", 1, packed.data.shape[1], rank)
-
-    def arguments(self, prefix: str) -> dict[str, object]:
-        """Compile-time arguments of the kernel."""
-        return {
-            f"{prefix}_FORMAT": self.name,
-            f"{prefix}_AXIS": self.axis,
-            f"{prefix}_GROUP": self.group_size,
-            f"{prefix}_WIDTH": self.width,
-            f"{prefix}_RANK": self.rank,
-        }
 
 
 @dataclass(frozen=True)
@@ -59,8 +29,8 @@ class _Plan:
     """One part's launch."""
 
     part: Operands
-    keys: _Format
-    values: _Format
+    keys: Format
+    values: Format
     launch: Launch
     splits: Splits
 
@@ -119,15 +89,15 @@ def decode_attention(
 
 
 def _plan(part: Operands, rows: int, group: int, seen: int | None, device: torch.device) -> _Plan:
-    keys, values = _Format.of(part.keys), _Format.of(part.values)
+    keys, values = Format.of(part.keys), Format.of(part.values)
     key = (keys.name, keys.axis, keys.group_size, values.name, values.axis, values.group_size, part.head_dim,
            min(group, 64), bucket(rows), bucket(part.older.longest))  # fmt: skip
-    launch = choose("decode_attention", key, candidates(keys.name, values.name, part.head_dim, group), device)
+    launch = choose("decode_attention", key, candidates(keys, values, group), device)
     heads = -(-group // launch["HEADS"])
     steps = [side.group_size for side in (keys, values) if side.axis == "channel"]
     return _Plan(part, keys, values, launch, split_tokens(
         blocks=rows * heads, longest=part.older.longest, newest=part.newest, step=max(launch["TOKENS"], *steps, 1),
-        seen=seen, device=device,
+        warps=launch.warps, seen=seen, device=device,
     ))  # fmt: skip
 
 
@@ -211,8 +181,8 @@ def _attend(
         HEAD_DIM=part.head_dim,
         GROUP=group,
         PARTIAL_WIDTH=partial.shape[2],
-        **plan.keys.arguments("K"),
-        **plan.values.arguments("V"),
+        **plan.keys.arguments["K"],
+        **plan.values.arguments["V"],
         RAGGED=older.offsets is not None,
         SOFTCAP=softcap is not None,
         SLIDING=sliding_window is not None,
@@ -223,7 +193,7 @@ def _attend(
     )
 
 
-def _into_basis(query: Tensor, side: Side, form: _Format, group: int) -> tuple[Tensor, Tensor | None]:
+def _into_basis(query: Tensor, side: Side, form: Format, group: int) -> tuple[Tensor, Tensor | None]:
     """The queries where the packed keys are, and times the right factor of the correction."""
     if not side.rotated and side.basis is None and side.left is None:
         return query, None
@@ -263,7 +233,8 @@ def _combine(
     count, slots, width = partial.shape
     earlier: Tensor | None = None
     earlier_lse: Tensor | None = None
-    for space in spaces or [None]:
+    every: Sequence[_Space | None] = spaces or (None,)
+    for space in every:
         last = space is None or space is spaces[-1]
         side = None if space is None else space.plan.part.values
         form = None if space is None else space.plan.values
@@ -293,9 +264,10 @@ def _combine(
             LATENT=side is not None and side.basis is not None,
             PLAIN=last,
             EARLIER=earlier is not None,
-            SLOTS=_COMBINED_SLOTS,
+            SLOTS=16 if slots <= 16 else 64,
             INTERPRETED=interpreted(),
             STEP=_BASIS_STEP,
+            num_warps=4 if slots <= 16 else 8,
         )
         earlier, earlier_lse = merged, merged_lse
 

@@ -1,12 +1,38 @@
-"""Codes out of their bytes, inside a Triton kernel.
+"""Codes out of their words, inside a Triton kernel.
 
-A side's coordinates lie in planes: what the bytes of a token hold at the same bits (half-split packing). Plane ``p``
-holds channels ``p * BYTES`` up to ``(p + 1) * BYTES``; 16 bits, fp8 and 8 bit have one plane, 4 bit two, 3 and 2 bit
-four. Integers become float16 by way of their bits: ``0x6400 | n`` is ``1024 + n``.
+Codes are read as 16-bit words of two bytes, which is what tensor cores take their operands from and what shared memory
+can transpose. A word holds ``EACH`` bytes (2, or 1 where a plane has too few), a byte ``SHIFTS`` codes (half-split
+packing), so that one tile of words becomes ``SHIFTS * EACH`` planes: word ``i`` of plane ``(shift, byte)`` is channel
+``shift * BYTES + EACH * i + byte``. Channels that share a scale are a range of the words; there are ``RANGES``.
+
+Integers become float16 by way of their bits: ``0x6400 | n`` is ``1024 + n``. On a GPU this is done for two words at a
+time in assembly, because the compiler does it one by one; what the assembly computes is spelled out beside it.
 """
 
 import triton
 import triton.language as tl
+
+
+def _masked(mask: int, shift: int) -> tl.constexpr:
+    """Two words, shifted right, masked, with the exponent of 1024."""
+    word = f"shr.u32 w, $1, {shift};" if shift else "mov.b32 w, $1;"
+    return tl.constexpr(f"{{ .reg .b32 w; {word} lop3.b32 $0, w, {mask * 0x10001:#010x}, 0x64006400, 0xea; }}")
+
+
+INT8_0, INT8_1 = _masked(0xFF, 0), _masked(0xFF, 8)
+INT4_00, INT4_01, INT4_10, INT4_11 = (_masked(0xF << bits, shift) for bits in (0, 4) for shift in (0, 8))
+INT2_00, INT2_01, INT2_10, INT2_11, INT2_20, INT2_21, INT2_30, INT2_31 = (
+    _masked(0x3 << bits, shift) for bits in (0, 2, 4, 6) for shift in (0, 8)
+)
+FP8_0 = tl.constexpr(
+    "{ .reg .b32 m, s; shl.b32 m, $1, 7; shl.b32 s, $1, 8; and.b32 s, s, 0x80008000;"
+    " lop3.b32 $0, m, 0x3f803f80, s, 0xea; }"
+)
+FP8_1 = tl.constexpr(
+    "{ .reg .b32 m, s; shr.u32 m, $1, 1; and.b32 s, $1, 0x80008000; lop3.b32 $0, m, 0x3f803f80, s, 0xea; }"
+)
+LOW_HALF = tl.constexpr("prmt.b32 $0, $1, $2, 0x5410;")
+HIGH_HALF = tl.constexpr("prmt.b32 $0, $1, $2, 0x7632;")
 
 
 @triton.jit
@@ -19,23 +45,32 @@ def bound(number, INTERPRETED: tl.constexpr):
 
 
 @triton.jit
-def load_bytes(codes, tokens, inside, STRIDE: tl.constexpr, FIRST: tl.constexpr, BYTES: tl.constexpr):
-    """``[tokens, BYTES padded]`` of ``codes``, which has ``STRIDE`` elements a token, from element ``FIRST`` on."""
-    PADDED: tl.constexpr = max(triton.next_power_of_2(BYTES), 16)
-    place = tl.arange(0, PADDED)
-    mask = inside[:, None]
-    if PADDED != BYTES:
-        mask = mask & (place < BYTES)[None, :]
-    return tl.load(codes + tokens[:, None] * STRIDE + FIRST + place[None, :], mask=mask, other=0)
+def load_words(
+    codes, tokens, inside, FIRST: tl.constexpr, WORDS: tl.constexpr, STRIDE: tl.constexpr, ACROSS: tl.constexpr
+):
+    """Words ``FIRST`` up to ``FIRST + WORDS``, padded, of ``tokens`` with ``STRIDE`` words each.
+
+    ``[tokens, words]``, or ``[words, tokens]`` if ``ACROSS``; zero where not ``inside``.
+    """
+    PADDED: tl.constexpr = max(triton.next_power_of_2(WORDS), 16)
+    place = tl.expand_dims(tl.arange(0, PADDED), 1 if ACROSS else 0)
+    token = tl.expand_dims(tokens, 0 if ACROSS else 1)
+    mask = tl.expand_dims(inside, 0 if ACROSS else 1)
+    if PADDED != WORDS:
+        mask = mask & (place < WORDS)
+    return tl.load(codes + token * STRIDE + (FIRST + place), mask=mask, other=0)
 
 
 @triton.jit
-def load_high_bits(codes, tokens, inside, STRIDE: tl.constexpr, BYTES: tl.constexpr):
-    """3 bit: the bytes of the high plane beside the low plane's, each twice."""
-    PADDED: tl.constexpr = max(triton.next_power_of_2(BYTES), 16)
-    place = tl.arange(0, PADDED)
-    mask = inside[:, None] & (place < BYTES)[None, :]
-    return tl.load(codes + tokens[:, None] * STRIDE + BYTES + (place % (BYTES // 2))[None, :], mask=mask, other=0)
+def half(words, HIGH: tl.constexpr, INTERPRETED: tl.constexpr):
+    """The low or the high half of 32-bit words, as float16."""
+    if INTERPRETED:
+        found = (words >> (16 * HIGH)).to(tl.int16).to(tl.float16, bitcast=True)
+    elif HIGH:
+        found = tl.inline_asm_elementwise(HIGH_HALF, "=r,r,r", [words], dtype=tl.float16, is_pure=True, pack=2)
+    else:
+        found = tl.inline_asm_elementwise(LOW_HALF, "=r,r,r", [words], dtype=tl.float16, is_pure=True, pack=2)
+    return found
 
 
 @triton.jit
@@ -48,57 +83,125 @@ def load_factor(
     AXIS: tl.constexpr,
     GROUP: tl.constexpr,
     WIDTH: tl.constexpr,
-    PLANE: tl.constexpr,
-    BYTES: tl.constexpr,
+    CHANNEL: tl.constexpr,
+    BYTE: tl.constexpr,
+    EACH: tl.constexpr,
+    WORDS: tl.constexpr,
+    ACROSS: tl.constexpr,
+    INTERPRETED: tl.constexpr,
 ):
-    """Scales or minima of one plane, in a shape that broadcasts to ``[tokens, BYTES padded]``.
+    """Scales or minima of the plane whose words hold channels ``CHANNEL + BYTE`` and on, ``EACH`` apart.
 
-    ``factor``: where the row starts; ``tokens``: places within the row, the first of which is ``first_token``.
+    ``factor``: where the row's start; ``tokens``: places within the row, the first of which is ``first_token``. The
+    shape broadcasts to that of :func:`load_words`.
     """
-    PADDED: tl.constexpr = max(triton.next_power_of_2(BYTES), 16)
-    channel = PLANE * BYTES + tl.arange(0, PADDED)
-    within = (tl.arange(0, PADDED) < BYTES) & (channel < WIDTH)
+    PADDED: tl.constexpr = max(triton.next_power_of_2(WORDS), 16)
     GROUPS: tl.constexpr = WIDTH // GROUP
-    FIRST: tl.constexpr = (PLANE * BYTES) // GROUP
-    LAST: tl.constexpr = (min((PLANE + 1) * BYTES, WIDTH) - 1) // GROUP
+    END: tl.constexpr = CHANNEL + EACH * WORDS
+    word = tl.arange(0, PADDED)
+    channel = CHANNEL + EACH * word + BYTE
+    # A mask that is not needed would cost the loads their width.
+    WITHIN: tl.constexpr = PADDED == WORDS and END <= WIDTH
+    within = (word < WORDS) & (channel < WIDTH)
     if AXIS == "channel" and GROUP % TOKENS == 0:
-        loaded = tl.load(factor + (first_token // GROUP) * WIDTH + channel, mask=within, other=0)[None, :]
-    elif AXIS == "token" and FIRST == LAST:
-        loaded = tl.load(factor + tokens * GROUPS + FIRST, mask=inside, other=0)[:, None]
-    else:
-        if AXIS == "channel":
-            place = (tokens // GROUP)[:, None] * WIDTH + channel[None, :]
+        factor += (first_token // GROUP) * WIDTH + CHANNEL
+        if EACH == 2:
+            # Both bytes' factors in one word, which an asynchronous copy can carry.
+            pairs = factor.to(tl.pointer_type(tl.int32), bitcast=True) + word
+            found = tl.load(pairs) if WITHIN else tl.load(pairs, mask=within, other=0)
+            found = half(found, BYTE, INTERPRETED)
         else:
-            place = tokens[:, None] * GROUPS + (channel // GROUP)[None, :]
-        loaded = tl.load(factor + place, mask=inside[:, None] & within[None, :], other=0)
-    return loaded
+            found = tl.load(factor + word) if WITHIN else tl.load(factor + word, mask=within, other=0)
+        found = tl.expand_dims(found, 1 if ACROSS else 0)
+    elif AXIS == "token" and (min(END, WIDTH) - 1) // GROUP == CHANNEL // GROUP:
+        if GROUPS % 2 == 0:
+            pairs = factor.to(tl.pointer_type(tl.int32), bitcast=True) + CHANNEL // GROUP // 2
+            found = tl.load(pairs + tokens * (GROUPS // 2), mask=inside, other=0)
+            found = half(found, CHANNEL // GROUP % 2, INTERPRETED)
+        else:
+            found = tl.load(factor + tokens * GROUPS + CHANNEL // GROUP, mask=inside, other=0)
+        found = tl.expand_dims(found, 0 if ACROSS else 1)
+    else:
+        token = tl.expand_dims(tokens, 0 if ACROSS else 1)
+        column = tl.expand_dims(channel, 1 if ACROSS else 0)
+        mask = tl.expand_dims(inside, 0 if ACROSS else 1) & tl.expand_dims(within, 1 if ACROSS else 0)
+        place = token // GROUP * WIDTH + column if AXIS == "channel" else token * GROUPS + column // GROUP
+        found = tl.load(factor + place, mask=mask, other=0)
+    return found
 
 
 @triton.jit
-def plane_codes(stored, high, FORMAT: tl.constexpr, PLANE: tl.constexpr, BYTES: tl.constexpr):
-    """The codes of one plane as float16; fp8 as 2**-8 of its value; 16 bits as they are."""
-    bits = stored.to(tl.int16) if FORMAT != "plain" else stored
+def packed_halves(words, ASSEMBLY: tl.constexpr):
+    """Two words through ``ASSEMBLY``, to two float16."""
+    return tl.inline_asm_elementwise(ASSEMBLY, "=r,r", [words], dtype=tl.float16, is_pure=True, pack=2)
+
+
+@triton.jit
+def biased(words, BITS: tl.constexpr, SHIFT: tl.constexpr, BYTE: tl.constexpr, INTERPRETED: tl.constexpr):
+    """1024 + code * 2 ** (BITS * SHIFT), as float16."""
+    if INTERPRETED:
+        mask = ((1 << BITS) - 1) << (BITS * SHIFT)
+        found = (((words >> (8 * BYTE)) & mask) | 0x6400).to(tl.int16).to(tl.float16, bitcast=True)
+    elif BITS == 8:
+        found = packed_halves(words, INT8_1 if BYTE else INT8_0)
+    elif BITS == 4 and SHIFT == 0:
+        found = packed_halves(words, INT4_01 if BYTE else INT4_00)
+    elif BITS == 4:
+        found = packed_halves(words, INT4_11 if BYTE else INT4_10)
+    elif SHIFT == 0:
+        found = packed_halves(words, INT2_01 if BYTE else INT2_00)
+    elif SHIFT == 1:
+        found = packed_halves(words, INT2_11 if BYTE else INT2_10)
+    elif SHIFT == 2:
+        found = packed_halves(words, INT2_21 if BYTE else INT2_20)
+    else:
+        found = packed_halves(words, INT2_31 if BYTE else INT2_30)
+    return found
+
+
+@triton.jit
+def plane_codes(
+    words,
+    high,
+    FORMAT: tl.constexpr,
+    SHIFT: tl.constexpr,
+    BYTE: tl.constexpr,
+    HALF_WORDS: tl.constexpr,
+    ACROSS: tl.constexpr,
+    INTERPRETED: tl.constexpr,
+):
+    """The codes of one plane as float16; fp8 as 2**-8 of its value; 16 bits as they are.
+
+    ``high``, for 3 bit: the words of the high bits, those of the first ``HALF_WORDS`` beside those of the rest.
+    """
     if FORMAT == "plain":
-        found = stored
+        found = words
     elif FORMAT == "fp8":
         # 3 of 10 mantissa bits and an exponent bias of 7 instead of 15: exact, subnormals included.
-        found = (((bits & 0x7F) << 7) | ((bits & 0x80) << 8)).to(tl.float16, bitcast=True)
+        if INTERPRETED:
+            bits = words >> (8 * BYTE)
+            found = (((bits & 0x7F) << 7) | ((bits & 0x80) << 8)).to(tl.int16).to(tl.float16, bitcast=True)
+        else:
+            found = packed_halves(words, FP8_1 if BYTE else FP8_0)
+    elif FORMAT == "int3":
+        place = tl.expand_dims(tl.arange(0, words.shape[0 if ACROSS else 1]), 1 if ACROSS else 0)
+        beyond = (place >= HALF_WORDS).to(tl.int16)
+        bits = (words >> (8 * BYTE + 2 * SHIFT)) & 3
+        bits |= ((high >> (8 * BYTE + 2 * SHIFT + beyond)) & 1) << 2
+        found = (bits | 0x6400).to(tl.int16).to(tl.float16, bitcast=True) - 1024.0
     else:
-        if FORMAT == "int4":
-            bits = (bits >> (4 * PLANE)) & 15
-        elif FORMAT == "int2":
-            bits = (bits >> (2 * PLANE)) & 3
-        elif FORMAT == "int3":
-            PADDED: tl.constexpr = max(triton.next_power_of_2(BYTES), 16)
-            place = 2 * PLANE + (tl.arange(0, PADDED) >= BYTES // 2).to(tl.int16)
-            bits = ((bits >> (2 * PLANE)) & 3) | (((high.to(tl.int16) >> place[None, :]) & 1) << 2)
-        found = (bits | 0x6400).to(tl.float16, bitcast=True) - 1024.0
+        BITS: tl.constexpr = 8 if FORMAT == "int8" else 4 if FORMAT == "int4" else 2
+        found = biased(words, BITS, SHIFT, BYTE, INTERPRETED)
+        if SHIFT == 0:
+            found -= 1024.0
+        else:
+            found = found * (1.0 / (1 << (BITS * SHIFT))) - 1024.0 / (1 << (BITS * SHIFT))
     return found
 
 
 @triton.jit
 def load_plane(
-    stored,
+    words,
     high,
     scale,
     minimum,
@@ -111,16 +214,39 @@ def load_plane(
     AXIS: tl.constexpr,
     GROUP: tl.constexpr,
     WIDTH: tl.constexpr,
-    PLANE: tl.constexpr,
     BYTES: tl.constexpr,
+    EACH: tl.constexpr,
+    RANGES: tl.constexpr,
+    RANGE: tl.constexpr,
+    SHIFT: tl.constexpr,
+    BYTE: tl.constexpr,
+    ACROSS: tl.constexpr,
+    INTERPRETED: tl.constexpr,
 ):
-    """Coordinates of one plane ``[tokens, BYTES padded]``, without what is shared by a whole row.
+    """Coordinates of one plane, shaped as ``words``, without what is shared by a whole row.
 
     ``factors``: where the row's scales and minima start.
     """
-    plane = plane_codes(stored, high, FORMAT, PLANE, BYTES)
+    plane = plane_codes(words, high, FORMAT, SHIFT, BYTE, BYTES // EACH // 2, ACROSS, INTERPRETED)
     if AXIS == "channel" or AXIS == "token":
-        by = load_factor(scale + factors, tokens, inside, first_token, TOKENS, AXIS, GROUP, WIDTH, PLANE, BYTES)
-        low = load_factor(minimum + factors, tokens, inside, first_token, TOKENS, AXIS, GROUP, WIDTH, PLANE, BYTES)
+        CHANNEL: tl.constexpr = SHIFT * BYTES + RANGE * (BYTES // RANGES)
+        WORDS: tl.constexpr = BYTES // RANGES // EACH
+        by = load_factor(scale + factors, tokens, inside, first_token, TOKENS, AXIS, GROUP, WIDTH, CHANNEL,
+                         BYTE, EACH, WORDS, ACROSS, INTERPRETED)  # fmt: skip
+        low = load_factor(minimum + factors, tokens, inside, first_token, TOKENS, AXIS, GROUP, WIDTH, CHANNEL,
+                          BYTE, EACH, WORDS, ACROSS, INTERPRETED)  # fmt: skip
         plane = plane * by + low
     return plane
+
+
+@triton.jit
+def load_high_words(
+    codes, tokens, inside, BYTES: tl.constexpr, EACH: tl.constexpr, STRIDE: tl.constexpr, ACROSS: tl.constexpr
+):
+    """3 bit: the words of the high plane beside the low plane's, each twice."""
+    WORDS: tl.constexpr = BYTES // EACH
+    PADDED: tl.constexpr = max(triton.next_power_of_2(WORDS), 16)
+    place = tl.expand_dims(tl.arange(0, PADDED), 1 if ACROSS else 0)
+    token = tl.expand_dims(tokens, 0 if ACROSS else 1)
+    mask = tl.expand_dims(inside, 0 if ACROSS else 1) & (place < WORDS)
+    return tl.load(codes + token * STRIDE + (WORDS + place % (WORDS // 2)), mask=mask, other=0)

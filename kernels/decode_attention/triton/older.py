@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from autokv.kernels.decode_attention.triton.codes import bound, load_bytes, load_high_bits, load_plane
+from autokv.kernels.decode_attention.triton.codes import bound, load_high_words, load_plane, load_words
 from autokv.kernels.decode_attention.triton.softmax import FLOOR, query_plane, store_lse, store_plane, weigh
 
 
@@ -41,11 +41,19 @@ def attend_older(
     K_GROUP: tl.constexpr,
     K_WIDTH: tl.constexpr,
     K_RANK: tl.constexpr,
+    K_BYTES: tl.constexpr,
+    K_SHIFTS: tl.constexpr,
+    K_EACH: tl.constexpr,
+    K_RANGES: tl.constexpr,
     V_FORMAT: tl.constexpr,
     V_AXIS: tl.constexpr,
     V_GROUP: tl.constexpr,
     V_WIDTH: tl.constexpr,
     V_RANK: tl.constexpr,
+    V_BYTES: tl.constexpr,
+    V_SHIFTS: tl.constexpr,
+    V_EACH: tl.constexpr,
+    V_RANGES: tl.constexpr,
     RAGGED: tl.constexpr,
     SOFTCAP: tl.constexpr,
     SLIDING: tl.constexpr,
@@ -57,13 +65,13 @@ def attend_older(
     slot = lse_place * PARTIAL_WIDTH
     best = tl.full([HEADS], FLOOR, tl.float32)
     total = tl.zeros([HEADS], tl.float32)
-    K_PLANES: tl.constexpr = 2 if K_FORMAT == "int4" else 4 if K_FORMAT == "int2" or K_FORMAT == "int3" else 1
-    V_PLANES: tl.constexpr = 2 if V_FORMAT == "int4" else 4 if V_FORMAT == "int2" or V_FORMAT == "int3" else 1
-    K_BYTES: tl.constexpr = (K_WIDTH + 7) // 8 * 2 if K_FORMAT == "int3" else (K_WIDTH + K_PLANES - 1) // K_PLANES
-    V_BYTES: tl.constexpr = (V_WIDTH + 7) // 8 * 2 if V_FORMAT == "int3" else (V_WIDTH + V_PLANES - 1) // V_PLANES
-    K_STRIDE: tl.constexpr = K_BYTES * 3 // 2 if K_FORMAT == "int3" else K_BYTES
-    V_STRIDE: tl.constexpr = V_BYTES * 3 // 2 if V_FORMAT == "int3" else V_BYTES
-    V_PADDED: tl.constexpr = max(triton.next_power_of_2(V_BYTES), 16)
+    K_PLANES: tl.constexpr = K_SHIFTS * K_EACH
+    V_PLANES: tl.constexpr = V_SHIFTS * V_EACH
+    K_WORDS: tl.constexpr = K_BYTES // K_RANGES // K_EACH
+    V_WORDS: tl.constexpr = V_BYTES // V_RANGES // V_EACH
+    K_STRIDE: tl.constexpr = K_BYTES // K_EACH * 3 // 2 if K_FORMAT == "int3" else K_BYTES // K_EACH
+    V_STRIDE: tl.constexpr = V_BYTES // V_EACH * 3 // 2 if V_FORMAT == "int3" else V_BYTES // V_EACH
+    V_PADDED: tl.constexpr = max(triton.next_power_of_2(V_WORDS), 16)
     V_RANK_PADDED: tl.constexpr = max(triton.next_power_of_2(V_RANK), 16)
     key_type = k_codes.dtype.element_ty if K_FORMAT == "plain" else tl.float16
     key_type = tl.float32 if INTERPRETED else key_type
@@ -91,47 +99,49 @@ def attend_older(
             v_group_start = tl.load(v_groups + row)
     k_factors = k_group_start * (K_WIDTH if K_AXIS == "channel" else K_WIDTH // K_GROUP)
     v_factors = v_group_start * (V_WIDTH if V_AXIS == "channel" else V_WIDTH // V_GROUP)
-    keys = k_codes + start * K_STRIDE
-    values = v_codes + start * V_STRIDE
+    keys, values = k_codes, v_codes
+    if K_EACH == 2:
+        keys = k_codes.to(tl.pointer_type(tl.int16), bitcast=True)
+    if V_EACH == 2:
+        values = v_codes.to(tl.pointer_type(tl.int16), bitcast=True)
+    keys += start * K_STRIDE
+    values += start * V_STRIDE
 
-    q0 = query_plane(query_older, queries, here, K_WIDTH, 0, K_BYTES).to(key_type)
-    q1, q2, q3 = q0, q0, q0
-    if K_PLANES > 1:
-        q1 = query_plane(query_older, queries, here, K_WIDTH, 1, K_BYTES).to(key_type)
-    if K_PLANES > 2:
-        q2 = query_plane(query_older, queries, here, K_WIDTH, 2, K_BYTES).to(key_type)
-        q3 = query_plane(query_older, queries, here, K_WIDTH, 3, K_BYTES).to(key_type)
+    q = ()
+    for r in tl.static_range(K_RANGES):
+        for p in tl.static_range(K_PLANES):
+            q_plane = query_plane(
+                query_older, queries, here, K_WIDTH,
+                p // K_EACH * K_BYTES + r * (K_BYTES // K_RANGES) + p % K_EACH, K_EACH, K_WORDS,
+            )  # fmt: skip
+            q += (q_plane.to(key_type),)  # type: ignore[assignment]
     if K_RANK:
-        q_left = query_plane(query_left, queries, here, K_RANK, 0, K_RANK)
+        q_left = query_plane(query_left, queries, here, K_RANK, 0, 1, K_RANK)
         q_left = q_left if INTERPRETED else q_left.to(k_left.dtype.element_ty)
-    a0 = tl.zeros([HEADS, V_PADDED], tl.float32)
-    a1, a2, a3 = a0, a0, a0
-    a_left = tl.zeros([HEADS, V_RANK_PADDED], tl.float32)
+    sums = ()
+    for _p in tl.static_range(V_RANGES * V_PLANES):
+        sums += (tl.zeros([V_PADDED, HEADS], tl.float32),)  # type: ignore[assignment]
+    sums_left = tl.zeros([V_RANK_PADDED, HEADS], tl.float32)
     for token in tl.range(bound(begin, INTERPRETED), bound(end, INTERPRETED), TOKENS):
         tokens = token + tl.arange(0, TOKENS)
         inside = tokens < end
-        stored = load_bytes(keys, tokens, inside, K_STRIDE, 0, K_BYTES)
-        high = stored
-        if K_FORMAT == "int3":
-            high = load_high_bits(keys, tokens, inside, K_STRIDE, K_BYTES)
-        plane = load_plane(stored, high, k_scale, k_minimum, k_factors, tokens, inside, token, TOKENS,
-                           K_FORMAT, K_AXIS, K_GROUP, K_WIDTH, 0, K_BYTES)  # fmt: skip
-        scores = tl.dot(q0, plane.to(key_type).T)
-        if K_PLANES > 1:
-            plane = load_plane(stored, high, k_scale, k_minimum, k_factors, tokens, inside, token, TOKENS,
-                               K_FORMAT, K_AXIS, K_GROUP, K_WIDTH, 1, K_BYTES)  # fmt: skip
-            scores = tl.dot(q1, plane.to(key_type).T, scores)
-        if K_PLANES > 2:
-            plane = load_plane(stored, high, k_scale, k_minimum, k_factors, tokens, inside, token, TOKENS,
-                               K_FORMAT, K_AXIS, K_GROUP, K_WIDTH, 2, K_BYTES)  # fmt: skip
-            scores = tl.dot(q2, plane.to(key_type).T, scores)
-            plane = load_plane(stored, high, k_scale, k_minimum, k_factors, tokens, inside, token, TOKENS,
-                               K_FORMAT, K_AXIS, K_GROUP, K_WIDTH, 3, K_BYTES)  # fmt: skip
-            scores = tl.dot(q3, plane.to(key_type).T, scores)
+        scores = tl.zeros([TOKENS, HEADS], tl.float32)
+        for r in tl.static_range(K_RANGES):
+            words = load_words(keys, tokens, inside, r * K_WORDS, K_WORDS, K_STRIDE, False)
+            words = words.to(tl.int16) if K_FORMAT != "plain" else words
+            high = words
+            if K_FORMAT == "int3":
+                high = load_high_words(keys, tokens, inside, K_BYTES, K_EACH, K_STRIDE, False).to(tl.int16)
+            for p in tl.static_range(K_PLANES):
+                plane = load_plane(
+                    words, high, k_scale, k_minimum, k_factors, tokens, inside, token, TOKENS, K_FORMAT, K_AXIS,
+                    K_GROUP, K_WIDTH, K_BYTES, K_EACH, K_RANGES, r, p // K_EACH, p % K_EACH, False, INTERPRETED,
+                )  # fmt: skip
+                scores = tl.dot(plane.to(key_type), q[r * K_PLANES + p], scores)
         if K_RANK:
-            left = load_bytes(k_left + start * K_RANK, tokens, inside, K_RANK, 0, K_RANK)
+            left = load_words(k_left + start * K_RANK, tokens, inside, 0, K_RANK, K_RANK, False)
             left = left.to(tl.float32) if INTERPRETED else left
-            correction = tl.dot(q_left, left.T)
+            correction = tl.dot(left, q_left)
             if K_AXIS == "row":
                 correction /= tl.load(k_scale + row) * 256
             scores += correction
@@ -139,37 +149,34 @@ def attend_older(
             scores, inside & (tokens >= hidden), scaling, softcap, best, total, SOFTCAP
         )
         weight = weights.to(value_type)
-        stored = load_bytes(values, tokens, inside, V_STRIDE, 0, V_BYTES)
-        high = stored
-        if V_FORMAT == "int3":
-            high = load_high_bits(values, tokens, inside, V_STRIDE, V_BYTES)
-        plane = load_plane(stored, high, v_scale, v_minimum, v_factors, tokens, inside, token, TOKENS,
-                           V_FORMAT, V_AXIS, V_GROUP, V_WIDTH, 0, V_BYTES)  # fmt: skip
-        a0 = tl.dot(weight, plane.to(value_type), a0 * shrink[:, None])
-        if V_PLANES > 1:
-            plane = load_plane(stored, high, v_scale, v_minimum, v_factors, tokens, inside, token, TOKENS,
-                               V_FORMAT, V_AXIS, V_GROUP, V_WIDTH, 1, V_BYTES)  # fmt: skip
-            a1 = tl.dot(weight, plane.to(value_type), a1 * shrink[:, None])
-        if V_PLANES > 2:
-            plane = load_plane(stored, high, v_scale, v_minimum, v_factors, tokens, inside, token, TOKENS,
-                               V_FORMAT, V_AXIS, V_GROUP, V_WIDTH, 2, V_BYTES)  # fmt: skip
-            a2 = tl.dot(weight, plane.to(value_type), a2 * shrink[:, None])
-            plane = load_plane(stored, high, v_scale, v_minimum, v_factors, tokens, inside, token, TOKENS,
-                               V_FORMAT, V_AXIS, V_GROUP, V_WIDTH, 3, V_BYTES)  # fmt: skip
-            a3 = tl.dot(weight, plane.to(value_type), a3 * shrink[:, None])
+        added = ()
+        for r in tl.static_range(V_RANGES):
+            words = load_words(values, tokens, inside, r * V_WORDS, V_WORDS, V_STRIDE, True)
+            words = words.to(tl.int16) if V_FORMAT != "plain" else words
+            high = words
+            if V_FORMAT == "int3":
+                high = load_high_words(values, tokens, inside, V_BYTES, V_EACH, V_STRIDE, True).to(tl.int16)
+            for p in tl.static_range(V_PLANES):
+                plane = load_plane(
+                    words, high, v_scale, v_minimum, v_factors, tokens, inside, token, TOKENS, V_FORMAT, V_AXIS,
+                    V_GROUP, V_WIDTH, V_BYTES, V_EACH, V_RANGES, r, p // V_EACH, p % V_EACH, True, INTERPRETED,
+                )  # fmt: skip
+                product = tl.dot(plane.to(value_type), weight, sums[r * V_PLANES + p] * shrink[None, :])
+                added += (product,)  # type: ignore[assignment]
+        sums = added
         if V_RANK:
-            left = load_bytes(v_left + start * V_RANK, tokens, inside, V_RANK, 0, V_RANK)
+            left = load_words(v_left + start * V_RANK, tokens, inside, 0, V_RANK, V_RANK, True)
             left = left.to(tl.float32) if INTERPRETED else left
-            a_left = tl.dot(weights.to(left.dtype), left, a_left * shrink[:, None])
+            sums_left = tl.dot(left, weights.to(left.dtype), sums_left * shrink[None, :])
     inverse = 1 / tl.maximum(total, 1e-30)
     if V_RANK:
-        store_plane(partial, slot + V_WIDTH, here, a_left * inverse[:, None], V_RANK, 0, V_RANK)
+        store_plane(partial, slot + V_WIDTH, here, sums_left * inverse[None, :], V_RANK, 0, 1, V_RANK)
     if V_AXIS == "row":
         inverse *= tl.load(v_scale + row) * 256
-    store_plane(partial, slot, here, a0 * inverse[:, None], V_WIDTH, 0, V_BYTES)
-    if V_PLANES > 1:
-        store_plane(partial, slot, here, a1 * inverse[:, None], V_WIDTH, V_BYTES, V_BYTES)
-    if V_PLANES > 2:
-        store_plane(partial, slot, here, a2 * inverse[:, None], V_WIDTH, 2 * V_BYTES, V_BYTES)
-        store_plane(partial, slot, here, a3 * inverse[:, None], V_WIDTH, 3 * V_BYTES, V_BYTES)
+    for r in tl.static_range(V_RANGES):
+        for p in tl.static_range(V_PLANES):
+            store_plane(
+                partial, slot, here, sums[r * V_PLANES + p] * inverse[None, :], V_WIDTH,
+                p // V_EACH * V_BYTES + r * (V_BYTES // V_RANGES) + p % V_EACH, V_EACH, V_WORDS,
+            )  # fmt: skip
     store_lse(partial_lse + lse_place, here, best, total)

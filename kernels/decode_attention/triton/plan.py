@@ -9,10 +9,11 @@ import torch
 from triton import knobs
 
 from autokv.kernels.autotune import Launch
+from autokv.kernels.decode_attention.triton.format import Format
 
-_RESIDENT = 4
-"""Programs that one multiprocessor runs at once, about."""
-_LEAST_TOKENS = 256
+_RESIDENT_WARPS = 12
+"""Warps that one multiprocessor runs at once, about."""
+_LEAST_TOKENS = 64
 """A split of fewer tokens is not worth the output that it leaves to be merged."""
 
 
@@ -27,19 +28,21 @@ class Splits:
 
 
 def split_tokens(
-    *, blocks: int, longest: int, newest: int, step: int, seen: int | None, device: torch.device
+    *, blocks: int, longest: int, newest: int, step: int, warps: int, seen: int | None, device: torch.device
 ) -> Splits:
     """Cut the longest row's older tokens and the window so that ``blocks`` rows of programs fill ``device``.
 
-    ``step``: chunks are multiples of it. ``seen``: no more than that many of a row's newest tokens are attended to.
+    ``step``: chunks are multiples of it; ``warps``: of a program. ``seen``: no more than
+    that many of a row's newest tokens are attended to.
     """
     older = longest if seen is None else min(longest, seen)
-    splits, chunk = _split(blocks, older, step, _places(device))
+    places = max(_multiprocessors(device) * _RESIDENT_WARPS // warps, 1)
+    splits, chunk = _split(blocks, older, step, places)
     if seen is not None and splits and longest > seen:
         # The first visible token lies anywhere in its chunk.
         splits = min(splits + 1, -(-longest // chunk))
     window = newest if seen is None else min(newest, seen)
-    return Splits(splits, chunk, *_split(blocks, newest, step, _places(device)) if window else (0, step))
+    return Splits(splits, chunk, *_split(blocks, newest, step, places) if window else (0, step))
 
 
 @lru_cache(maxsize=4096)
@@ -50,21 +53,18 @@ def _split(blocks: int, tokens: int, step: int, places: int) -> tuple[int, int]:
     steps = -(-tokens // step)
     least = max(_LEAST_TOKENS // step, 1)
     most = max(min(-(-steps // least), -(-2 * places // blocks)), 1)
-    # A program's start and its share of the merge cost about as much as reading half the least split.
+    # A program's start and its share of the merge cost about as much as reading the least split.
     best = min(
         range(1, most + 1),
-        key=lambda splits: -(-blocks * splits // places) * (-(-steps // splits) * step + _LEAST_TOKENS // 2),
+        key=lambda splits: -(-blocks * splits // places) * (-(-steps // splits) * step + _LEAST_TOKENS),
     )
     chunk = -(-steps // best)
     return -(-steps // chunk), chunk * step
 
 
 @cache
-def _places(device: torch.device) -> int:
-    """Programs that run at once on ``device``."""
-    if device.type != "cuda":
-        return _RESIDENT
-    return _RESIDENT * torch.cuda.get_device_properties(device).multi_processor_count
+def _multiprocessors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 
 
 @cache
@@ -74,9 +74,22 @@ def interpreted() -> bool:
 
 
 @lru_cache(maxsize=4096)
-def candidates(keys: str, values: str, head_dim: int, group: int) -> tuple[Launch, ...]:
+def candidates(keys: Format, values: Format, group: int) -> tuple[Launch, ...]:
     """Launches to choose from, the first of which is good everywhere."""
-    heads = 16 if group <= 16 else 32 if group <= 32 else 64
+    heads = 8 if group <= 8 else 16 if group <= 16 else 32 if group <= 32 else 64
+    # Within a step all tokens of a channel share their scale.
+    most = min([64, *(side.group_size for side in (keys, values) if side.axis == "channel")])
     if interpreted():
-        return (Launch.of(warps=4, stages=1, HEADS=heads, TOKENS=32),)
-    return (Launch.of(warps=4, stages=3, HEADS=heads, TOKENS=64),)
+        return (Launch.of(warps=4, stages=1, HEADS=heads, TOKENS=32, NEWEST=32),)
+    if heads > 16:
+        choices = [(4, 32), (8, 64), (4, 64)]
+    elif max(keys.width, values.width) > 128 or heads > 8 or keys.scattered or values.scattered:
+        choices = [(2, 32), (2, 64), (1, 32), (4, 64)]
+    else:
+        choices = [(1, 32), (1, 64), (2, 64), (4, 64)]
+    # A window's tile is kept small: its 16 bits must not take the shared memory that the packed codes leave.
+    launches = (
+        Launch.of(warps=warps, stages=3, HEADS=heads, TOKENS=min(tokens, most), NEWEST=32 if warps > 2 else 16)
+        for warps, tokens in choices
+    )
+    return tuple(dict.fromkeys(launches))

@@ -1,4 +1,7 @@
-"""What the splits have in common: queries in, an online softmax, outputs out."""
+"""What the splits have in common: queries in, an online softmax, outputs out.
+
+Tokens are the rows of every product and query heads its columns, so that a few heads fill the tensor cores' operands.
+"""
 
 import triton
 import triton.language as tl
@@ -9,12 +12,20 @@ FLOOR = tl.constexpr(-1.0e38)
 
 
 @triton.jit
-def query_plane(query, rows, here, WIDTH: tl.constexpr, PLANE: tl.constexpr, BYTES: tl.constexpr):
-    """``[rows, BYTES padded]``: the query's channels of one plane, float32."""
-    PADDED: tl.constexpr = max(triton.next_power_of_2(BYTES), 16)
-    channel = PLANE * BYTES + tl.arange(0, PADDED)
-    mask = here[:, None] & ((tl.arange(0, PADDED) < BYTES) & (channel < WIDTH))[None, :]
-    return tl.load(query + rows[:, None] * WIDTH + channel[None, :], mask=mask, other=0).to(tl.float32)
+def query_plane(
+    query,
+    rows,
+    here,
+    WIDTH: tl.constexpr,
+    CHANNEL: tl.constexpr,
+    APART: tl.constexpr,
+    WORDS: tl.constexpr,
+):
+    """``[WORDS padded, heads]``: the query's channels ``CHANNEL``, ``CHANNEL + APART`` and on, float32."""
+    word = tl.arange(0, max(triton.next_power_of_2(WORDS), 16))
+    channel = CHANNEL + APART * word
+    mask = ((word < WORDS) & (channel < WIDTH))[:, None] & here[None, :]
+    return tl.load(query + rows[None, :] * WIDTH + channel[:, None], mask=mask, other=0).to(tl.float32)
 
 
 @triton.jit
@@ -24,19 +35,29 @@ def weigh(scores, visible, scaling, softcap, best, total, SOFTCAP: tl.constexpr)
         scores = softcap * (1 - 2 / (1 + tl.exp2(scores * (scaling * 2 * LOG2_E / softcap)))) * LOG2_E
     else:
         scores = scores * (scaling * LOG2_E)
-    scores = tl.where(visible[None, :], scores, -float("inf"))
-    higher = tl.maximum(best, tl.max(scores, 1))
-    weights = tl.exp2(scores - higher[:, None])
+    scores = tl.where(visible[:, None], scores, -float("inf"))
+    higher = tl.maximum(best, tl.max(scores, 0))
+    weights = tl.exp2(scores - higher[None, :])
     shrink = tl.exp2(best - higher)
-    return weights, shrink, higher, total * shrink + tl.sum(weights, 1)
+    return weights, shrink, higher, total * shrink + tl.sum(weights, 0)
 
 
 @triton.jit
-def store_plane(partial, slot, here, sums, WIDTH: tl.constexpr, FIRST: tl.constexpr, COUNT: tl.constexpr):
-    """Channels ``FIRST`` up to ``FIRST + COUNT`` of a split's output; ``slot``: where it starts for each query."""
-    place = tl.arange(0, sums.shape[1])
-    mask = here[:, None] & ((place < COUNT) & (FIRST + place < WIDTH))[None, :]
-    tl.store(partial + slot[:, None] + FIRST + place[None, :], sums, mask=mask)
+def store_plane(
+    partial,
+    slot,
+    here,
+    sums,
+    WIDTH: tl.constexpr,
+    CHANNEL: tl.constexpr,
+    APART: tl.constexpr,
+    WORDS: tl.constexpr,
+):
+    """Channels of a split's output, laid out as :func:`query_plane` reads them; ``slot``: where each query's start."""
+    word = tl.arange(0, sums.shape[0])
+    channel = CHANNEL + APART * word
+    mask = ((word < WORDS) & (channel < WIDTH))[:, None] & here[None, :]
+    tl.store(partial + slot[None, :] + channel[:, None], sums, mask=mask)
 
 
 @triton.jit

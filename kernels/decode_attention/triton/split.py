@@ -71,11 +71,19 @@ def split_kernel(
     K_GROUP: tl.constexpr,
     K_WIDTH: tl.constexpr,
     K_RANK: tl.constexpr,
+    K_BYTES: tl.constexpr,
+    K_SHIFTS: tl.constexpr,
+    K_EACH: tl.constexpr,
+    K_RANGES: tl.constexpr,
     V_FORMAT: tl.constexpr,
     V_AXIS: tl.constexpr,
     V_GROUP: tl.constexpr,
     V_WIDTH: tl.constexpr,
     V_RANK: tl.constexpr,
+    V_BYTES: tl.constexpr,
+    V_SHIFTS: tl.constexpr,
+    V_EACH: tl.constexpr,
+    V_RANGES: tl.constexpr,
     RAGGED: tl.constexpr,
     SOFTCAP: tl.constexpr,
     SLIDING: tl.constexpr,
@@ -84,6 +92,7 @@ def split_kernel(
     INTERPRETED: tl.constexpr,
     HEADS: tl.constexpr,
     TOKENS: tl.constexpr,
+    NEWEST: tl.constexpr,
 ):
     """Grid: (rows * tiles of query heads, splits of the older tokens, then of the window).
 
@@ -116,13 +125,14 @@ def split_kernel(
         attend_window(
             query, k_window, v_window, partial, partial_lse, row, queries, here, lse_place, split - older_splits,
             scaling, softcap, newest, first - length, window_chunk, k_capacity, v_capacity,
-            HEAD_DIM, PARTIAL_WIDTH, SOFTCAP, SLIDING, INTERPRETED, HEADS, TOKENS,
+            HEAD_DIM, PARTIAL_WIDTH, SOFTCAP, SLIDING, INTERPRETED, HEADS, NEWEST,
         )  # fmt: skip
     elif HAS_OLDER:
         attend_older(
             query_older, query_left, k_codes, k_scale, k_minimum, k_groups, k_left,
             v_codes, v_scale, v_minimum, v_groups, v_left, partial, partial_lse, row, start, length,
             queries, here, lse_place, split, scaling, softcap, longest, first, chunk,
-            PARTIAL_WIDTH, K_FORMAT, K_AXIS, K_GROUP, K_WIDTH, K_RANK, V_FORMAT, V_AXIS, V_GROUP, V_WIDTH, V_RANK,
+            PARTIAL_WIDTH, K_FORMAT, K_AXIS, K_GROUP, K_WIDTH, K_RANK, K_BYTES, K_SHIFTS, K_EACH, K_RANGES,
+            V_FORMAT, V_AXIS, V_GROUP, V_WIDTH, V_RANK, V_BYTES, V_SHIFTS, V_EACH, V_RANGES,
             RAGGED, SOFTCAP, SLIDING, INTERPRETED, HEADS, TOKENS,
         )  # fmt: skip
