@@ -101,7 +101,9 @@ def quantize_integers(
         )
     elif rows.longest:
         columns, group_columns = max(16, bucket(step)), max(16, bucket(group_size))
-        launch = choose("quantize_by_token", key, _launches("PLACES", max(columns, group_columns)), dense.device)
+        # Three tiles of bytes take the registers of two tiles of values.
+        breadth = max(columns, group_columns) * (2 if bits == 3 else 1)
+        launch = choose("quantize_by_token", key, _launches("PLACES", breadth), dense.device)
         triton_kernels.quantize_by_token[-(-rows.longest // launch["PLACES"]), rows.count](
             COLUMNS=columns, GROUP_COLUMNS=group_columns, **arguments, **launch.arguments()
         )
