@@ -46,9 +46,13 @@ def compress(model: PreTrainedModel, config: CompressionConfig | str | Path) -> 
             compression.cache = options["past_key_values"] = CompressedCache(plan)
         return generate(*args, **options)
 
-    model.__dict__["generate"] = compressing
+    own = vars(model).get("generate")
+    vars(model)["generate"] = compressing
     try:
         yield compression
     finally:
-        model.__dict__.pop("generate", None)
+        if own is None:
+            del vars(model)["generate"]
+        else:
+            vars(model)["generate"] = own
         model.set_attn_implementation(attention)

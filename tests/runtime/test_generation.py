@@ -232,6 +232,12 @@ def test_compress_is_undone_when_its_block_ends(tiny: Tiny, ids: Ids) -> None:
         model.generate(prompt, max_new_tokens=8, **GREEDY)
         assert compression.cache is not None
         assert compression.cache.get_seq_length() == 47
+        with autokv.compress(model, CompressionConfig()) as inner:
+            model.generate(prompt, max_new_tokens=4, **GREEDY)
+        assert inner.cache is not None
+        assert inner.cache.config == CompressionConfig()
+        model.generate(prompt, max_new_tokens=4, **GREEDY)
+        assert compression.cache.get_seq_length() == 43
         own = DynamicCache(config=model.config)
         assert model.generate(prompt, past_key_values=own, max_new_tokens=8, **GREEDY).tolist() == before.tolist()
         assert own.get_seq_length() == 47
