@@ -122,7 +122,9 @@ def weighted_sum(
         inside = slot < last
         lse = tl.load(partial_lse + start + slot, mask=inside, other=-float("inf"))
         place = (start + slot)[:, None] * STRIDE + FIRST + column[None, :]
-        output = tl.load(partial + place, mask=inside[:, None] & (column < WIDTH)[None, :], other=0)
+        # A split without tokens has written no output.
+        written = lse > -float("inf")
+        output = tl.load(partial + place, mask=written[:, None] & (column < WIDTH)[None, :], other=0)
         total += tl.sum(output * tl.exp2(lse - highest)[:, None], 0)
     return total
 

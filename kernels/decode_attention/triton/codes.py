@@ -24,6 +24,21 @@ INT4_00, INT4_01, INT4_10, INT4_11 = (_masked(0xF << bits, shift) for bits in (0
 INT2_00, INT2_01, INT2_10, INT2_11, INT2_20, INT2_21, INT2_30, INT2_31 = (
     _masked(0x3 << bits, shift) for bits in (0, 2, 4, 6) for shift in (0, 8)
 )
+
+
+def _joined(bits: int, shift: int) -> tl.constexpr:
+    """Two words, shifted right, of which two bits are kept, with the bit of other words that belongs above them."""
+    words = f"shr.u32 w, $1, {shift}; shr.u32 h, $2, {shift - 2};" if shift else "mov.b32 w, $1; shl.b32 h, $2, 2;"
+    low, high = (f"{mask << bits:#06x}" for mask in (3, 4))
+    return tl.constexpr(
+        f"{{ .reg .b32 w, h; {words} lop3.b32 w, w, {low}{low[2:]}, 0x64006400, 0xea;"
+        f" lop3.b32 $0, h, {high}{high[2:]}, w, 0xea; }}"
+    )
+
+
+INT3_00, INT3_01, INT3_10, INT3_11, INT3_20, INT3_21, INT3_30, INT3_31 = (
+    _joined(bits, shift) for bits in (0, 2, 4, 6) for shift in (0, 8)
+)
 FP8_0 = tl.constexpr(
     "{ .reg .b32 m, s; shl.b32 m, $1, 7; shl.b32 s, $1, 8; and.b32 s, s, 0x80008000;"
     " lop3.b32 $0, m, 0x3f803f80, s, 0xea; }"
@@ -137,6 +152,12 @@ def packed_halves(words, ASSEMBLY: tl.constexpr):
 
 
 @triton.jit
+def joined_halves(words, high, ASSEMBLY: tl.constexpr):
+    """Two words and two of their high bits through ``ASSEMBLY``, to two float16."""
+    return tl.inline_asm_elementwise(ASSEMBLY, "=r,r,r", [words, high], dtype=tl.float16, is_pure=True, pack=2)
+
+
+@triton.jit
 def biased(words, BITS: tl.constexpr, SHIFT: tl.constexpr, BYTE: tl.constexpr, INTERPRETED: tl.constexpr):
     """1024 + code * 2 ** (BITS * SHIFT), as float16."""
     if INTERPRETED:
@@ -160,19 +181,35 @@ def biased(words, BITS: tl.constexpr, SHIFT: tl.constexpr, BYTE: tl.constexpr, I
 
 
 @triton.jit
+def biased3(words, high, SHIFT: tl.constexpr, BYTE: tl.constexpr, INTERPRETED: tl.constexpr):
+    """1024 + code * 4 ** SHIFT, as float16, for codes of 3 bits."""
+    if INTERPRETED:
+        low = (words >> (8 * BYTE)) & (3 << (2 * SHIFT))
+        above = ((high >> (8 * BYTE)) & (1 << (2 * SHIFT))) << 2
+        found = (low | above | 0x6400).to(tl.int16).to(tl.float16, bitcast=True)
+    elif SHIFT == 0:
+        found = joined_halves(words, high, INT3_01 if BYTE else INT3_00)
+    elif SHIFT == 1:
+        found = joined_halves(words, high, INT3_11 if BYTE else INT3_10)
+    elif SHIFT == 2:
+        found = joined_halves(words, high, INT3_21 if BYTE else INT3_20)
+    else:
+        found = joined_halves(words, high, INT3_31 if BYTE else INT3_30)
+    return found
+
+
+@triton.jit
 def plane_codes(
     words,
     high,
     FORMAT: tl.constexpr,
     SHIFT: tl.constexpr,
     BYTE: tl.constexpr,
-    HALF_WORDS: tl.constexpr,
-    ACROSS: tl.constexpr,
     INTERPRETED: tl.constexpr,
 ):
     """The codes of one plane as float16; fp8 as 2**-8 of its value; 16 bits as they are.
 
-    ``high``, for 3 bit: the words of the high bits, those of the first ``HALF_WORDS`` beside those of the rest.
+    ``high``: for 3 bit, what :func:`load_high_words` gives.
     """
     if FORMAT == "plain":
         found = words
@@ -183,15 +220,12 @@ def plane_codes(
             found = (((bits & 0x7F) << 7) | ((bits & 0x80) << 8)).to(tl.int16).to(tl.float16, bitcast=True)
         else:
             found = packed_halves(words, FP8_1 if BYTE else FP8_0)
-    elif FORMAT == "int3":
-        place = tl.expand_dims(tl.arange(0, words.shape[0 if ACROSS else 1]), 1 if ACROSS else 0)
-        beyond = (place >= HALF_WORDS).to(tl.int16)
-        bits = (words >> (8 * BYTE + 2 * SHIFT)) & 3
-        bits |= ((high >> (8 * BYTE + 2 * SHIFT + beyond)) & 1) << 2
-        found = (bits | 0x6400).to(tl.int16).to(tl.float16, bitcast=True) - 1024.0
     else:
         BITS: tl.constexpr = 8 if FORMAT == "int8" else 4 if FORMAT == "int4" else 2
-        found = biased(words, BITS, SHIFT, BYTE, INTERPRETED)
+        if FORMAT == "int3":
+            found = biased3(words, high, SHIFT, BYTE, INTERPRETED)
+        else:
+            found = biased(words, BITS, SHIFT, BYTE, INTERPRETED)
         if SHIFT == 0:
             found -= 1024.0
         else:
@@ -227,7 +261,7 @@ def load_plane(
 
     ``factors``: where the row's scales and minima start.
     """
-    plane = plane_codes(words, high, FORMAT, SHIFT, BYTE, BYTES // EACH // 2, ACROSS, INTERPRETED)
+    plane = plane_codes(words, high, FORMAT, SHIFT, BYTE, INTERPRETED)
     if AXIS == "channel" or AXIS == "token":
         CHANNEL: tl.constexpr = SHIFT * BYTES + RANGE * (BYTES // RANGES)
         WORDS: tl.constexpr = BYTES // RANGES // EACH
@@ -243,10 +277,12 @@ def load_plane(
 def load_high_words(
     codes, tokens, inside, BYTES: tl.constexpr, EACH: tl.constexpr, STRIDE: tl.constexpr, ACROSS: tl.constexpr
 ):
-    """3 bit: the words of the high plane beside the low plane's, each twice."""
+    """3 bit: beside every word of low bits the one with its high bits, the one of shift ``s`` at bit ``2 s``."""
     WORDS: tl.constexpr = BYTES // EACH
     PADDED: tl.constexpr = max(triton.next_power_of_2(WORDS), 16)
     place = tl.expand_dims(tl.arange(0, PADDED), 1 if ACROSS else 0)
     token = tl.expand_dims(tokens, 0 if ACROSS else 1)
     mask = tl.expand_dims(inside, 0 if ACROSS else 1) & (place < WORDS)
-    return tl.load(codes + token * STRIDE + (WORDS + place % (WORDS // 2)), mask=mask, other=0)
+    high = tl.load(codes + token * STRIDE + (WORDS + place % (WORDS // 2)), mask=mask, other=0).to(tl.int16)
+    # The high plane has half the words: those of the second half of the low plane are the odd bits.
+    return tl.where(place < WORDS // 2, high, high >> 1)

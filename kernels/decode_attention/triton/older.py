@@ -29,7 +29,7 @@ def attend_older(
     queries,
     here,
     lse_place,
-    split,
+    begin,
     scaling,
     softcap,
     longest,
@@ -61,7 +61,10 @@ def attend_older(
     HEADS: tl.constexpr,
     TOKENS: tl.constexpr,
 ):
-    """Attend to ``chunk`` tokens of a row that has ``length`` from ``start`` on; those before ``first`` are hidden."""
+    """Attend to ``chunk`` tokens from ``begin`` on, of a row of ``length`` that starts at ``start``.
+
+    Those before ``first`` are hidden.
+    """
     slot = lse_place * PARTIAL_WIDTH
     best = tl.full([HEADS], FLOOR, tl.float32)
     total = tl.zeros([HEADS], tl.float32)
@@ -78,14 +81,9 @@ def attend_older(
     value_type = v_codes.dtype.element_ty if V_FORMAT == "plain" else tl.float16
     value_type = tl.float32 if INTERPRETED else value_type
 
-    begin = split * chunk
-    end = begin + chunk
-    hidden = 0
+    end = tl.minimum(begin + chunk, length)
     if SLIDING:
-        hidden = tl.maximum(first, 0)
-        end += hidden // chunk * chunk
-        begin = tl.maximum(begin + hidden // chunk * chunk, hidden // TOKENS * TOKENS)
-    end = tl.minimum(end, length)
+        begin = tl.maximum(begin, first // TOKENS * TOKENS)
     if K_AXIS == "row":
         scaling = scaling * tl.load(k_scale + row) * 256
     k_group_start, v_group_start = start, start
@@ -131,7 +129,7 @@ def attend_older(
             words = words.to(tl.int16) if K_FORMAT != "plain" else words
             high = words
             if K_FORMAT == "int3":
-                high = load_high_words(keys, tokens, inside, K_BYTES, K_EACH, K_STRIDE, False).to(tl.int16)
+                high = load_high_words(keys, tokens, inside, K_BYTES, K_EACH, K_STRIDE, False)
             for p in tl.static_range(K_PLANES):
                 plane = load_plane(
                     words, high, k_scale, k_minimum, k_factors, tokens, inside, token, TOKENS, K_FORMAT, K_AXIS,
@@ -145,9 +143,7 @@ def attend_older(
             if K_AXIS == "row":
                 correction /= tl.load(k_scale + row) * 256
             scores += correction
-        weights, shrink, best, total = weigh(
-            scores, inside & (tokens >= hidden), scaling, softcap, best, total, SOFTCAP
-        )
+        weights, shrink, best, total = weigh(scores, inside & (tokens >= first), scaling, softcap, best, total, SOFTCAP)
         weight = weights.to(value_type)
         added = ()
         for r in tl.static_range(V_RANGES):
@@ -155,7 +151,7 @@ def attend_older(
             words = words.to(tl.int16) if V_FORMAT != "plain" else words
             high = words
             if V_FORMAT == "int3":
-                high = load_high_words(values, tokens, inside, V_BYTES, V_EACH, V_STRIDE, True).to(tl.int16)
+                high = load_high_words(values, tokens, inside, V_BYTES, V_EACH, V_STRIDE, True)
             for p in tl.static_range(V_PLANES):
                 plane = load_plane(
                     words, high, v_scale, v_minimum, v_factors, tokens, inside, token, TOKENS, V_FORMAT, V_AXIS,

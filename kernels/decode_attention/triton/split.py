@@ -128,11 +128,18 @@ def split_kernel(
             HEAD_DIM, PARTIAL_WIDTH, SOFTCAP, SLIDING, INTERPRETED, HEADS, NEWEST,
         )  # fmt: skip
     elif HAS_OLDER:
-        attend_older(
-            query_older, query_left, k_codes, k_scale, k_minimum, k_groups, k_left,
-            v_codes, v_scale, v_minimum, v_groups, v_left, partial, partial_lse, row, start, length,
-            queries, here, lse_place, split, scaling, softcap, longest, first, chunk,
-            PARTIAL_WIDTH, K_FORMAT, K_AXIS, K_GROUP, K_WIDTH, K_RANK, K_BYTES, K_SHIFTS, K_EACH, K_RANGES,
-            V_FORMAT, V_AXIS, V_GROUP, V_WIDTH, V_RANK, V_BYTES, V_SHIFTS, V_EACH, V_RANGES,
-            RAGGED, SOFTCAP, SLIDING, INTERPRETED, HEADS, TOKENS,
-        )  # fmt: skip
+        begin = split * chunk
+        if SLIDING:
+            begin += tl.maximum(first, 0) // chunk * chunk
+        if begin < length:
+            attend_older(
+                query_older, query_left, k_codes, k_scale, k_minimum, k_groups, k_left,
+                v_codes, v_scale, v_minimum, v_groups, v_left, partial, partial_lse, row, start, length,
+                queries, here, lse_place, begin, scaling, softcap, longest, first, chunk,
+                PARTIAL_WIDTH, K_FORMAT, K_AXIS, K_GROUP, K_WIDTH, K_RANK, K_BYTES, K_SHIFTS, K_EACH, K_RANGES,
+                V_FORMAT, V_AXIS, V_GROUP, V_WIDTH, V_RANK, V_BYTES, V_SHIFTS, V_EACH, V_RANGES,
+                RAGGED, SOFTCAP, SLIDING, INTERPRETED, HEADS, TOKENS,
+            )  # fmt: skip
+        else:
+            # The row ends before this split: no output, which the merge then does not read.
+            tl.store(partial_lse + lse_place, tl.full([HEADS], -float("inf"), tl.float32), mask=here)
