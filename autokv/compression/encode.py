@@ -55,7 +55,7 @@ def encode(
         if basis is None:
             directions = latent_basis(tokens.float(), older, rank)
             # Rotating the coordinates is the same as rotating the basis, which then costs nothing to undo.
-            basis = (rotate(directions) if rotated else directions).half()
+            basis = (rotate(directions) if rotated else directions).half().contiguous()
         rotated = False
         tokens = tokens.float() @ basis.float()
     packed = quantize(tokens, older, quantization, name, storage_dtype, kernels, rotated=rotated, scale=learned.scale)

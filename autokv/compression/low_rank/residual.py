@@ -25,7 +25,7 @@ def low_rank_factors(error: Tensor, older: Rows, rank: int) -> tuple[Tensor, Ten
     right = _start(error.shape[-1], rank, error.device)
     for _ in range(ITERATIONS):
         right = torch.linalg.qr(product @ right).Q
-    rounded = right.half()
+    rounded = right.half().contiguous()
     return error @ rounded.float(), rounded
 
 
