@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import product
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ LIMIT_16BIT = 5e-3
 """Largest RMS ratio where queries, or what is held, have 16 bits."""
 LIMIT_FLOAT32 = 1e-3
 """Largest RMS ratio with float32 queries."""
+AXES: tuple[Axis, ...] = ("channel", "token")
 _POISONED = 8
 """Tokens of poison before and behind flat storage."""
 
@@ -89,7 +91,7 @@ class Call:
 def _formats() -> list[Case]:
     forms: dict[str, Form] = {"16 bit": Form(), "fp8": Form(8)}
     for bits in (8, 4, 3, 2):
-        for axis in ("channel", "token"):
+        for axis in AXES:
             forms[f"int{bits} by {axis}"] = Form(bits, axis)
     cases = [Case(name, form, form) for name, form in forms.items()]
     cases += [Case(f"{case.name}, bf16 query", case.keys, case.values, dtype=torch.bfloat16) for case in cases]
@@ -193,20 +195,23 @@ def attention_error_at_size(call: Call, backend: Backend) -> float:
 def quantize_errors(backend: Backend, device: torch.device | str = "cpu") -> dict[str, float]:
     """RMS ratio of what ``backend`` quantizes, read back, to what PyTorch's operators give for the same tokens."""
     errors = {}
-    for name, lengths in (("uniform", (45, 45)), ("ragged", (19, 61)), ("a row without tokens", (0, 33))):
+    forms = (Form(8), *(Form(bits, axis) for bits in (8, 4, 3, 2) for axis in AXES))
+    for name, lengths, width in (
+        ("uniform", (45, 45), 128),
+        ("ragged", (19, 61), 64),
+        ("a row without tokens", (0, 33), 80),
+    ):
         rows = Rows.of_lengths(torch.tensor(lengths))
-        for width in (64, 80, 128):
-            flat = torch.randn(sum(lengths), width, generator=torch.Generator().manual_seed(width))
-            for rotated in (False, True):
-                for form in (Form(8), *(Form(bits, axis) for bits in (8, 4, 3, 2) for axis in ("channel", "token"))):
-                    found, expected = (
-                        _quantize(one, form, _on(rows.to_dense(flat).half(), place), _on(rows, place), rotated)
-                        for one, place in ((backend, torch.device(device)), (TORCH, torch.device("cpu")))
-                    )
-                    kind = f"int{form.bits} by {form.axis}" if form.axis else "fp8"
-                    what = f"{kind}, width {width}, {name}{', rotated' if rotated else ''}"
-                    back = (rows.to_flat(dequantize(_on(one, torch.device("cpu")), rows)) for one in (found, expected))
-                    errors[what] = _ratio(*back)
+        flat = torch.randn(sum(lengths), width, generator=torch.Generator().manual_seed(width))
+        for form, rotated in product(forms, (False, True)):
+            found, expected = (
+                _quantize(one, form, _on(rows.to_dense(flat).half(), place), _on(rows, place), rotated)
+                for one, place in ((backend, torch.device(device)), (TORCH, torch.device("cpu")))
+            )
+            kind = f"int{form.bits} by {form.axis}" if form.axis else "fp8"
+            what = f"{kind}, width {width}, {name}{', rotated' if rotated else ''}"
+            back = (rows.to_flat(dequantize(_on(one, torch.device("cpu")), rows)) for one in (found, expected))
+            errors[what] = _ratio(*back)
     return errors
 
 
