@@ -57,9 +57,7 @@ def test_the_main_loop_is_what_a_gpu_wants(compiled: list[dict[str, Any]]) -> No
 @pytest.mark.parametrize("longest", [0, 1, 63, 64, 65, 4096, 100_003])
 @pytest.mark.parametrize("blocks", [1, 8, 2048])
 def test_splits_cover_what_is_seen(blocks: int, longest: int, newest: int, seen: int | None) -> None:
-    splits = split_tokens(
-        blocks=blocks, longest=longest, newest=newest, step=64, warps=1, seen=seen, device=torch.device("cpu")
-    )
+    splits = split_tokens(blocks, longest, newest, 64, 1, seen, torch.device("cpu"))
     assert splits.older_chunk % 64 == 0
     assert splits.window * splits.window_chunk >= newest
     # As the kernel counts: the first split starts at the chunk that holds the first token seen.

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from autokv.kernels.autotune import Launch, bucket, choose
+from autokv.kernels.autotune import Key, Launch, bucket, choose
 from autokv.kernels.decode_attention.attention import Attention
 from autokv.kernels.decode_attention.triton.basis import combine_kernel, query_kernel
 from autokv.kernels.decode_attention.triton.format import Format
@@ -90,15 +91,23 @@ def decode_attention(
 
 def _plan(part: Operands, rows: int, group: int, seen: int | None, device: torch.device) -> _Plan:
     keys, values = Format.of(part.keys), Format.of(part.values)
-    key = (keys.name, keys.axis, keys.group_size, values.name, values.axis, values.group_size, part.head_dim,
-           min(group, 64), bucket(rows), bucket(part.older.longest))  # fmt: skip
-    launch = choose("decode_attention", key, candidates(keys, values, group), device)
-    heads = -(-group // launch["HEADS"])
-    steps = [side.group_size for side in (keys, values) if side.axis == "channel"]
-    return _Plan(part, keys, values, launch, split_tokens(
-        blocks=rows * heads, longest=part.older.longest, newest=part.newest, step=max(launch["TOKENS"], *steps, 1),
-        warps=launch.warps, seen=seen, device=device,
-    ))  # fmt: skip
+    longest = part.older.longest
+    key, launches = _choices(keys, values, part.head_dim, group, bucket(rows), bucket(longest))
+    launch = choose("decode_attention", key, launches, device)
+    blocks = rows * -(-group // launch["HEADS"])
+    step = max(launch["TOKENS"], keys.step, values.step)
+    return _Plan(
+        part, keys, values, launch, split_tokens(blocks, longest, part.newest, step, launch.warps, seen, device)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _choices(
+    keys: Format, values: Format, head_dim: int, group: int, rows: int, longest: int
+) -> tuple[Key, tuple[Launch, ...]]:
+    """What a launch is looked up by, and the candidates."""
+    formats = (field for side in (keys, values) for field in (side.name, side.axis, side.group_size))
+    return (*formats, head_dim, min(group, 64), rows, longest), candidates(keys, values, group)
 
 
 def _assign_slots(plans: Sequence[_Plan]) -> tuple[list[int], list[int], list[_Space], int, int]:

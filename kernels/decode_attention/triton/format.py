@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 
 from autokv.kernels.operands import Float8, Integers, Side
 from autokv.kernels.quantize_pack.packing import padded_width
@@ -15,9 +15,9 @@ _LEAST_RANGE = 32
 """Bytes of a range: two words times what a tensor core takes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Format:
-    """See :mod:`.codes` for the words."""
+    """See :mod:`.codes` for the words. There is one object for every format: identity is equality."""
 
     name: str
     axis: str
@@ -61,6 +61,11 @@ class Format:
         return max(self.bytes // self.group_size, 1) if self.bytes % self.group_size == 0 else 1
 
     @cached_property
+    def step(self) -> int:
+        """Splits start at multiples of it, so that a step of the loop lies within one group of tokens."""
+        return self.group_size if self.axis == "channel" else 1
+
+    @cached_property
     def scattered(self) -> bool:
         """Some plane's channels differ in their scale, which every element then loads for itself."""
         if self.axis != "token":
@@ -87,7 +92,7 @@ class Format:
         return {side: {f"{side}_{name}": value for name, value in arguments.items()} for side in "KV"}
 
 
-@lru_cache(maxsize=1024)
+@cache
 def _format(name: str, axis: str, group_size: int, width: int, rank: int) -> Format:
-    """One object for every format, so that what is derived from it is derived once."""
+    """The one object of a format, so that what is derived from it is derived once."""
     return Format(name, axis, group_size, width, rank)

@@ -27,8 +27,9 @@ class Splits:
     window_chunk: int
 
 
+@lru_cache(maxsize=4096)
 def split_tokens(
-    *, blocks: int, longest: int, newest: int, step: int, warps: int, seen: int | None, device: torch.device
+    blocks: int, longest: int, newest: int, step: int, warps: int, seen: int | None, device: torch.device
 ) -> Splits:
     """Cut the longest row's older tokens and the window so that ``blocks`` rows of programs fill ``device``.
 
@@ -73,7 +74,6 @@ def interpreted() -> bool:
     return bool(knobs.runtime.interpret)
 
 
-@lru_cache(maxsize=4096)
 def candidates(keys: Format, values: Format, group: int) -> tuple[Launch, ...]:
     """Launches to choose from, the first of which is good everywhere."""
     heads = 8 if group <= 8 else 16 if group <= 16 else 32 if group <= 32 else 64
