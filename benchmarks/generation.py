@@ -25,24 +25,27 @@ from autokv.runtime.decoding import decode, held_bytes
 from common import percentiles, write_result
 
 
-def integers(key: int, value: int) -> dict[str, Any]:
-    """KIVI's axes: keys per channel, values per token."""
+def integers(bits: int, *, group: int = 64, axis: str = "channel", rotation: str = "none") -> dict[str, Any]:
+    """Values per token; keys per channel, as KIVI has them, unless ``axis`` says otherwise."""
     return {
         "method": "integer",
-        "key": {"bits": key, "axis": "channel", "group_size": 64},
-        "value": {"bits": value, "axis": "token", "group_size": 64},
-        "residual_tokens": 64,
+        "key": {"bits": bits, "axis": axis, "group_size": group},
+        "value": {"bits": bits, "axis": "token", "group_size": group},
+        "rotation": rotation,
+        "residual_tokens": 128,
     }
 
 
 SNAPKV = {"method": "snapkv", "keep_ratio": 0.5, "recent_tokens": 32, "options": {"window": 32}}
 STAGES: dict[str, dict[str, Any]] = {
     "identity": {},
-    "K8V8": {"quantization": integers(8, 8)},
-    "fp8": {"quantization": {"method": "fp8", "residual_tokens": 64}},
-    "K4V4": {"quantization": integers(4, 4)},
-    "snapkv 0.5": {"eviction": SNAPKV},
-    "snapkv 0.5, K8V8": {"eviction": SNAPKV, "quantization": integers(8, 8)},
+    "int8": {"quantization": integers(8)},
+    "int8, groups of 32": {"quantization": integers(8, group=32)},
+    "int8, rotated": {"quantization": integers(8, axis="token", rotation="hadamard")},
+    "fp8": {"quantization": {"method": "fp8", "residual_tokens": 128}},
+    "int4": {"quantization": integers(4)},
+    "snapkv": {"eviction": SNAPKV},
+    "snapkv, int8": {"eviction": SNAPKV, "quantization": integers(8)},
 }
 CONFIGS = {name: CompressionConfig.parse({"pipeline": stages}) for name, stages in STAGES.items()}
 
@@ -84,7 +87,7 @@ def compare(model: LoadedModel, ids: Tensor, new_tokens: int) -> dict[str, dict[
             "agreed": float(agreed.mean()),
             "worst_prompt_agreed": float(agreed.min()),
         }
-        print(f"{name:17} {rows[name]['equal']:.1%} equal, {rows[name]['agreed']:.1%} agreed", flush=True)
+        print(f"{name:18} {rows[name]['equal']:.1%} equal, {rows[name]['agreed']:.1%} agreed", flush=True)
     return rows
 
 
@@ -134,7 +137,7 @@ def main() -> None:
     timed = time_steps(model, prompts(model, 1, options.timed_tokens), options.rounds)
     for name, row in timed.items():
         print(
-            f"{name:17} {row['tokens_per_s']:6.1f} tokens/s, {row['speed_against_full']:.2f} of full, "
+            f"{name:18} {row['tokens_per_s']:6.1f} tokens/s, {row['speed_against_full']:.2f} of full, "
             f"{row['bytes_per_token']:,.0f} B/token"
         )
     compared = compare(model, prompts(model, options.prompts, options.prompt_tokens), options.new_tokens)
