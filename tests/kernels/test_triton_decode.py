@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+from autokv.kernels import backend
+from autokv.kernels.decode_attention.triton import plan
 from autokv.kernels.decode_attention.triton.plan import split_tokens
+from autokv.kernels.parity import Case, Form, attention_error
 
 SHARED_MEMORY = 227 * 1024
 """Bytes that the blocks of a multiprocessor of an H100 share."""
@@ -65,3 +68,23 @@ def test_splits_cover_what_is_seen(blocks: int, longest: int, newest: int, seen:
     reached = (first // splits.older_chunk + splits.older) * splits.older_chunk
     assert reached >= longest or first >= longest
     assert (splits.older == 0) == (longest == 0)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("ragged parts", Form(4, "channel", 64), Form(4, "token", 64), 128, 4, ((300, 170), (0, 64)), (0, 70)),
+        Case("sliding", Form(8, "channel", 64), Form(3, "token", 64), 128, 7, ((200, 130),), (70,), sliding_window=123),
+        Case("ranges", Form(4, "token", 32), Form(8, "token", 64), 128, 4, ((130, 190),), (1,)),
+        Case("the other axes", Form(8, "token", 128), Form(2, "channel", 64), 128, 1, ((130, 70),), (0,)),
+    ],
+    ids=lambda case: case.name,
+)
+def test_as_many_splits_as_a_large_device_takes(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_multiprocessors", lambda device: 132)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    plan.split_tokens.cache_clear()
+    try:
+        assert attention_error(case, backend(device, "triton"), device) <= case.limit
+    finally:
+        plan.split_tokens.cache_clear()
