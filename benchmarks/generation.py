@@ -2,8 +2,9 @@
 
 Every prompt is continued greedily by the full cache and by each configuration on its own (``equal``: the share of
 places with the same token; one different token usually changes all that follow), and once more over the full cache's
-tokens (``agreed``: the share of places where the same token is the likeliest); all prompts are one batch. Speed is
-measured on one long prompt, a step of each cache in turn.
+tokens (``agreed``: the share of places where the same token is the likeliest); all prompts are one batch. Where a text
+first differs, ``margins`` tell by how many nats the full cache preferred its token to the next: a small one is a tie.
+Speed is measured on one long prompt, a step of each cache in turn.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ STAGES: dict[str, dict[str, Any]] = {
     "identity": {},
     "int8": {"quantization": integers(8)},
     "int8, groups of 32": {"quantization": integers(8, group=32)},
-    "int8, rotated": {"quantization": integers(8, axis="token", rotation="hadamard")},
+    "int8, groups of 32, rotated": {"quantization": integers(8, group=32, rotation="hadamard")},
     "fp8": {"quantization": {"method": "fp8", "residual_tokens": 128}},
     "int4": {"quantization": integers(4)},
     "snapkv": {"eviction": SNAPKV},
@@ -58,36 +59,43 @@ def prompts(model: LoadedModel, count: int, tokens: int) -> Tensor:
 
 
 @torch.inference_mode()
-def continue_batch(model: LoadedModel, ids: Tensor, cache: Cache, count: int, forced: Tensor | None = None) -> Tensor:
-    """The likeliest token at ``count`` places behind every prompt, int64 ``[prompts, count]``.
+def continue_batch(
+    model: LoadedModel, ids: Tensor, cache: Cache, count: int, forced: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The likeliest token at ``count`` places behind every prompt, int64 ``[prompts, count]``, and by how many nats.
 
     Every place follows what was chosen before it, or ``forced``.
     """
-    chosen, current = [], ids
+    chosen, margins, current = [], [], ids
     for place in range(count):
         logits = model.model(current, past_key_values=cache, logits_to_keep=1).logits
-        chosen.append(logits[:, -1].argmax(dim=-1))
+        best = logits[:, -1].float().topk(2)
+        chosen.append(best.indices[:, 0])
+        margins.append(best.values[:, 0] - best.values[:, 1])
         current = (chosen[-1] if forced is None else forced[:, place])[:, None]
-    return torch.stack(chosen, dim=1)
+    return torch.stack(chosen, dim=1), torch.stack(margins, dim=1)
 
 
-def compare(model: LoadedModel, ids: Tensor, new_tokens: int) -> dict[str, dict[str, float]]:
+def compare(model: LoadedModel, ids: Tensor, new_tokens: int) -> dict[str, dict[str, Any]]:
     """Shares of equal and agreed tokens of every configuration."""
-    full = continue_batch(model, ids, DynamicCache(config=model.model.config), new_tokens)
+    full, margin = continue_batch(model, ids, DynamicCache(config=model.model.config), new_tokens)
     rows = {}
     for name, config in CONFIGS.items():
         free, forced = (
-            continue_batch(model, ids, CompressedCache.from_config(model.model, config), new_tokens, tokens)
+            continue_batch(model, ids, CompressedCache.from_config(model.model, config), new_tokens, tokens)[0]
             for tokens in (None, full)
         )
+        different = free != full
+        first = different.int().argmax(dim=1, keepdim=True)
         equal, agreed = ((found == full).float().mean(dim=1) for found in (free, forced))
         rows[name] = {
             "equal": float(equal.mean()),
             "prompts_equal": float((equal == 1).float().mean()),
             "agreed": float(agreed.mean()),
             "worst_prompt_agreed": float(agreed.min()),
+            "margins": margin.gather(1, first)[different.any(dim=1), 0].tolist(),
         }
-        print(f"{name:18} {rows[name]['equal']:.1%} equal, {rows[name]['agreed']:.1%} agreed", flush=True)
+        print(f"{name:28} {rows[name]['equal']:.1%} equal, {rows[name]['agreed']:.1%} agreed", flush=True)
     return rows
 
 
@@ -137,7 +145,7 @@ def main() -> None:
     timed = time_steps(model, prompts(model, 1, options.timed_tokens), options.rounds)
     for name, row in timed.items():
         print(
-            f"{name:18} {row['tokens_per_s']:6.1f} tokens/s, {row['speed_against_full']:.2f} of full, "
+            f"{name:28} {row['tokens_per_s']:6.1f} tokens/s, {row['speed_against_full']:.2f} of full, "
             f"{row['bytes_per_token']:,.0f} B/token"
         )
     compared = compare(model, prompts(model, options.prompts, options.prompt_tokens), options.new_tokens)

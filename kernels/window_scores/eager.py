@@ -24,7 +24,7 @@ def window_scores(query: Tensor, keys: Tensor, scaling: float, *, softcap: float
     at_once = BLOCK_BYTES.get(keys.device.type, OTHER_BLOCK_BYTES) // 4 // tokens
     count = min(max(at_once // group, LEAST_QUERIES), MOST_QUERIES, window)
     stride = max(at_once // (group * count), 1)
-    for row, some in enumerate(keys.reshape(rows, tokens, head_dim).split(stride)):
+    for row, some in enumerate(torch.split(keys.reshape(rows, tokens, head_dim), stride)):
         part = slice(row * stride, row * stride + len(some))
         transposed = some.float().mT
         for start in range(0, window, count):
