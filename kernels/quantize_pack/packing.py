@@ -40,15 +40,21 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     return _pack_plane(codes.contiguous(), bits)
 
 
-def unpack(packed: Tensor, bits: int, width: int) -> Tensor:
-    """The uint8 codes ``[..., width]`` in uint8 ``packed`` ``[..., bytes]``, contiguous before any padding."""
+def unpack(packed: Tensor, bits: int, width: int, out: Tensor | None = None) -> Tensor:
+    """The uint8 codes ``[..., width]`` in uint8 ``packed`` ``[..., bytes]``, contiguous before any padding.
+
+    Below 8 bits they are written to ``out``, at least as many bytes as there are codes with padding, if it is given.
+    """
     if bits == 8:
         return packed
+    shape = (*packed.shape[:-1], padded_width(width, bits))
+    out = packed.new_empty(shape) if out is None else out.view(-1)[: math.prod(shape)].view(shape)
     if bits == 3:
         low_bytes = padded_width(width, 3) // 4
-        low = _unpack_plane(packed, 2, 0, low_bytes)
-        return low.add_(_unpack_plane(packed, 1, low_bytes, low_bytes // 2), alpha=4)[..., :width]
-    return _unpack_plane(packed, bits, 0, packed.shape[-1])[..., :width]
+        _unpack_plane(packed[..., :low_bytes], 2, out)
+        high = _unpack_plane(packed[..., low_bytes:], 1, torch.empty_like(out))
+        return out.add_(high, alpha=4)[..., :width]
+    return _unpack_plane(packed, bits, out)[..., :width]
 
 
 def _pack_plane(codes: Tensor, bits: int) -> Tensor:
@@ -59,15 +65,15 @@ def _pack_plane(codes: Tensor, bits: int) -> Tensor:
     return packed.contiguous().view(torch.uint8)
 
 
-def _unpack_plane(packed: Tensor, bits: int, start: int, count: int) -> Tensor:
-    """The codes in bytes ``start`` to ``start + count`` of every token."""
-    word = math.gcd(8, packed.shape[-1], start, count)
+def _unpack_plane(packed: Tensor, bits: int, out: Tensor) -> Tensor:
+    """The codes in every byte of ``packed``, written to contiguous ``out``."""
+    word = math.gcd(8, packed.shape[-1])
     if packed.stride(-1) != 1 or any(place % word for place in (packed.storage_offset(), *packed.stride()[:-1])):
         packed = packed.contiguous()
-    words = packed[..., start : start + count].view(_WORDS[word])
+    words = packed.view(_WORDS[word])
     mask = int.from_bytes(bytes([(1 << bits) - 1] * word), "little")
-    codes = torch.empty(*words.shape[:-1], 8 // bits, words.shape[-1], dtype=words.dtype, device=words.device)
-    codes[..., 0, :] = words
-    for place in range(1, 8 // bits):
-        torch.bitwise_right_shift(words, place * bits, out=codes[..., place, :])
-    return codes.bitwise_and_(mask).view(torch.uint8).flatten(-2)
+    first, *others = out.view(_WORDS[word]).chunk(8 // bits, dim=-1)
+    torch.bitwise_and(words, mask, out=first)
+    for place, part in enumerate(others, start=1):
+        torch.bitwise_right_shift(words, place * bits, out=part).bitwise_and_(mask)
+    return out
