@@ -72,8 +72,8 @@ def _unpack_plane(packed: Tensor, bits: int, out: Tensor) -> Tensor:
         packed = packed.contiguous()
     words = packed.view(_WORDS[word])
     mask = int.from_bytes(bytes([(1 << bits) - 1] * word), "little")
-    first, *others = out.view(_WORDS[word]).chunk(8 // bits, dim=-1)
-    torch.bitwise_and(words, mask, out=first)
-    for place, part in enumerate(others, start=1):
-        torch.bitwise_right_shift(words, place * bits, out=part).bitwise_and_(mask)
+    codes = out.view(_WORDS[word])
+    for place, part in enumerate(codes.chunk(8 // bits, dim=-1)):
+        torch.bitwise_right_shift(words, place * bits, out=part)
+    codes.bitwise_and_(mask)
     return out
