@@ -21,7 +21,16 @@ _CACHED = 1 << 20
 """Floats of a block for every thread: four megabytes, where fewer calls outweigh a smaller cache."""
 _AT_ONCE = 1 << 26
 """Floats of a block where there is no such cache."""
-_KEPT = threading.local()
+
+
+class _Kept(threading.local):
+    """Buffers of one thread."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[torch.dtype, Tensor] = {}
+
+
+_KEPT = _Kept()
 
 
 def scores(query: Tensor, packed: Packed, older: Rows) -> Tensor:
@@ -127,10 +136,10 @@ def _buffer(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Uninitialised; on CPU the thread's own, because fresh memory costs more than what is done with it here."""
     if device.type != "cpu":
         return torch.empty(size, dtype=dtype, device=device)
-    kept: dict[torch.dtype, Tensor] = _KEPT.__dict__
-    if len(kept.get(dtype, ())) < size:
-        kept[dtype] = torch.empty(size, dtype=dtype)
-    return kept[dtype]
+    kept = _KEPT.buffers.get(dtype)
+    if kept is None or len(kept) < size:
+        kept = _KEPT.buffers[dtype] = torch.empty(size, dtype=dtype)
+    return kept
 
 
 def _codes(packed: Packed) -> Tensor:
