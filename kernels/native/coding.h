@@ -1,9 +1,9 @@
 /* How the keys or the values of one stretch of tokens are held, and tokens out of it as floats.
 
    A token becomes `vectors` vectors. A plane is what lies side by side in its bytes: plane p holds the channels from
-   p * stride on, and is cut into chunks of LANES. The last chunk of a plane overlaps the one before it, so that nothing
-   is read behind a token; what it reads twice counts once because the query is zero there. The factors of the low-rank
-   correction follow as further coordinates. */
+   p * stride on, and is cut into chunks of one vector, or of two where codes are multiplied as integers. The last
+   chunk of a plane overlaps the one before it, so that nothing is read behind a token; what it reads twice counts
+   once because the query is zero there. The factors of the low-rank correction follow as further coordinates. */
 
 #ifndef AUTOKV_CODING_H
 #define AUTOKV_CODING_H
@@ -36,11 +36,15 @@ typedef struct {
 } Side;
 
 typedef struct {
-    int planes, stride, chunks, packed, vectors;
+    int planes, stride;
+    int wide;    /* vectors of a chunk */
+    int line;    /* vectors of a plane */
+    int packed;  /* vectors of all planes */
+    int vectors; /* and of the factors */
 } Layout;
 
-static Layout layout_of(const Side *side) {
-    Layout layout = {1, side->width, 0, 0, 0};
+static Layout layout_of(const Side *side, int wide) {
+    Layout layout = {.planes = 1, .wide = wide};
     if (side->format == INT4)
         layout.planes = 2;
     if (side->format == INT2)
@@ -48,25 +52,42 @@ static Layout layout_of(const Side *side) {
     if (side->format == INT3)
         layout.planes = 8;
     layout.stride = (side->width + layout.planes - 1) / layout.planes;
-    layout.chunks = (layout.stride + LANES - 1) / LANES;
-    layout.packed = layout.chunks * layout.planes;
+    layout.line = (layout.stride + wide * LANES - 1) / (wide * LANES) * wide;
+    layout.packed = layout.line * layout.planes;
     layout.vectors = layout.packed + (side->rank + LANES - 1) / LANES;
     return layout;
 }
 
 /* The first place of a vector within its plane. */
 static int place_of(const Layout *layout, int vector) {
-    int first = vector % layout->chunks * LANES, last = layout->stride - LANES;
-    return first <= last ? first : last < 0 ? 0 : last;
+    int within = vector % layout->wide * LANES, first = vector % layout->line * LANES - within;
+    int last = layout->stride - layout->wide * LANES;
+    return (first <= last ? first : last < 0 ? 0 : last) + within;
 }
 
 /* The channel in a lane of a vector, or -1 if there is none or another lane has it. */
 static int channel_of(const Side *side, const Layout *layout, int vector, int lane) {
     int place = place_of(layout, vector) + lane;
-    if (place < vector % layout->chunks * LANES || place >= layout->stride)
+    int chunk = (vector % layout->line - vector % layout->wide) * LANES;
+    if (place < chunk || place >= layout->stride)
         return -1;
-    int channel = vector / layout->chunks * layout->stride + place;
+    int channel = vector / layout->line * layout->stride + place;
     return channel < side->width ? channel : -1;
+}
+
+/* The group that all channels of a chunk, given by its first vector, are in; -1 if they are in several. */
+static int group_of_chunk(const Side *side, const Layout *layout, int first) {
+    int group = 0, found = 0;
+    for (int i = 0; i < layout->wide * LANES; i++) {
+        int channel = channel_of(side, layout, first + i / LANES, i % LANES);
+        if (channel < 0)
+            continue;
+        if (found && channel / side->group_size != group)
+            return -1;
+        group = channel / side->group_size;
+        found = 1;
+    }
+    return group;
 }
 
 /* Where a vector's codes lie in a token, and where in them. */
@@ -76,7 +97,7 @@ typedef struct {
 } Source;
 
 static Source source_of(const Side *side, const Layout *layout, int vector) {
-    int plane = vector / layout->chunks, place = place_of(layout, vector);
+    int plane = vector / layout->line, place = place_of(layout, vector);
     switch (side->format) {
     case INT4:
         return (Source){place, 4 * plane, 0, 0};
@@ -119,7 +140,7 @@ typedef struct {
     int groups;           /* scales of a token, if it has its own */
     int decoded;          /* whether a block is decoded before it is used, instead of read where it lies */
     Source *sources;      /* of every vector */
-    int *group_of;        /* the group of channels that a whole vector lies in, or -1 if it lies in several */
+    int *group_of;        /* the group of channels that a vector's chunk lies in, or -1 if it lies in several */
     float *scale;         /* of the group or of a block's tokens */
     float *minimum;
     float *factors; /* `rank` floats for every token of a block */
@@ -133,12 +154,22 @@ typedef struct {
     const Source *sources;
 } Block;
 
-/* Ask for the codes of tokens that are read soon; processors foresee one stream of reads well, but not two. */
+static void prefetch_bytes(const uint8_t *from, const uint8_t *to) {
+    for (; from < to; from += 64)
+        __builtin_prefetch(from);
+}
+
+/* Ask for the codes and the scales of tokens that are read soon; processors foresee one stream of reads well, but not
+   several. */
 INLINE void prefetch(const Reader *reader, int64_t first, int64_t count) {
     const uint8_t *from = reader->codes + first * reader->side->token_bytes;
     const uint8_t *to = from + count * reader->side->token_bytes;
-    for (to = to < reader->end ? to : reader->end; from < to; from += 64)
-        __builtin_prefetch(from);
+    prefetch_bytes(from, to < reader->end ? to : reader->end);
+    int64_t start = 2 * (reader->first_token + first) * reader->groups, size = 2 * count * reader->groups;
+    if (to <= reader->end && size) {
+        prefetch_bytes(reader->side->scale + start, reader->side->scale + start + size);
+        prefetch_bytes(reader->side->minimum + start, reader->side->minimum + start + size);
+    }
 }
 
 /* Scale and minimum of one group of tokens, in the order of the vectors. Returns whether they were not held yet. */
@@ -150,7 +181,7 @@ static int load_group(Reader *reader, int64_t group) {
     const Layout *layout = &reader->layout;
     int64_t start = 2 * side->width * (reader->first_group + group);
     for (int i = 0; i < layout->packed; i++) {
-        int channel = i / layout->chunks * layout->stride + place_of(layout, i);
+        int channel = i / layout->line * layout->stride + place_of(layout, i);
         int count = side->width - channel < LANES ? side->width - channel : LANES;
         float *scale = reader->scale + i * LANES, *minimum = reader->minimum + i * LANES;
         if (count < LANES) {
@@ -172,7 +203,13 @@ static void load_token_scales(Reader *reader, int64_t first, int count, float *l
     for (int which = 0; which < 2; which++) {
         float *to = which ? reader->minimum : reader->scale;
         convert((which ? reader->side->minimum : reader->side->scale) + start, FLOAT16, (int64_t)count * groups, lines);
-        for (int t = 0; t < count; t++)
+        int t = 0;
+        for (; groups == 2 && t + LANES <= count; t += LANES) {
+            vfloat a = load(lines + 2 * t), b = load(lines + 2 * t + LANES);
+            store(to + t, SHUFFLED(a, b, EVEN));
+            store(to + BLOCK + t, SHUFFLED(a, b, ODD));
+        }
+        for (; t < count; t++)
             for (int g = 0; g < groups; g++)
                 to[g * BLOCK + t] = lines[t * groups + g];
         for (int g = 0; g < groups; g++)

@@ -44,6 +44,11 @@ def library() -> Library:
 
 @cache
 def _library() -> Library:
+    return find_library()
+
+
+def find_library() -> Library:
+    """Find a compiler, compile and load, or say why not."""
     try:
         found = compiler.find()
         path, loaded = _load(found)

@@ -22,6 +22,15 @@
 #endif
 #endif
 
+/* Whether products of integers are faster than those of floats: sums of two products of 16 bits are one instruction. */
+#ifndef INTEGERS
+#if (LANES == 16 && defined(__AVX512BW__)) || (LANES == 8 && defined(__AVX2__))
+#define INTEGERS 1
+#else
+#define INTEGERS 0
+#endif
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 #define ALIGNED __attribute__((aligned(64)))
 
@@ -159,41 +168,44 @@ static void convert(const void *from, int format, int64_t count, float *to) {
     }
 }
 
+/* Lanes of two vectors, counted through both. */
+#ifdef __clang__
+#define SHUFFLED(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLED(a, b, ...) __builtin_shuffle(a, b, (vint){__VA_ARGS__})
+#endif
+
 /* a[0] b[0] a[1] b[1] ... of the lower and the upper halves, added. */
-INLINE vfloat zip_add(vfloat a, vfloat b) {
 #if LANES == 16
 #define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #elif LANES == 8
 #define LOW 0, 8, 1, 9, 2, 10, 3, 11
 #define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15
 #else
 #define LOW 0, 4, 1, 5
 #define HIGH 2, 6, 3, 7
+#define EVEN 0, 2, 4, 6
+#define ODD 1, 3, 5, 7
 #endif
-#ifdef __clang__
-    return __builtin_shufflevector(a, b, LOW) + __builtin_shufflevector(a, b, HIGH);
-#else
-    return __builtin_shuffle(a, b, (vint){LOW}) + __builtin_shuffle(a, b, (vint){HIGH});
-#endif
-}
+#define ZIP_ADD(a, b) (SHUFFLED(a, b, LOW) + SHUFFLED(a, b, HIGH))
 
 /* Lane i of the result is the sum of the lanes of sums[i], which are overwritten. */
-INLINE vfloat sum_each(vfloat *sums) {
-#pragma GCC unroll 8
-    for (int half = LANES / 2; half; half /= 2)
-#pragma GCC unroll 16
-        for (int i = 0; i < half; i++)
-            sums[i] = zip_add(sums[i], sums[i + half]);
+#define SUM_EACH(sums)                                                                                                 \
+    _Pragma("GCC unroll 8") for (int half = LANES / 2; half; half /= 2)                                                \
+        _Pragma("GCC unroll 16") for (int i = 0; i < half; i++) sums[i] = ZIP_ADD(sums[i], sums[i + half]);            \
     return sums[0];
-}
+
+INLINE vfloat sum_each(vfloat *sums) { SUM_EACH(sums) }
+
+INLINE vint sum_each_integer(vint *sums) { SUM_EACH(sums) }
 
 /* Halves folded onto each other until one lane has the sum, or the largest, of all. */
-#ifdef __clang__
-#define TURNED(value, by) __builtin_shufflevector(value, value, TURN(by))
-#else
-#define TURNED(value, by) __builtin_shuffle(value, (vint){TURN(by)})
-#endif
+#define TURNED(value, by) SHUFFLED(value, value, TURN(by))
 #define LANE(i, by) (((i) + (by)) % LANES)
 #define FOUR(i, by) LANE(i, by), LANE(i + 1, by), LANE(i + 2, by), LANE(i + 3, by)
 #if LANES == 16
