@@ -138,7 +138,9 @@ def _buffer(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         return torch.empty(size, dtype=dtype, device=device)
     kept = _KEPT.buffers.get(dtype)
     if kept is None or len(kept) < size:
-        kept = _KEPT.buffers[dtype] = torch.empty(size, dtype=dtype)
+        # A tensor made in inference mode could not be written outside of it.
+        with torch.inference_mode(False):
+            kept = _KEPT.buffers[dtype] = torch.empty(size, dtype=dtype)
     return kept
 
 

@@ -69,7 +69,8 @@ def _unpack_plane(packed: Tensor, bits: int, out: Tensor) -> Tensor:
     """The codes in every byte of ``packed``, written to contiguous ``out``."""
     word = math.gcd(8, packed.shape[-1])
     if packed.stride(-1) != 1 or any(place % word for place in (packed.storage_offset(), *packed.stride()[:-1])):
-        packed = packed.contiguous()
+        # Not contiguous(), which keeps the strides of sizes of one.
+        packed = packed.clone(memory_format=torch.contiguous_format)
     words = packed.view(_WORDS[word])
     mask = int.from_bytes(bytes([(1 << bits) - 1] * word), "little")
     codes = out.view(_WORDS[word])

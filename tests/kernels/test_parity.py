@@ -63,3 +63,12 @@ def test_a_kernel_that_is_off_is_found(at_size: bool) -> None:
     assert error(TORCH) <= LIMIT_FLOAT32
     for wrong in (skewed, shifted, stray):
         assert error(_with(wrong)) > LIMIT_FLOAT32
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inside_inference_mode_and_then_outside(name: str) -> None:
+    case = next(case for case in CASES if case.name == "one token")
+    with torch.inference_mode():
+        inside = attention_error(case, backend("cpu", name))
+    assert inside <= case.limit
+    assert attention_error(case, backend("cpu", name)) <= case.limit
