@@ -26,7 +26,10 @@ def generate(
     config: Annotated[Path, typer.Option(help="A configuration in JSON.")],
     prompt: Annotated[str | None, typer.Option(help="The prompt.")] = None,
     prompt_file: Annotated[Path | None, typer.Option(help="Text file with the prompt.")] = None,
-    chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
+    chat: Annotated[
+        bool | None,
+        typer.Option(help="Put the prompt into the model's chat template; as --prompt is if there is one."),
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 128,
     no_baseline: Annotated[bool, typer.Option("--no-baseline", help="Leave out the run with the full cache.")] = False,
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the model.")] = "auto",
@@ -44,7 +47,8 @@ def generate(
     from autokv.runtime.decoding import decode, held_bytes
 
     loaded = load(model, dtype=dtype, device=device)
-    ids = _encode(loaded, text, chat)
+    template = getattr(loaded.tokenizer, "chat_template", None) is not None
+    ids = _encode(loaded, text, template and prompt is not None if chat is None else chat)
     if ids.shape[1] + max_new_tokens > loaded.facts.context_tokens:
         raise PromptError(
             f"{ids.shape[1]} tokens and {max_new_tokens} to come exceed the model's {loaded.facts.context_tokens}",

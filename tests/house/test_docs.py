@@ -42,7 +42,12 @@ def commands(group: TyperGroup, path: str = "autokv") -> Iterator[tuple[str, set
         else:
             yield (
                 f"{path} {name}",
-                {option for parameter in command.params for option in parameter.opts if "--" in option},
+                {
+                    option
+                    for parameter in command.params
+                    for option in (*parameter.opts, *parameter.secondary_opts)
+                    if "--" in option
+                },
             )
 
 
