@@ -83,12 +83,11 @@ TORCH = Backend(
 
 CPU = replace(TORCH, name="cpu", decode_attention=native.decode_attention)
 
-REFERENCE = Backend(
+REFERENCE = replace(
+    TORCH,
     name="reference",
     decode_attention=reference.decode_attention,
     attention_16bit=reference.attention_16bit,
-    quantize_integers=quantize_pack.quantize_integers,
-    quantize_float8=quantize_pack.quantize_float8,
     evict_gather=gather_reference.evict_gather,
     window_scores=scores_reference.window_scores,
 )

@@ -52,7 +52,7 @@ def generate(
     if ids.shape[1] + max_new_tokens > loaded.facts.context_tokens:
         raise PromptError(
             f"{ids.shape[1]} tokens and {max_new_tokens} to come exceed the model's {loaded.facts.context_tokens}",
-            field="--prompt",
+            field="--prompt" if prompt is not None else "--prompt-file",
             remedy="shorten the prompt or lower --max-new-tokens",
         )
     cache = CompressedCache.from_config(loaded.model, document)

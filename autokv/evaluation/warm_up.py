@@ -13,6 +13,7 @@ import torch
 from autokv.compression import LayerContext, compress
 from autokv.evaluation.clock import ColdClock
 from autokv.evaluation.kernel_shapes import BASIC, FORMATS, AttentionShape
+from autokv.evaluation.memory import free_bytes
 from autokv.kernels import Backend
 from autokv.kernels.autotune import tune
 
@@ -62,7 +63,7 @@ def warm_up(
     for name, shape in shapes.items():
         for context in contexts:
             for batch in batches:
-                if _nbytes(shape, batch, context) > MEMORY_SHARE * _free(device):
+                if _nbytes(shape, batch, context) > MEMORY_SHARE * free_bytes(device):
                     continue
                 start = time.perf_counter()
                 operations = _operations(kernels, device, shape, batch, context, formats)
@@ -92,11 +93,3 @@ def _operations(
 
 def _nbytes(shape: AttentionShape, batch: int, context: int) -> int:
     return 2 * 2 * batch * shape.kv_heads * context * shape.head_dim
-
-
-def _free(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    import psutil
-
-    return int(psutil.virtual_memory().available)
