@@ -12,7 +12,7 @@ _GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Rate:
-    """A measured rate: median of ``n`` timed runs, and the distance between their quartiles."""
+    """A rate: median of ``n`` timed runs, and the distance between their quartiles; ``n`` 0 is a data sheet's value."""
 
     median: float
     spread: float
@@ -40,6 +40,13 @@ class HardwareProfile:
     float32_gflops: Rate
     """Matrix multiplication, 10⁹ floating-point operations per second."""
     bfloat16_gflops: Rate
+    source: Literal["measured", "data sheet"] = "measured"
+    float8_gflops: Rate | None = None
+    """None where the device has no fp8 arithmetic, or where it was not measured."""
+    link_gb_per_s: Rate | None = None
+    """Copies between host and device memory in 10⁹ bytes per second, one way; None on a CPU."""
+    launch_us: Rate | None = None
+    """Microseconds from asking for a trivial operation to having it done: what every operation costs at least."""
 
     @property
     def fingerprint(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,29 @@ class RejectedRows:
     """Line numbers, from 1, of the first few."""
     reason: str = ""
     """What is wrong with the first."""
+
+
+@dataclass(frozen=True, eq=False)
+class PrefixBlocks:
+    """Hashes of the prompts' blocks, ragged: prompts that begin with equal hashes begin with equal tokens."""
+
+    block_tokens: int
+    """Tokens of a block; the last of a prompt may have fewer."""
+    offsets: NDArray[np.int64]
+    """Shape [requests + 1]: request i has ``hashes[offsets[i]:offsets[i + 1]]``, in the order of the prompt."""
+    hashes: NDArray[np.int64]
+
+    def of(self, request: int) -> NDArray[np.int64]:
+        """The hashes of one prompt's blocks."""
+        return self.hashes[self.offsets[request] : self.offsets[request + 1]]
+
+    def take(self, requests: NDArray[np.int64]) -> PrefixBlocks:
+        """The blocks of ``requests`` (indices, any order, repeats allowed)."""
+        counts = np.diff(self.offsets)[requests]
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        # Every hash's place: where its request begins, and how far behind that it lies.
+        places = np.repeat(self.offsets[:-1][requests] - offsets[:-1], counts) + np.arange(offsets[-1])
+        return PrefixBlocks(self.block_tokens, offsets, self.hashes[places])
 
 
 @dataclass(frozen=True)
@@ -39,7 +62,7 @@ class WorkloadTrace:
     """Requests in order of arrival.
 
     ``arrival_s`` is float64 in seconds and starts at 0; ``input_tokens`` and ``output_tokens`` are int64, at least 1.
-    All three have the shape [requests].
+    All three have the shape [requests]. Where a format has no arrivals, all of them are 0.
     """
 
     name: str
@@ -48,6 +71,28 @@ class WorkloadTrace:
     input_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
     rejected: RejectedRows = RejectedRows()
+    prefixes: PrefixBlocks | None = None
+    session: NDArray[np.int64] | None = None
+    """Shape [requests]: requests of one conversation have one number."""
+    turn: NDArray[np.int64] | None = None
+    """Shape [requests]: a request's place in its conversation, from 1."""
+
+    def take(self, requests: NDArray[np.int64]) -> WorkloadTrace:
+        """The requests at ``requests`` (ascending indices), at their own times."""
+        return replace(
+            self,
+            arrival_s=self.arrival_s[requests],
+            input_tokens=self.input_tokens[requests],
+            output_tokens=self.output_tokens[requests],
+            prefixes=None if self.prefixes is None else self.prefixes.take(requests),
+            session=None if self.session is None else self.session[requests],
+            turn=None if self.turn is None else self.turn[requests],
+        )
+
+    @property
+    def timed(self) -> bool:
+        """Whether requests arrive at different times."""
+        return bool(self.arrival_s[-1] > self.arrival_s[0])
 
     def __len__(self) -> int:
         return len(self.arrival_s)

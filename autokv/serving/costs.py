@@ -1,0 +1,68 @@
+"""``CostModel``: what one iteration of a server costs, for one configuration on one device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from autokv.serving.curves import Curve, Grid
+from autokv.serving.memory import SequenceBytes
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Times in seconds, all layers together. Every argument ``tokens`` counts tokens seen, evicted ones included.
+
+    One iteration over ``batch`` decoding requests and chunks of prompts takes
+    ``rest(batch + chunk tokens) + decode_attention(batch, mean tokens held) + prefill_attention(...)`` and, where it
+    completes a prompt, ``compress(prompt tokens)``.
+    """
+
+    rest: Curve
+    """Tokens of an iteration to seconds: everything but attention over earlier tokens (embeddings, projections, MLP,
+    head, and the loop's own overhead)."""
+    prefill_attention: Curve
+    """Prompt tokens to seconds: causal attention of a whole prompt over itself. A chunk behind others costs the
+    difference of two of its values."""
+    compress: Curve
+    """Prompt tokens to seconds: scoring, evicting, quantizing and factoring a prompt once; 0 for a 16-bit cache."""
+    decode_attention: Grid
+    """(Batch, tokens seen per sequence) to seconds: one decoding step's attention, appending included."""
+    sequence: SequenceBytes
+    predicted: str | None = None
+    """How these figures were predicted, where they were not measured on the device that they are for."""
+
+    def prefill(self, tokens: int) -> float:
+        """Seconds of a lone prompt, compressed at its end: the time to first token of an idle server."""
+        return self.rest(tokens) + self.prefill_attention(tokens) + self.compress(tokens)
+
+    def chunk_attention(self, start: int, tokens: int) -> float:
+        """Seconds of attention of ``tokens`` prompt tokens behind ``start`` earlier ones."""
+        return max(0.0, self.prefill_attention(start + tokens) - (self.prefill_attention(start) if start else 0.0))
+
+    def decode(self, batch: int, tokens: float) -> float:
+        """Seconds of an iteration that only decodes, over sequences that hold ``tokens`` each, on average."""
+        return self.rest(batch) + self.decode_attention(batch, tokens)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "rest": self.rest.to_dict(),
+            "prefill_attention": self.prefill_attention.to_dict(),
+            "compress": self.compress.to_dict(),
+            "decode_attention": self.decode_attention.to_dict(),
+            "sequence": vars(self.sequence).copy(),
+            "predicted": self.predicted,
+        }
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> Self:
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            rest=Curve.from_dict(document["rest"]),
+            prefill_attention=Curve.from_dict(document["prefill_attention"]),
+            compress=Curve.from_dict(document["compress"]),
+            decode_attention=Grid.from_dict(document["decode_attention"]),
+            sequence=SequenceBytes(**document["sequence"]),
+            predicted=document["predicted"],
+        )

@@ -1,0 +1,72 @@
+"""How a server schedules: what :class:`~autokv.serving.scheduler.Scheduler` is told besides the requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from autokv.errors import RequestError
+
+Order = Literal["fcfs", "shortest_first"]
+Preemption = Literal["recompute", "swap"]
+
+
+@dataclass(frozen=True)
+class ServingOptions:
+    """Continuous batching with chunked prefill (Orca, 2022; Sarathi-Serve, 2024), paged memory (vLLM, 2023).
+
+    Raises:
+        RequestError: a value makes no sense.
+    """
+
+    max_batched_tokens: int = 2048
+    """Tokens of one iteration: one per decoding request, the rest for chunks of prompts."""
+    max_sequences: int = 256
+    """Requests in flight at once."""
+    order: Order = "fcfs"
+    """Who is admitted first: the earliest, or the one with the fewest tokens to prefill."""
+    preemption: Preemption = "recompute"
+    """What becomes of a request whose memory is taken: its tokens are prefilled again, or wait in host memory."""
+    prefix_caching: bool = False
+    """Prompts that begin with the same blocks share them; needs a trace with block hashes."""
+    page_tokens: int = 16
+    """Tokens of a page of KV memory; a request holds whole pages."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_batched_tokens", "max_sequences", "page_tokens"):
+            if getattr(self, name) < 1:
+                raise RequestError(f"is {getattr(self, name)}", field=name, remedy="give at least 1")
+        if self.max_sequences > self.max_batched_tokens:
+            raise RequestError(
+                f"{self.max_sequences} requests in flight need as many tokens per iteration",
+                field="max_sequences",
+                remedy=f"give at most {self.max_batched_tokens}, or raise max_batched_tokens",
+            )
+
+
+@dataclass(frozen=True)
+class SLO:
+    """Service level objective: what a request must keep to count as good. ``None`` asks nothing.
+
+    Raises:
+        RequestError: a limit is not positive.
+    """
+
+    ttft_ms: float | None = None
+    """Time to first token, from arrival."""
+    tpot_ms: float | None = None
+    """Time per output token after the first, mean of one request."""
+
+    def __post_init__(self) -> None:
+        for name in ("ttft_ms", "tpot_ms"):
+            limit = getattr(self, name)
+            if limit is not None and not limit > 0:
+                raise RequestError(f"is {limit}", field=name, remedy="give a positive number of milliseconds")
+
+    def __str__(self) -> str:
+        limits = [
+            f"{name} <= {limit:g} ms"
+            for name, limit in (("TTFT", self.ttft_ms), ("TPOT", self.tpot_ms))
+            if limit is not None
+        ]
+        return " and ".join(limits) or "none"

@@ -1,0 +1,5 @@
+"""The scheduler."""
+
+
+class Scheduler:
+    """To come."""
