@@ -1,5 +1,348 @@
-"""The scheduler."""
+"""Continuous batching with chunked prefill over paged KV memory: who runs in the next iteration.
+
+The policy is that of today's engines (Orca, 2022; vLLM, 2023; Sarathi-Serve, 2024). In every iteration each decoding
+request gets its next token; what is left of the token budget goes to prompts, first to those that have begun, then to
+requests that wait, as long as memory has pages for the whole of their prompts and one more for everybody who decodes.
+When decoding requests need pages that are not there, whoever was admitted last gives its own back.
+
+Nothing here takes time by itself, so that a simulation and a real model are scheduled by the same code. Decoding
+requests are not touched one by one: an iteration adds a token to each of them, which a common counter of steps says,
+and ``_phases`` knows how many of them fill a page at which step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from autokv.errors import RequestError
+from autokv.serving.memory import KVMemory
+from autokv.serving.options import ServingOptions
+from autokv.serving.prefixes import PrefixCache
+from autokv.serving.step import Chunk, Step
+from autokv.workload import WorkloadTrace
+
+
+@dataclass(slots=True)
+class _Prompt:
+    """A request that is being prefilled."""
+
+    done: int
+    target: int
+    pages: int
+    """Its own, shared prefixes left out."""
 
 
 class Scheduler:
-    """To come."""
+    """Schedules one trace, from its first request to its last token.
+
+    Call :meth:`plan` for the next iteration, carry it out, and tell :meth:`complete`.
+
+    Args:
+        trace: the requests.
+        memory: pages for KV caches.
+        options: the policy.
+
+    Raises:
+        RequestError: prefix caching is asked for without block hashes.
+    """
+
+    def __init__(self, trace: WorkloadTrace, memory: KVMemory, options: ServingOptions) -> None:
+        self._arrival: list[float] = trace.arrival_s.tolist()
+        self._inputs: list[int] = trace.input_tokens.tolist()
+        self._outputs: list[int] = trace.output_tokens.tolist()
+        self._memory, self._options = memory, options
+        self._prefixes = _prefix_cache(trace, options)
+        self._page = memory.page_tokens
+        self._free = memory.pages
+        self._next = 0
+        self._waiting: list[tuple[int, int]] = []
+        """A heap of (rank, request)."""
+        self._running: dict[int, None] = {}
+        """In the order of admission."""
+        self._prefilling: dict[int, _Prompt] = {}
+        self._decoding: dict[int, int] = {}
+        """Request to the tokens that it holds less the steps so far."""
+        self._steps = 0
+        self._held = 0
+        """The sum of :attr:`_decoding`."""
+        self._phases = [0] * self._page
+        """By :attr:`_decoding` modulo the page: how many requests."""
+        self._ends: list[tuple[int, int]] = []
+        """A heap of (step after which it has all its tokens, request); entries of preempted requests are stale."""
+        self._emitted = [0] * len(self._inputs)
+        """Tokens that came out before the request's last admission, and the one that its prompt gave."""
+        self._end = [0] * len(self._inputs)
+        self._on_host: dict[int, int] = {}
+        """Swapped requests to the tokens that they hold."""
+        self._chains: dict[int, list[int]] = {}
+        """Shared blocks of running requests."""
+        self.refused: list[int] = []
+        """Requests that the memory can never hold."""
+        self.step_pages = 0
+        """Pages in use at the end of the last iteration, before what had finished was released."""
+
+    @property
+    def next_arrival(self) -> float | None:
+        """When the next request arrives; None after the last."""
+        return self._arrival[self._next] if self._next < len(self._arrival) else None
+
+    @property
+    def waiting(self) -> int:
+        """Requests that hold no memory of the device."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Requests in flight."""
+        return len(self._running)
+
+    def admissible_at(self) -> float:
+        """When a request may be admitted that is not here yet: no iteration should be repeated beyond it."""
+        if self._next == len(self._arrival) or len(self._running) >= self._options.max_sequences:
+            return float("inf")
+        # Behind one that does not fit nobody is admitted first come, first served.
+        if self._waiting and self._options.order == "fcfs":
+            return float("inf")
+        return self._arrival[self._next]
+
+    def plan(self, now: float) -> Step | None:
+        """The next iteration at time ``now`` (seconds); None if there is nothing to do before the next arrival."""
+        self._arrive(now)
+        dropped, swapped_out, moved = self._make_room()
+        budget = self._options.max_batched_tokens - len(self._decoding)
+        chunks: list[Chunk] = []
+        for request, prompt in self._prefilling.items():
+            if budget <= 0:
+                break
+            tokens = min(prompt.target - prompt.done, budget)
+            chunks.append(Chunk(request, prompt.done, tokens, prompt.done + tokens == prompt.target))
+            budget -= tokens
+        swapped_in: list[int] = []
+        if self._waiting and not dropped and not swapped_out:
+            moved += self._admit(budget, chunks, swapped_in)
+        if not self._decoding and not chunks:
+            return None
+        alone = bool(chunks or dropped or swapped_out or swapped_in)
+        return Step(
+            decoding=self._decoding.keys(),
+            held_tokens=self._held + len(self._decoding) * self._steps,
+            chunks=tuple(chunks),
+            dropped=tuple(dropped),
+            swapped_out=tuple(swapped_out),
+            swapped_in=tuple(swapped_in),
+            swapped_bytes=moved,
+            repeats=1 if alone else self._repeats(),
+        )
+
+    def complete(self, step: Step, ran: int) -> tuple[list[int], list[int]]:
+        """Take note that ``step`` ran ``ran`` times.
+
+        Returns:
+            Requests whose prompt ended, each with its next token, and requests that have all their tokens.
+        """
+        finished: list[int] = []
+        if self._decoding:
+            self._take(self._growth(ran))
+            self._steps += ran
+            while self._ends and self._ends[0][0] <= self._steps:
+                end, request = heappop(self._ends)
+                if request in self._decoding and self._end[request] == end:
+                    finished.append(request)
+        self.step_pages = self._memory.pages - self._available
+        for request in finished:
+            self._forget(request)
+        prompted: list[int] = []
+        for request, _, tokens, last in step.chunks:
+            prompt = self._prefilling[request]
+            prompt.done += tokens
+            if last:
+                prompted.append(request)
+                if self._start_decoding(request, prompt):
+                    finished.append(request)
+        return prompted, finished
+
+    @property
+    def _available(self) -> int:
+        return self._free + (self._prefixes.idle_pages if self._prefixes else 0)
+
+    def _arrive(self, now: float) -> None:
+        arrival, memory = self._arrival, self._memory
+        while self._next < len(arrival) and arrival[self._next] <= now:
+            request = self._next
+            self._next += 1
+            prompt, last = self._inputs[request], self._inputs[request] + self._outputs[request] - 1
+            whole = prompt <= self._options.max_batched_tokens
+            most = max(memory.pages_of(last), memory.pages_of(prompt) if whole else memory.staged_pages(prompt))
+            if most > memory.pages:
+                self.refused.append(request)
+            else:
+                self._wait(request)
+
+    def _wait(self, request: int) -> None:
+        shortest = self._options.order == "shortest_first"
+        heappush(self._waiting, (self._inputs[request] + self._emitted[request] if shortest else request, request))
+
+    def _make_room(self) -> tuple[list[int], list[int], float]:
+        """Preempt until every decoding request can append a token: dropped, swapped out, bytes moved."""
+        dropped: list[int] = []
+        swapped: list[int] = []
+        moved = 0.0
+        while self._phases[-self._steps % self._page] > self._available:
+            request = next(reversed(self._running))
+            prompt = self._prefilling.pop(request, None)
+            if prompt is not None:
+                self._release(request, prompt.pages)
+                dropped.append(request)
+            else:
+                held = self._decoding[request] + self._steps
+                self._emitted[request] = self._outputs[request] - (self._end[request] - self._steps)
+                self._stop_decoding(request)
+                if self._options.preemption == "swap":
+                    self._on_host[request] = held
+                    moved += held * self._memory.sequence.per_token + self._memory.sequence.per_sequence
+                    swapped.append(request)
+                else:
+                    dropped.append(request)
+            del self._running[request]
+            self._wait(request)
+        return dropped, swapped, moved
+
+    def _admit(self, budget: int, chunks: list[Chunk], swapped_in: list[int]) -> float:
+        """Admit requests as long as tokens, places and pages last; the bytes that come back from the host."""
+        moved = 0.0
+        limit = self._options.max_sequences
+        while self._waiting and budget > 0 and len(self._running) < limit:
+            request = self._waiting[0][1]
+            held = self._on_host.get(request)
+            if held is not None:
+                if not self._fits(self._memory.pages_of(held + 1)):
+                    break
+                self._take(self._memory.pages_of(held))
+                del self._on_host[request]
+                self._decode(request, held)
+                moved += held * self._memory.sequence.per_token + self._memory.sequence.per_sequence
+                swapped_in.append(request)
+                budget -= 1
+            else:
+                prompt = self._prompt(request, budget)
+                if prompt is None:
+                    break
+                self._prefilling[request] = prompt
+                tokens = min(prompt.target - prompt.done, budget)
+                chunks.append(Chunk(request, prompt.done, tokens, prompt.done + tokens == prompt.target))
+                budget -= tokens
+            heappop(self._waiting)
+            self._running[request] = None
+        return moved
+
+    def _prompt(self, request: int, budget: int) -> _Prompt | None:
+        """The prompt of a request with its pages taken; None if they are not there."""
+        memory, prefixes = self._memory, self._prefixes
+        target = self._inputs[request] + self._emitted[request]
+        chain: list[int] = []
+        if prefixes is not None:
+            # The last token is computed in any case: its output is what comes next.
+            chain = prefixes.chain(request, min(target - 1, self._inputs[request]))
+            chain = chain[: prefixes.held(chain)]
+        shared = len(chain) * prefixes.block_tokens if prefixes else 0
+        own = memory.pages_of(target) - shared // self._page
+        if target - shared > budget:
+            # A preempted request may come back longer than memory can stage; it then has all of it.
+            own = max(own, min(memory.staged_pages(target - shared), memory.pages - shared // self._page))
+        if not self._fits(own + (prefixes.idle(chain) * prefixes.block_pages if prefixes else 0)):
+            return None
+        if prefixes is not None:
+            prefixes.use(chain)
+            self._chains[request] = chain
+        self._take(own)
+        return _Prompt(shared, target, own)
+
+    def _fits(self, pages: int) -> bool:
+        # With a page to spare for each that runs, so that who is admitted is not preempted at once.
+        return pages + len(self._running) <= self._available if self._running else pages <= self._available
+
+    def _take(self, pages: int) -> None:
+        while pages > self._free and self._prefixes is not None:
+            self._free += self._prefixes.evict()
+        self._free -= pages
+
+    def _release(self, request: int, own_pages: int) -> None:
+        self._free += own_pages
+        if self._prefixes is not None:
+            self._prefixes.leave(self._chains.pop(request, ()))
+
+    def _start_decoding(self, request: int, prompt: _Prompt) -> bool:
+        """The prompt has ended, compressed, with one more token; whether that was the last."""
+        del self._prefilling[request]
+        own = self._memory.pages_of(prompt.target)
+        prefixes = self._prefixes
+        self._free += prompt.pages
+        if prefixes is not None:
+            # Every whole block of the prompt is shared from now on; what others hold already is not held twice.
+            before = self._chains[request]
+            chain = prefixes.chain(request, self._inputs[request])
+            joined = prefixes.use(chain[len(before) :])
+            self._chains[request] = chain
+            self._take(joined * prefixes.block_pages)
+            own -= len(chain) * prefixes.block_pages
+        self._take(own)
+        self._emitted[request] += 1
+        self._decode(request, prompt.target)
+        if self._emitted[request] < self._outputs[request]:
+            return False
+        self._forget(request)
+        return True
+
+    def _decode(self, request: int, held: int) -> None:
+        base = held - self._steps
+        self._decoding[request] = base
+        self._held += base
+        self._phases[base % self._page] += 1
+        self._end[request] = self._steps + self._outputs[request] - self._emitted[request]
+        heappush(self._ends, (self._end[request], request))
+
+    def _stop_decoding(self, request: int) -> None:
+        base = self._decoding.pop(request)
+        self._held -= base
+        self._phases[base % self._page] -= 1
+        shared = len(self._chains.get(request, ())) * (self._prefixes.block_pages if self._prefixes else 0)
+        self._release(request, self._memory.pages_of(base + self._steps) - shared)
+
+    def _forget(self, request: int) -> None:
+        self._stop_decoding(request)
+        del self._running[request]
+
+    def _growth(self, steps: int) -> int:
+        """Pages that the decoding requests fill in so many steps."""
+        rounds, rest = divmod(steps, self._page)
+        phases, page = self._phases, self._page
+        return rounds * len(self._decoding) + sum(phases[-(self._steps + step) % page] for step in range(rest))
+
+    def _repeats(self) -> int:
+        """Steps until a request has all its tokens or memory runs out, at least one."""
+        ends, decoding = self._ends, self._decoding
+        while ends[0][1] not in decoding or self._end[ends[0][1]] != ends[0][0]:
+            heappop(ends)
+        soonest = ends[0][0] - self._steps
+        pages, batch = self._available, len(decoding)
+        if pages >= batch * (soonest // self._page + 1):
+            return soonest
+        rounds, pages = divmod(pages, batch)
+        steps = rounds * self._page
+        while steps < soonest:
+            pages -= self._phases[-(self._steps + steps) % self._page]
+            if pages < 0:
+                break
+            steps += 1
+        return max(1, min(steps, soonest))
+
+
+def _prefix_cache(trace: WorkloadTrace, options: ServingOptions) -> PrefixCache | None:
+    if not options.prefix_caching:
+        return None
+    if trace.prefixes is None:
+        raise RequestError(
+            f"needs block hashes, which {trace.name} has not", field="prefix_caching", remedy="leave it out"
+        )
+    return PrefixCache(trace.prefixes, options.page_tokens)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Collection
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from autokv.errors import RequestError
 from autokv.serving.costs import CostModel
 from autokv.serving.memory import KVMemory
 from autokv.serving.options import ServingOptions
 from autokv.serving.outcome import Outcome
-from autokv.serving.step import Executor
+from autokv.serving.recording import Recording
+from autokv.serving.scheduler import Scheduler
+from autokv.serving.step import Executor, Step
 from autokv.workload import WorkloadTrace
 
 
@@ -32,7 +42,18 @@ def simulate(
     Raises:
         RequestError: swapping without a link, prefix caching without block hashes, no memory for a page.
     """
-    raise NotImplementedError
+    options = options or ServingOptions()
+    if options.preemption == "swap" and not link_gb_per_s:
+        raise RequestError(
+            "needs the bandwidth between device and host memory, which is not known here",
+            field="preemption",
+            remedy="use recompute",
+        )
+    if output_length_ratio != 1:
+        outputs = np.maximum(1, np.rint(trace.output_tokens * output_length_ratio)).astype(np.int64)
+        trace = replace(trace, output_tokens=outputs)
+    memory = KVMemory(capacity_bytes, costs.sequence, options.page_tokens)
+    return serve(trace, memory, PredictedExecutor(costs, link_gb_per_s), options)
 
 
 def serve(trace: WorkloadTrace, memory: KVMemory, executor: Executor, options: ServingOptions) -> Outcome:
@@ -44,4 +65,104 @@ def serve(trace: WorkloadTrace, memory: KVMemory, executor: Executor, options: S
     Raises:
         RequestError: prefix caching without block hashes.
     """
-    raise NotImplementedError
+    scheduler, recording, now = Scheduler(trace, memory, options), Recording(trace, memory), 0.0
+    while True:
+        step = scheduler.plan(now)
+        if step is None:
+            arrival = scheduler.next_arrival
+            if arrival is None:
+                return recording.outcome()
+            now = max(now, arrival)
+            continue
+        ran, seconds = executor.run(step, scheduler.admissible_at() - now)
+        now += seconds
+        prompted, finished = scheduler.complete(step, ran)
+        recording.step(step, ran, seconds, now, prompted, finished, scheduler)
+        if finished:
+            executor.finished(finished)
+
+
+class PredictedExecutor:
+    """Carries out iterations by saying how long they take.
+
+    Args:
+        costs: of one configuration on one device.
+        link_gb_per_s: bandwidth of swapping; None where nothing is swapped.
+    """
+
+    def __init__(self, costs: CostModel, link_gb_per_s: float | None = None) -> None:
+        self._costs = costs
+        self._seconds_per_byte = 1e-9 / link_gb_per_s if link_gb_per_s else 0.0
+        self._paces: dict[int, _Pace] = {}
+        self._rest: dict[int, float] = {}
+
+    def run(self, step: Step, until: float) -> tuple[int, float]:
+        """See :class:`~autokv.serving.step.Executor`."""
+        batch = len(step.decoding)
+        if not step.chunks:
+            pace = self._paces.get(batch)
+            if pace is None:
+                pace = self._paces[batch] = _Pace(self._costs, batch)
+            ran, seconds = pace.run(step.held_tokens / batch, step.repeats, until)
+            return ran, seconds + step.swapped_bytes * self._seconds_per_byte
+        costs, tokens, seconds = self._costs, batch, step.swapped_bytes * self._seconds_per_byte
+        for _, start, count, last in step.chunks:
+            tokens += count
+            seconds += costs.chunk_attention(start, count)
+            if last:
+                seconds += costs.compress(start + count)
+        if batch:
+            seconds += costs.decode_attention(batch, step.held_tokens / batch)
+        rest = self._rest.get(tokens)
+        if rest is None:
+            rest = self._rest[tokens] = costs.rest(tokens)
+        return 1, seconds + rest
+
+    def finished(self, requests: Collection[int]) -> None:
+        """See :class:`~autokv.serving.step.Executor`; nothing is held here."""
+
+
+class _Pace:
+    """Seconds of consecutive decoding iterations over one batch, in which every sequence grows by a token at a time.
+
+    One iteration is a piecewise-linear function of the mean tokens held; a run of them is its integral.
+    """
+
+    def __init__(self, costs: CostModel, batch: int) -> None:
+        curve = costs.decode_attention.at(batch)
+        rest = costs.rest(batch)
+        # Curves go on beyond their ends as the segments there do; these points make them the outermost segments.
+        far = 4 * curve.x[-1] + 1
+        knots = sorted({0.0, *curve.x, far})
+        self._x = knots
+        self._y = [rest + curve(x) for x in knots]
+        self._slope = [
+            (y1 - y0) / (x1 - x0) for (x0, x1), (y0, y1) in zip(pairwise(knots), pairwise(self._y), strict=True)
+        ]
+        areas = [
+            (y0 + y1) / 2 * (x1 - x0) for (x0, x1), (y0, y1) in zip(pairwise(knots), pairwise(self._y), strict=True)
+        ]
+        self._area = np.concatenate([[0.0], np.cumsum(areas)]).tolist()
+
+    def run(self, held: float, repeats: int, until: float) -> tuple[int, float]:
+        """As :meth:`~autokv.serving.step.Executor.run`, from ``held`` mean tokens."""
+        # The sum of a linear function over whole steps is its integral from half a step before to half a step behind.
+        start = self._integral(held - 0.5)
+        seconds = self._integral(held + repeats - 0.5) - start
+        if repeats == 1 or seconds <= until:
+            return repeats, seconds
+        ran = max(1, min(repeats, round(repeats * until / seconds)))
+        seconds = self._integral(held + ran - 0.5) - start
+        while ran > 1 and self._integral(held + ran - 1.5) - start >= until:
+            ran -= 1
+            seconds = self._integral(held + ran - 0.5) - start
+        while seconds < until and ran < repeats:
+            ran += 1
+            seconds = self._integral(held + ran - 0.5) - start
+        return ran, seconds
+
+    def _integral(self, x: float) -> float:
+        at = min(max(bisect_right(self._x, x), 1), len(self._x) - 1) - 1
+        over = x - self._x[at]
+        area: float = self._area[at]
+        return area + over * (self._y[at] + self._slope[at] * over / 2)

@@ -6,10 +6,11 @@ from autokv.workload.concurrency import mean_concurrency
 from autokv.workload.context_lengths import ContextPlan, context_lengths
 from autokv.workload.reading import read_trace
 from autokv.workload.synthesis import synthesize, write_azure_csv
-from autokv.workload.trace import RejectedRows, TraceSummary, WorkloadTrace
+from autokv.workload.trace import PrefixBlocks, RejectedRows, TraceSummary, WorkloadTrace
 
 __all__ = [
     "ContextPlan",
+    "PrefixBlocks",
     "RejectedRows",
     "TraceSummary",
     "WorkloadTrace",

@@ -1,0 +1,273 @@
+"""One trace served by a compressed cache, by 16 bits and by fp8, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from autokv.errors import RequestError, WorkloadError
+from autokv.serving.coverage import extrapolations
+from autokv.serving.costs import CostModel
+from autokv.serving.memory import KVMemory
+from autokv.serving.options import SLO, ServingOptions
+from autokv.serving.outcome import Outcome, ServingReport
+from autokv.serving.rate import SustainableRate, default_slo, max_sustainable_rate
+from autokv.serving.simulator import simulate
+from autokv.workload import WorkloadTrace
+
+FULL = "16-bit"
+FLOAT8 = "fp8"
+SAME = 0.02
+"""Figures that differ by a smaller share are called the same: measured costs are no better than that."""
+
+Oversized = Literal["error", "refuse"]
+
+
+@dataclass(frozen=True)
+class Server:
+    """One configuration on one device, ready to serve."""
+
+    name: str
+    costs: CostModel
+    capacity_bytes: float
+    """KV memory, see :func:`~autokv.serving.memory.kv_capacity_bytes`."""
+    options: ServingOptions = ServingOptions()
+    link_gb_per_s: float | None = None
+    output_length_ratio: float = 1.0
+
+    def serve(self, trace: WorkloadTrace) -> Outcome:
+        """Simulate ``trace``; raises what :func:`~autokv.serving.simulator.simulate` does."""
+        return simulate(
+            trace,
+            self.costs,
+            self.capacity_bytes,
+            self.options,
+            link_gb_per_s=self.link_gb_per_s,
+            output_length_ratio=self.output_length_ratio,
+        )
+
+    def concurrent_requests(self, trace: WorkloadTrace) -> float:
+        """How many requests of the trace's mean size fit into memory at once, each with all of its tokens."""
+        memory = KVMemory(self.capacity_bytes, self.costs.sequence, self.options.page_tokens)
+        tokens = trace.input_tokens + np.rint(trace.output_tokens * self.output_length_ratio).astype(np.int64)
+        sizes, counts = np.unique(tokens, return_counts=True)
+        pages = np.array([memory.pages_of(int(size)) for size in sizes])
+        return float(memory.pages / np.average(pages, weights=counts))
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One server's outcome on the trace."""
+
+    name: str
+    outcome: Outcome
+    report: ServingReport
+    """Its notes say what was extrapolated or predicted."""
+    concurrent_requests: float
+    """Mean requests that fit into memory at once."""
+    max_rate: SustainableRate | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Figures ready for JSON, without the requests' own."""
+        return {
+            "name": self.name,
+            **self.report.to_dict(),
+            "concurrent_requests": self.concurrent_requests,
+            "max_rate": None if self.max_rate is None else asdict(self.max_rate),
+        }
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What the candidate changes against one baseline; ``None`` where one of them has no such figure."""
+
+    concurrent_requests: float
+    """Ratio: 2 is twice as many."""
+    throughput: float | None
+    """Ratio of output tokens a second."""
+    goodput: float | None
+    """Ratio of requests a second within the SLO."""
+    ttft_p95_ms: float | None
+    """Difference; negative is faster."""
+    tpot_p50_ms: float | None
+    max_rate: float | None
+    """Ratio of the maximum sustainable rates."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A candidate beside its baselines on one trace, all under the same options and the same SLO."""
+
+    trace: str
+    requests_per_s: float | None
+    """Of the trace as it was served; None where all requests arrive at once."""
+    slo: SLO
+    slo_is_default: bool
+    candidate: Run
+    full: Run | None
+    """16 bits."""
+    float8: Run | None
+    impossible: Mapping[str, str]
+    """Baselines that cannot serve here at all, and why."""
+    memory_short: bool | None
+    """Whether requests are served later with 16 bits than they would be with unlimited memory."""
+    attention_share: float | None
+    """Share of decode attention in a 16-bit decoding step of the mean batch at the mean context."""
+
+    def gain(self, baseline: Run) -> Gain:
+        """What the candidate changes against ``baseline``."""
+        new, old = self.candidate, baseline
+        return Gain(
+            concurrent_requests=new.concurrent_requests / old.concurrent_requests,
+            throughput=_ratio(new.report.throughput_tokens_per_s, old.report.throughput_tokens_per_s),
+            goodput=_ratio(new.report.goodput_requests_per_s, old.report.goodput_requests_per_s),
+            ttft_p95_ms=_difference(new.report.ttft_ms.get("p95"), old.report.ttft_ms.get("p95")),
+            tpot_p50_ms=_difference(new.report.tpot_ms.get("p50"), old.report.tpot_ms.get("p50")),
+            max_rate=None
+            if new.max_rate is None or old.max_rate is None
+            else _ratio(new.max_rate.requests_per_s, old.max_rate.requests_per_s),
+        )
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The candidate, then the baselines that could serve."""
+        return tuple(run for run in (self.candidate, self.full, self.float8) if run is not None)
+
+    @property
+    def verdict(self) -> str:
+        """What the candidate buys on this trace, in a sentence."""
+        from autokv.serving.verdict import verdict
+
+        return verdict(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        against = {run.name: asdict(self.gain(run)) for run in self.runs[1:]}
+        return {
+            "trace": self.trace,
+            "requests_per_s": self.requests_per_s,
+            "slo": asdict(self.slo),
+            "slo_is_default": self.slo_is_default,
+            "runs": [run.to_dict() for run in self.runs],
+            "gains": against,
+            "impossible": dict(self.impossible),
+            "memory_short": self.memory_short,
+            "attention_share": self.attention_share,
+            "verdict": self.verdict,
+        }
+
+
+def compare(
+    trace: WorkloadTrace,
+    candidate: Server,
+    full: Server | None = None,
+    float8: Server | None = None,
+    *,
+    slo: SLO | None = None,
+    max_rate: bool = False,
+    oversized: Oversized = "error",
+) -> Comparison:
+    """Serve ``trace`` with a candidate and, where they are given, with 16 bits and fp8.
+
+    Args:
+        trace: the requests.
+        candidate: the compressed cache.
+        full: the 16-bit cache, on the same device under the same options.
+        float8: the fp8 cache, likewise.
+        slo: limits for goodput; by default five times what an idle server takes with 16 bits.
+        max_rate: whether to look for each server's maximum sustainable rate: up to 18 simulations more for each.
+        oversized: what to do about requests that the candidate's memory can never hold.
+
+    Raises:
+        WorkloadError: the candidate's memory can never hold a request, and that is an error.
+        RequestError: see :func:`~autokv.serving.simulator.simulate`.
+    """
+    limits = slo or default_slo(trace, (full or candidate).costs)
+    chosen = _run(trace, candidate, limits, max_rate)
+    if oversized == "error":
+        _check_sizes(trace, candidate, chosen.outcome)
+    runs: dict[str, Run] = {}
+    impossible: dict[str, str] = {}
+    for server in (full, float8):
+        if server is None:
+            continue
+        try:
+            runs[server.name] = _run(trace, server, limits, max_rate)
+        except RequestError as error:
+            impossible[server.name] = error.message
+    plain = None if full is None else runs.get(full.name)
+    return Comparison(
+        trace=trace.name,
+        requests_per_s=trace.summary().requests_per_s,
+        slo=limits,
+        slo_is_default=slo is None,
+        candidate=chosen,
+        full=plain,
+        float8=None if float8 is None else runs.get(float8.name),
+        impossible=impossible,
+        memory_short=None if full is None or plain is None else _memory_short(trace, full, plain.outcome),
+        attention_share=None if full is None or plain is None else attention_share(full.costs, plain.outcome),
+    )
+
+
+def attention_share(costs: CostModel, outcome: Outcome) -> float:
+    """Share of decode attention in a decoding step of the mean batch, over requests of the mean length held."""
+    running = outcome.timeline.running
+    batch = max(1, round(float(running[running > 0].mean()))) if (running > 0).any() else 1
+    outputs = outcome.output_tokens[outcome.served]
+    held = outcome.input_tokens[outcome.served] + outputs / 2
+    tokens = float(np.average(held, weights=outputs)) if len(outputs) else 1.0
+    return costs.decode_attention(batch, tokens) / costs.decode(batch, tokens)
+
+
+def _run(trace: WorkloadTrace, server: Server, slo: SLO, max_rate: bool) -> Run:
+    outcome = server.serve(trace)
+    notes = [*extrapolations(server.costs, outcome)]
+    if server.costs.predicted:
+        notes.append(f"predicted: {server.costs.predicted}")
+    return Run(
+        name=server.name,
+        outcome=outcome,
+        report=replace(outcome.report(slo), notes=tuple(notes)),
+        concurrent_requests=server.concurrent_requests(trace),
+        max_rate=max_sustainable_rate(trace, server.serve, slo) if max_rate else None,
+    )
+
+
+def _check_sizes(trace: WorkloadTrace, server: Server, outcome: Outcome) -> None:
+    refused = np.flatnonzero(~outcome.served)
+    if not len(refused):
+        return
+    first = int(refused[0])
+    others = f" (and {len(refused) - 1:,} more like it)" if len(refused) > 1 else ""
+    raise WorkloadError(
+        f"{int(trace.input_tokens[first]):,} input and {int(trace.output_tokens[first]):,} output tokens{others} never "
+        f"fit into the {server.capacity_bytes / 1e6:,.0f} MB of KV memory with {server.name}",
+        field=f"{trace.name}, request {first + 1:,} by arrival",
+        remedy="take more memory, compress more, leave such requests out, or have them refused",
+    )
+
+
+def _memory_short(trace: WorkloadTrace, server: Server, outcome: Outcome) -> bool:
+    """Whether unlimited memory would serve the trace otherwise."""
+    if outcome.preemptions.any() or not outcome.served.all():
+        return True
+    unlimited = replace(server, capacity_bytes=float("inf")).serve(trace)
+    return any(
+        abs(have - want) > SAME / 2 * want
+        for have, want in (
+            (float(outcome.e2e_s.mean()), float(unlimited.e2e_s.mean())),
+            (float(np.percentile(outcome.ttft_s, 99)), float(np.percentile(unlimited.ttft_s, 99))),
+        )
+    )
+
+
+def _ratio(new: float | None, old: float | None) -> float | None:
+    return None if new is None or not old else new / old
+
+
+def _difference(new: float | None, old: float | None) -> float | None:
+    return None if new is None or old is None else new - old

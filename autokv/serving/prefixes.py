@@ -1,0 +1,93 @@
+"""Prompts that begin alike share their blocks: which are held, by whom, and which go first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from autokv.config import CompressionConfig, NoStage
+from autokv.errors import RequestError
+from autokv.workload import PrefixBlocks
+
+
+def shareable(config: CompressionConfig) -> bool:
+    """Whether a block's compressed form is the same whatever follows it: only then can requests share it.
+
+    Evictions choose by what comes later, and low-rank factors are found from the whole prompt.
+    """
+    return isinstance(config.pipeline.eviction, NoStage) and isinstance(config.pipeline.low_rank, NoStage)
+
+
+class PrefixCache:
+    """Blocks of prompts in KV memory. Those that no running request uses go first, the least recently used first.
+
+    Args:
+        blocks: the trace's block hashes.
+        page_tokens: tokens of a page.
+
+    Raises:
+        RequestError: blocks are not whole pages.
+    """
+
+    def __init__(self, blocks: PrefixBlocks, page_tokens: int) -> None:
+        if blocks.block_tokens % page_tokens:
+            raise RequestError(
+                f"blocks of {blocks.block_tokens} tokens are not whole pages of {page_tokens}",
+                field="page_tokens",
+                remedy=f"give a divisor of {blocks.block_tokens}",
+            )
+        self.block_tokens = blocks.block_tokens
+        self.block_pages = blocks.block_tokens // page_tokens
+        self._blocks = blocks
+        self._users: dict[int, int] = {}
+        self._idle: OrderedDict[int, None] = OrderedDict()
+
+    @property
+    def idle_pages(self) -> int:
+        """Pages of blocks that nobody uses: they can be taken at any time."""
+        return len(self._idle) * self.block_pages
+
+    def chain(self, request: int, tokens: int) -> list[int]:
+        """Hashes of the whole blocks among a prompt's first ``tokens``."""
+        chain: list[int] = self._blocks.of(request)[: tokens // self.block_tokens].tolist()
+        return chain
+
+    def held(self, chain: Sequence[int]) -> int:
+        """How many leading blocks of ``chain`` are in memory."""
+        for count, block in enumerate(chain):
+            if block not in self._users:
+                return count
+        return len(chain)
+
+    def idle(self, chain: Sequence[int]) -> int:
+        """How many blocks of ``chain`` are in memory and used by nobody."""
+        return sum(block in self._idle for block in chain)
+
+    def use(self, chain: Sequence[int]) -> int:
+        """Let one more request use these blocks; those that are not in memory join it.
+
+        Returns:
+            How many joined: their pages are the caller's until then.
+        """
+        joined = 0
+        for block in chain:
+            users = self._users.get(block)
+            if users is None:
+                joined += 1
+            elif not users:
+                del self._idle[block]
+            self._users[block] = (users or 0) + 1
+        return joined
+
+    def leave(self, chain: Sequence[int]) -> None:
+        """A request uses these blocks no more. Deeper ones are the first to go: none is found without those before."""
+        for block in reversed(chain):
+            self._users[block] -= 1
+            if not self._users[block]:
+                self._idle[block] = None
+
+    def evict(self) -> int:
+        """Drop the least recently used block that nobody uses; the pages that it frees."""
+        block, _ = self._idle.popitem(last=False)
+        del self._users[block]
+        return self.block_pages
