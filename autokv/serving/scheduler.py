@@ -145,13 +145,12 @@ class Scheduler:
         if self._decoding:
             self._take(self._growth(ran))
             self._steps += ran
-            while self._ends and self._ends[0][0] <= self._steps:
-                end, request = heappop(self._ends)
-                if request in self._decoding and self._end[request] == end:
-                    finished.append(request)
         self.step_pages = self._memory.pages - self._available
-        for request in finished:
-            self._forget(request)
+        while self._ends and self._ends[0][0] <= self._steps:
+            end, request = heappop(self._ends)
+            if request in self._decoding and self._end[request] == end:
+                finished.append(request)
+                self._forget(request)
         prompted: list[int] = []
         for request, _, tokens, last in step.chunks:
             prompt = self._prefilling[request]
