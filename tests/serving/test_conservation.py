@@ -120,8 +120,10 @@ def traces(draw: st.DrawFn) -> WorkloadTrace:
     return trace_of(found, PrefixBlocks(BLOCK, offsets, np.array(hashes, dtype=np.int64)))
 
 
-def run(trace: WorkloadTrace, memory: KVMemory, options: ServingOptions, **kwargs: Any) -> tuple[Outcome, Witness]:
-    witness = Witness(trace, memory, options, **kwargs)
+def run(
+    trace: WorkloadTrace, memory: KVMemory, options: ServingOptions, *, one_by_one: bool = False
+) -> tuple[Outcome, Witness]:
+    witness = Witness(trace, memory, options, one_by_one)
     return serve(trace, memory, witness, options), witness
 
 

@@ -75,7 +75,7 @@ def test_a_shared_prefix_is_computed_and_held_once(costs: CostModel) -> None:
     # The second prompt computes 32 tokens instead of 128.
     spared = 96e-4 + (0.001 + 0.099 * 28 / 900) - (0.099 * 28 / 900 + 0.001 - 0.001 * 95 / 99)
     assert plain.ttft_s[1] - cached.ttft_s[1] == pytest.approx(spared, rel=0.05)
-    together = replace(trace, arrival_s=np.array([0.0, 1.0]))
+    together = replace(trace, arrival_s=np.array([0.0, 1.0]), output_tokens=np.array([150, 10]))
     peaks = [simulate(together, costs, PLENTY, ServingOptions(prefix_caching=on)).peak_kv_bytes for on in (False, True)]
     assert peaks[0] - peaks[1] == pytest.approx(3 * 2 * 16 * 100)
 
@@ -85,7 +85,7 @@ def test_prefix_caching_needs_hashes_and_whole_pages(costs: CostModel) -> None:
         simulate(trace_of([0.0], [8], [2]), costs, PLENTY, ServingOptions(prefix_caching=True))
     blocks = PrefixBlocks(24, np.array([0, 1]), np.array([1]))
     trace = replace(trace_of([0.0], [30], [2]), prefixes=blocks)
-    with pytest.raises(RequestError, match="page_tokens: .*; give a divisor of 24"):
+    with pytest.raises(RequestError, match=r"page_tokens: .*; give a divisor of 24"):
         simulate(trace, costs, PLENTY, ServingOptions(prefix_caching=True))
 
 
