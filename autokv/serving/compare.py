@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
 from autokv.errors import RequestError, WorkloadError
-from autokv.serving.coverage import extrapolations
+from autokv.serving.comparison import Comparison, Run
 from autokv.serving.costs import CostModel
+from autokv.serving.coverage import extrapolations
 from autokv.serving.memory import KVMemory
 from autokv.serving.options import SLO, ServingOptions
-from autokv.serving.outcome import Outcome, ServingReport
-from autokv.serving.rate import SustainableRate, default_slo, max_sustainable_rate
+from autokv.serving.outcome import Outcome
+from autokv.serving.rate import default_slo, max_sustainable_rate
 from autokv.serving.simulator import simulate
 from autokv.workload import WorkloadTrace
 
 FULL = "16-bit"
 FLOAT8 = "fp8"
-SAME = 0.02
-"""Figures that differ by a smaller share are called the same: measured costs are no better than that."""
+BOUND = 0.01
+"""Memory is short where unlimited memory changes the mean end-to-end time or the 99th percentile of TTFT by more."""
 
 Oversized = Literal["error", "refuse"]
 
@@ -34,7 +34,7 @@ class Server:
     costs: CostModel
     capacity_bytes: float
     """KV memory, see :func:`~autokv.serving.memory.kv_capacity_bytes`."""
-    options: ServingOptions = ServingOptions()
+    options: ServingOptions = field(default_factory=ServingOptions)
     link_gb_per_s: float | None = None
     output_length_ratio: float = 1.0
 
@@ -52,112 +52,11 @@ class Server:
     def concurrent_requests(self, trace: WorkloadTrace) -> float:
         """How many requests of the trace's mean size fit into memory at once, each with all of its tokens."""
         memory = KVMemory(self.capacity_bytes, self.costs.sequence, self.options.page_tokens)
-        tokens = trace.input_tokens + np.rint(trace.output_tokens * self.output_length_ratio).astype(np.int64)
+        outputs = np.maximum(1, np.rint(trace.output_tokens * self.output_length_ratio)).astype(np.int64)
+        tokens = trace.input_tokens + outputs - 1  # the last one is never fed back
         sizes, counts = np.unique(tokens, return_counts=True)
         pages = np.array([memory.pages_of(int(size)) for size in sizes])
         return float(memory.pages / np.average(pages, weights=counts))
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """One server's outcome on the trace."""
-
-    name: str
-    outcome: Outcome
-    report: ServingReport
-    """Its notes say what was extrapolated or predicted."""
-    concurrent_requests: float
-    """Mean requests that fit into memory at once."""
-    max_rate: SustainableRate | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Figures ready for JSON, without the requests' own."""
-        return {
-            "name": self.name,
-            **self.report.to_dict(),
-            "concurrent_requests": self.concurrent_requests,
-            "max_rate": None if self.max_rate is None else asdict(self.max_rate),
-        }
-
-
-@dataclass(frozen=True)
-class Gain:
-    """What the candidate changes against one baseline; ``None`` where one of them has no such figure."""
-
-    concurrent_requests: float
-    """Ratio: 2 is twice as many."""
-    throughput: float | None
-    """Ratio of output tokens a second."""
-    goodput: float | None
-    """Ratio of requests a second within the SLO."""
-    ttft_p95_ms: float | None
-    """Difference; negative is faster."""
-    tpot_p50_ms: float | None
-    max_rate: float | None
-    """Ratio of the maximum sustainable rates."""
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """A candidate beside its baselines on one trace, all under the same options and the same SLO."""
-
-    trace: str
-    requests_per_s: float | None
-    """Of the trace as it was served; None where all requests arrive at once."""
-    slo: SLO
-    slo_is_default: bool
-    candidate: Run
-    full: Run | None
-    """16 bits."""
-    float8: Run | None
-    impossible: Mapping[str, str]
-    """Baselines that cannot serve here at all, and why."""
-    memory_short: bool | None
-    """Whether requests are served later with 16 bits than they would be with unlimited memory."""
-    attention_share: float | None
-    """Share of decode attention in a 16-bit decoding step of the mean batch at the mean context."""
-
-    def gain(self, baseline: Run) -> Gain:
-        """What the candidate changes against ``baseline``."""
-        new, old = self.candidate, baseline
-        return Gain(
-            concurrent_requests=new.concurrent_requests / old.concurrent_requests,
-            throughput=_ratio(new.report.throughput_tokens_per_s, old.report.throughput_tokens_per_s),
-            goodput=_ratio(new.report.goodput_requests_per_s, old.report.goodput_requests_per_s),
-            ttft_p95_ms=_difference(new.report.ttft_ms.get("p95"), old.report.ttft_ms.get("p95")),
-            tpot_p50_ms=_difference(new.report.tpot_ms.get("p50"), old.report.tpot_ms.get("p50")),
-            max_rate=None
-            if new.max_rate is None or old.max_rate is None
-            else _ratio(new.max_rate.requests_per_s, old.max_rate.requests_per_s),
-        )
-
-    @property
-    def runs(self) -> tuple[Run, ...]:
-        """The candidate, then the baselines that could serve."""
-        return tuple(run for run in (self.candidate, self.full, self.float8) if run is not None)
-
-    @property
-    def verdict(self) -> str:
-        """What the candidate buys on this trace, in a sentence."""
-        from autokv.serving.verdict import verdict
-
-        return verdict(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        against = {run.name: asdict(self.gain(run)) for run in self.runs[1:]}
-        return {
-            "trace": self.trace,
-            "requests_per_s": self.requests_per_s,
-            "slo": asdict(self.slo),
-            "slo_is_default": self.slo_is_default,
-            "runs": [run.to_dict() for run in self.runs],
-            "gains": against,
-            "impossible": dict(self.impossible),
-            "memory_short": self.memory_short,
-            "attention_share": self.attention_share,
-            "verdict": self.verdict,
-        }
 
 
 def compare(
@@ -257,17 +156,9 @@ def _memory_short(trace: WorkloadTrace, server: Server, outcome: Outcome) -> boo
         return True
     unlimited = replace(server, capacity_bytes=float("inf")).serve(trace)
     return any(
-        abs(have - want) > SAME / 2 * want
+        abs(have - want) > BOUND * want
         for have, want in (
             (float(outcome.e2e_s.mean()), float(unlimited.e2e_s.mean())),
             (float(np.percentile(outcome.ttft_s, 99)), float(np.percentile(unlimited.ttft_s, 99))),
         )
     )
-
-
-def _ratio(new: float | None, old: float | None) -> float | None:
-    return None if new is None or not old else new / old
-
-
-def _difference(new: float | None, old: float | None) -> float | None:
-    return None if new is None or old is None else new - old

@@ -26,9 +26,8 @@ def extrapolations(costs: CostModel, outcome: Outcome) -> tuple[str, ...]:
     larger = float((outcome.timeline.running > largest).mean()) if len(outcome.timeline.running) else 0.0
     if larger:
         notes.append(
-            f"decode attention was measured for at most {largest:,} requests at once; {_share(larger)} of the time there "
-            "are more, up to "
-            f"{outcome.max_running:,}, and its time is taken to grow with their number"
+            f"{_share(larger)} of the time more requests run at once than the {largest:,} that were measured, up to "
+            f"{outcome.max_running:,}; the time of decode attention is taken to grow on with their number"
         )
     return tuple(note for note in notes if note)
 
@@ -39,8 +38,8 @@ def _beyond(tokens: np.ndarray[tuple[int], np.dtype[np.int64]], curve: Curve, wh
     if not share or not curve.y[-1]:
         return ""
     return (
-        f"{_share(share)} of the {what} are longer than the {longest:,.0f} tokens up to which {cost} was measured; beyond, "
-        f"it may be off by {curve.error:.0%}"
+        f"{_share(share)} of the {what} are longer than the {longest:,.0f} tokens up to which {cost} was measured; "
+        f"beyond, it may be off by {curve.error:.0%}"
     )
 
 

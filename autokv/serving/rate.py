@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from autokv.errors import RequestError
+from autokv.serving.comparison import SustainableRate
 from autokv.serving.costs import CostModel
 from autokv.serving.options import SLO
 from autokv.serving.outcome import Outcome
@@ -28,26 +29,6 @@ SLACK = 5.0
 """The default SLO allows this many times what an idle server takes."""
 STEADY = (0.25, 0.75)
 """Share of the requests, in the order in which they finish, between which a saturated server is timed."""
-
-
-@dataclass(frozen=True)
-class SustainableRate:
-    """The highest request rate that was found to be sustained."""
-
-    requests_per_s: float
-    """0 where requests miss the SLO even far below the server's capacity."""
-    capacity_per_s: float
-    """Requests a second of the server when it never runs out of them: beyond this every queue grows without end."""
-    attainment: float | None
-    """Share of requests within the SLO at that rate; None without an SLO."""
-    requests: int
-    """On which it was tried."""
-    simulations: int
-
-    @property
-    def limited_by_slo(self) -> bool:
-        """Whether the SLO is missed before the server is full."""
-        return self.requests_per_s < self.capacity_per_s
 
 
 def max_sustainable_rate(

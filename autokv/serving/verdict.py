@@ -1,0 +1,119 @@
+"""What a configuration buys on a trace, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autokv.serving.comparison import Comparison, Run
+
+SAME = 0.02
+"""Figures that differ by a smaller share are the same: measured costs are no better than that."""
+SMALL_SHARE = 0.1
+"""Bandwidth is not short where decode attention takes less of a decoding step: no cache at all would gain no more."""
+
+
+def verdict(found: Comparison) -> str:
+    """What is gained against 16 bits and fp8, or that nothing is, with the figures that say so."""
+    new, full = found.candidate, found.full
+    if full is None:
+        if found.impossible:
+            return "; ".join(f"{name} cannot serve here: {why}" for name, why in found.impossible.items()) + "."
+        return f"{new.name} {_alone(new)}."
+    if not found.memory_short:
+        share = found.attention_share or 0.0
+        spare = f"with 16 bits the KV cache peaks at {_of_memory(full)} and no request waits for memory"
+        if share <= SMALL_SHARE and not _more_goodput(new, full):
+            step = f"decode attention is {share:.0%} of a decoding step"
+            return f"Compression buys nothing here: {spare}, and {step}{_rates(found)}."
+        if not _faster(new, full) and not _more_goodput(new, full):
+            return f"{new.name} buys nothing here: {spare}, and {_change('p50 TPOT', new, full)}{_rates(found)}."
+    memory = "are short of memory" if found.memory_short else "are not short of memory"
+    changes = [f"Against 16 bits, which {memory}: {_against(found, full)}"]
+    if found.float8 is not None:
+        changes.append(f"against fp8: {_against(found, found.float8)}")
+    return "; ".join(changes) + _rates(found) + "."
+
+
+def _against(found: Comparison, old: Run) -> str:
+    """All that a baseline is compared by."""
+    new, gain = found.candidate, found.gain(old)
+    parts = [f"{_times(gain.concurrent_requests)} as many requests fit at once"]
+    after, before = new.report.goodput_requests_per_s, old.report.goodput_requests_per_s
+    if after is not None and before is not None:
+        parts.append(f"goodput {_percent(after, before, f'{after:.3g}', f'{before:.3g} requests/s')}")
+    parts += [_change(name, new, old) for name in ("p95 TTFT", "p50 TPOT")]
+    if old.report.refused > new.report.refused:
+        parts.append(f"{old.report.refused - new.report.refused:,} requests fit that never would")
+    return ", ".join(part for part in parts if part)
+
+
+def _rates(found: Comparison) -> str:
+    """The rates that servers sustain, where they were looked for."""
+    rates = [(run, run.max_rate.requests_per_s) for run in found.runs if run.max_rate is not None]
+    if len(rates) < 2:
+        return ""
+    (_, own), *others = rates
+    against = " and ".join(f"{rate:.3g} with {_bits(run)}" for run, rate in others)
+    return f"; it sustains {own:.3g} requests/s within the SLO, against {against}"
+
+
+def _alone(run: Run) -> str:
+    """A run without a baseline."""
+    report = run.report
+    good = "" if report.slo_attainment is None else f" and {report.slo_attainment:.0%} of the requests within the SLO"
+    return f"serves {report.throughput_tokens_per_s:.3g} tokens/s{good}"
+
+
+def _of_memory(run: Run) -> str:
+    report = run.report
+    return f"{_size(report.peak_kv_bytes)} of {_size(report.capacity_bytes)}"
+
+
+def _change(name: str, new: Run, old: Run) -> str:
+    """A time before and after, with how it changed."""
+    percentile, metric = name.split()
+    values = [getattr(run.report, f"{metric.lower()}_ms").get(percentile) for run in (new, old)]
+    if None in values:
+        return ""
+    after, before = values
+    return f"{name} {_percent(after, before, _milliseconds(after), f'{_milliseconds(before)} ms')}"
+
+
+def _faster(new: Run, old: Run) -> bool:
+    """Whether output tokens or first tokens come sooner by more than what measurements differ by."""
+    pairs = [
+        (getattr(new.report, metric).get(percentile), getattr(old.report, metric).get(percentile))
+        for metric, percentile in (("ttft_ms", "p95"), ("tpot_ms", "p50"))
+    ]
+    return any(after is not None and before is not None and after < before * (1 - SAME) for after, before in pairs)
+
+
+def _more_goodput(new: Run, old: Run) -> bool:
+    after, before = new.report.goodput_requests_per_s, old.report.goodput_requests_per_s
+    return after is not None and before is not None and after > before * (1 + SAME)
+
+
+def _bits(run: Run) -> str:
+    return "16 bits" if run.name == "16-bit" else run.name
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2g}x" if ratio < 10 else f"{ratio:.0f}x"
+
+
+def _percent(after: float, before: float, new: str, old: str) -> str:
+    if before and abs(after / before - 1) < SAME:
+        return f"about the same ({old})"
+    return f"{f'{after / before - 1:+.0%} ' if before else ''}({new} instead of {old})"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _size(size: float) -> str:
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}"
+    return f"{size / 1e3:.3g} kB"

@@ -1,0 +1,170 @@
+"""What a comparison says: gains where memory or bandwidth is short, and that nothing is gained where neither is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from autokv.errors import WorkloadError
+from autokv.serving import SLO, CostModel, Curve, Grid, SequenceBytes, ServingOptions
+from autokv.serving.compare import Server, compare
+from autokv.serving.rate import default_slo
+from autokv.workload import WorkloadTrace, synthesize
+
+FULL_BYTES = 1000.0
+
+
+def costs(per_token: float = FULL_BYTES, attention: float = 1e-8) -> CostModel:
+    """Costs in which decode attention takes ``attention`` seconds a token held and everything else is fixed."""
+    lengths, batches = (1.0, 1024.0, 8192.0), (1, 16)
+    return CostModel(
+        rest=Curve((1.0, 512.0, 2048.0), (0.002, 0.02, 0.08)),
+        prefill_attention=Curve((256.0, 1024.0, 8192.0), (0.0002, 0.002, 0.1)),
+        compress=Curve((1.0, 8192.0), (0.0, 0.0)),
+        decode_attention=Grid(
+            batches, tuple(Curve(lengths, tuple(batch * attention * x for x in lengths)) for batch in batches)
+        ),
+        sequence=SequenceBytes(per_token),
+    )
+
+
+def trace(rate: float = 4.0, requests: int = 300) -> WorkloadTrace:
+    return synthesize(requests=requests, seed=3, requests_per_s=rate, input_tokens=(700, 2000), output_tokens=(60, 150))
+
+
+def servers(capacity: float, attention: float = 1e-8) -> tuple[Server, Server]:
+    """A cache of a quarter of the bytes and of the attention, and the 16-bit one."""
+    full = Server("16-bit", costs(FULL_BYTES, attention), capacity)
+    quarter = costs(FULL_BYTES / 4, attention / 4)
+    return Server("K4V4", quarter, capacity), full
+
+
+def test_with_memory_and_bandwidth_to_spare_nothing_is_bought() -> None:
+    small, full = servers(capacity=1e9)
+    found = compare(trace(), small, full)
+    assert found.full is not None
+    assert found.memory_short is False
+    assert found.attention_share is not None
+    assert found.attention_share < 0.1
+    assert "buys nothing here" in found.verdict
+    # The figures that say so.
+    assert f"{found.full.report.peak_kv_bytes / 1e6:.3g} MB of 1 GB" in found.verdict
+    assert f"{found.attention_share:.0%}" in found.verdict
+    assert found.full.report.peak_kv_bytes < 1e9
+
+
+def test_where_16_bits_are_short_of_memory_the_gain_is_named() -> None:
+    small, full = servers(capacity=5e6)
+    found = compare(trace(rate=14.0), small, full, slo=SLO(ttft_ms=500))
+    assert found.memory_short
+    assert found.full is not None
+    gain = found.gain(found.full)
+    assert gain.goodput is not None
+    assert gain.goodput > 1.1
+    assert gain.ttft_p95_ms is not None
+    assert gain.ttft_p95_ms < 0
+    # A request takes whole pages: a quarter of the bytes holds four times as many up to that rounding.
+    assert gain.concurrent_requests == pytest.approx(4, rel=0.02)
+    assert "buys nothing" not in found.verdict
+    assert f"{gain.goodput - 1:+.0%}" in found.verdict
+    assert "Against 16 bits, which are short of memory: 4x as many requests fit at once" in found.verdict
+
+
+def test_where_only_bandwidth_is_short_time_is_what_is_bought() -> None:
+    small, full = servers(capacity=1e9, attention=5e-6)
+    found = compare(trace(rate=1.0), small, full)
+    assert found.memory_short is False
+    assert found.attention_share is not None
+    assert found.attention_share > 0.3
+    assert "buys nothing" not in found.verdict
+    assert "p50 TPOT -" in found.verdict
+
+
+def test_a_candidate_that_is_no_faster_buys_nothing_where_memory_is_not_short() -> None:
+    _, full = servers(capacity=1e9, attention=5e-6)
+    slow = Server("slow", replace(full.costs, sequence=SequenceBytes(FULL_BYTES / 4)), 1e9)
+    verdict = compare(trace(rate=1.0), slow, full).verdict
+    assert "slow buys nothing here" in verdict
+    assert "p50 TPOT about the same" in verdict
+
+
+def test_the_concurrent_requests_are_those_that_the_pages_hold() -> None:
+    full = Server("16-bit", costs(), 1e6, ServingOptions(page_tokens=16))
+    lengths = WorkloadTrace("two", "test", np.array([0.0, 1.0]), np.array([100, 33]), np.array([29, 1]))
+    # 62 pages; 128 and 33 tokens take 8 and 3.
+    assert full.concurrent_requests(lengths) == pytest.approx(62 / 5.5)
+    assert replace(full, output_length_ratio=2.0).concurrent_requests(lengths) == pytest.approx(62 / 6.5)
+
+
+def test_a_request_that_never_fits_is_named_with_its_row() -> None:
+    requests = trace(requests=20)
+    requests.input_tokens[7] = 50_000
+    small, full = servers(capacity=5e6)
+    with pytest.raises(WorkloadError, match=r"request 8 by arrival: 50,000 input .* never fit into the 5 MB") as raised:
+        compare(requests, small, full)
+    assert "\n" not in str(raised.value)
+    found = compare(requests, small, full, oversized="refuse")
+    assert found.candidate.report.refused == 1
+
+
+def test_what_only_16_bits_cannot_hold_counts_for_the_candidate() -> None:
+    requests = trace(requests=20)
+    requests.input_tokens[7] = 10_000
+    found = compare(requests, *servers(capacity=5e6))
+    assert found.full is not None
+    assert found.full.report.refused == 1
+    assert found.memory_short
+    assert "1 requests fit that never would" in found.verdict
+
+
+def test_a_baseline_without_room_for_a_page_is_said_not_raised() -> None:
+    small, full = servers(capacity=12_000)
+    requests = WorkloadTrace("one", "test", np.array([0.0, 1.0]), np.array([8, 8]), np.array([4, 4]))
+    found = compare(requests, small, full)
+    assert found.full is None
+    assert "less than a page" in found.impossible["16-bit"]
+    assert "16-bit cannot serve here" in found.verdict
+
+
+def test_without_baselines_the_candidate_stands_alone() -> None:
+    small, _ = servers(capacity=5e6)
+    found = compare(trace(), small)
+    assert found.runs == (found.candidate,)
+    assert found.memory_short is None
+    assert "tokens/s" in found.verdict
+
+
+def test_the_default_slo_is_five_times_an_idle_server_with_16_bits() -> None:
+    small, full = servers(capacity=1e9)
+    requests = trace()
+    found = compare(requests, small, full)
+    assert found.slo_is_default
+    assert found.slo == default_slo(requests, full.costs)
+    assert found.slo.ttft_ms == pytest.approx(
+        5e3 * full.costs.prefill(int(np.ceil(np.percentile(requests.input_tokens, 95)))), rel=0.005
+    )
+    assert not compare(requests, small, full, slo=SLO(tpot_ms=20)).slo_is_default
+
+
+def test_what_lies_outside_the_measured_range_is_said() -> None:
+    small, full = servers(capacity=1e9)
+    requests = trace(requests=50)
+    assert not compare(requests, small, full).candidate.report.notes
+    requests.input_tokens[3] = 20_000
+    notes = compare(requests, small, full).candidate.report.notes
+    assert any("2% of the prompts are longer than the 8,192 tokens" in note for note in notes)
+    assert any("off by" in note for note in notes)
+    predicted = replace(small, costs=replace(small.costs, predicted="scaled from another device"))
+    assert "predicted: scaled from another device" in compare(requests, predicted, full).candidate.report.notes
+
+
+def test_the_document_is_json_without_nan() -> None:
+    small, full = servers(capacity=5e6)
+    found = compare(trace(requests=60), small, full, replace(full, name="fp8"), max_rate=True)
+    document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert [run["name"] for run in document["runs"]] == ["K4V4", "16-bit", "fp8"]
+    assert document["gains"]["16-bit"]["max_rate"] >= 1
+    assert "sustains" in document["verdict"]

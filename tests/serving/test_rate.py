@@ -1,0 +1,130 @@
+"""The maximum sustainable rate, against queues whose answer is known in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autokv.errors import RequestError
+from autokv.serving import SLO, CostModel, Curve, Grid, Outcome, SequenceBytes, ServingOptions, Timeline, simulate
+from autokv.serving.rate import REQUESTS, at_rate, max_sustainable_rate, mean_rate
+from autokv.workload import WorkloadTrace, synthesize
+
+SERVICE = 0.1
+
+
+def trace(requests: int = 2000, seed: int = 1) -> WorkloadTrace:
+    return synthesize(requests=requests, seed=seed, requests_per_s=3.0, input_tokens=(100, 200), output_tokens=(20, 50))
+
+
+def one_by_one(requests: WorkloadTrace, service: float = SERVICE) -> Outcome:
+    """A single server, first come, first served: Lindley's recursion (1952)."""
+    finish = np.zeros(len(requests))
+    now = 0.0
+    for index, arrival in enumerate(requests.arrival_s):
+        now = max(now, float(arrival)) + service
+        finish[index] = now
+    nothing, empty = np.zeros(len(requests), dtype=np.int64), np.zeros(0, dtype=np.int64)
+    return Outcome(
+        arrival_s=requests.arrival_s,
+        first_token_s=finish,
+        finish_s=finish,
+        input_tokens=requests.input_tokens,
+        output_tokens=requests.output_tokens,
+        preemptions=nothing,
+        cached_tokens=nothing,
+        iterations=len(requests),
+        busy_s=len(requests) * service,
+        capacity_bytes=1.0,
+        peak_kv_bytes=1.0,
+        max_running=1,
+        timeline=Timeline(empty.astype(np.float64), empty, empty, empty.astype(np.float64)),
+    )
+
+
+def test_without_an_slo_it_is_the_capacity_of_the_server() -> None:
+    found = max_sustainable_rate(trace(), one_by_one)
+    assert found.requests_per_s == pytest.approx(1 / SERVICE)
+    assert found.simulations == 1
+    assert not found.limited_by_slo
+
+
+def test_with_an_slo_it_is_the_rate_of_the_queue_with_that_quantile() -> None:
+    # M/D/1 with a load of 0.73: 90% of the requests wait less than about three services (Erlang, 1909).
+    limit = SLO(ttft_ms=1e3 * 4 * SERVICE)
+    found = max_sustainable_rate(trace(), one_by_one, limit)
+    assert found.limited_by_slo
+    assert found.attainment is not None
+    assert found.attainment >= 0.9
+    assert one_by_one(at_rate(trace(), found.requests_per_s * 1.02)).good(limit).mean() < 0.9
+    assert found.requests_per_s * SERVICE == pytest.approx(0.75, abs=0.06)
+
+
+def test_an_slo_below_what_a_lone_request_takes_is_never_kept() -> None:
+    found = max_sustainable_rate(trace(200), one_by_one, SLO(ttft_ms=50))
+    assert found.requests_per_s == 0
+    assert found.attainment == 0
+    assert found.simulations <= 18
+
+
+def test_a_loose_slo_does_not_lift_the_rate_above_capacity() -> None:
+    found = max_sustainable_rate(trace(50), one_by_one, SLO(ttft_ms=1e9))
+    assert found.requests_per_s == found.capacity_per_s == pytest.approx(1 / SERVICE)
+
+
+def test_it_is_tried_on_a_bounded_number_of_requests_whatever_the_rate_of_the_trace() -> None:
+    seen: list[int] = []
+
+    def serve(requests: WorkloadTrace) -> Outcome:
+        seen.append(len(requests))
+        return one_by_one(requests)
+
+    long = trace(REQUESTS + 500)
+    limit = SLO(ttft_ms=400)
+    found = max_sustainable_rate(long, serve, limit)
+    assert set(seen) == {REQUESTS}
+    assert found.simulations == len(seen) <= 18
+    slower = replace(long, arrival_s=long.arrival_s * 7)
+    assert max_sustainable_rate(slower, one_by_one, limit).requests_per_s == pytest.approx(found.requests_per_s)
+
+
+def test_a_trace_without_arrivals_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"workload: .*--rate"):
+        max_sustainable_rate(replace(trace(10), arrival_s=np.zeros(10)), one_by_one)
+
+
+@settings(max_examples=30, deadline=None)
+@given(service=st.floats(1e-3, 10.0), limit=st.floats(1.5, 20.0), seed=st.integers(0, 100))
+def test_twice_as_fast_a_server_sustains_twice_the_rate(service: float, limit: float, seed: int) -> None:
+    requests = trace(100, seed)
+    slow, fast = (
+        max_sustainable_rate(requests, lambda one, s=seconds: one_by_one(one, s), SLO(ttft_ms=1e3 * limit * seconds))
+        for seconds in (service, service / 2)
+    )
+    assert fast.requests_per_s == pytest.approx(2 * slow.requests_per_s, rel=1e-6)
+
+
+def test_more_memory_never_sustains_less() -> None:
+    curve = Curve((1.0, 4096.0), (0.004, 0.1))
+    costs = CostModel(
+        curve, Curve((1.0, 4096.0), (0.0, 0.01)), Curve((1.0,), (0.0,)),
+        Grid((1,), (Curve((1.0, 4096.0), (1e-5, 1e-4)),)), SequenceBytes(1000.0),
+    )  # fmt: skip
+    requests = trace(300)
+    rates = [
+        max_sustainable_rate(
+            requests, lambda one, c=capacity: simulate(one, costs, c, ServingOptions()), SLO(ttft_ms=200, tpot_ms=50)
+        ).requests_per_s
+        for capacity in (4e5, 1e6, 1e7)
+    ]
+    assert rates == sorted(rates)
+    assert rates[0] < rates[1]
+
+
+def test_the_rate_of_a_trace_is_that_of_its_intervals() -> None:
+    assert mean_rate(trace(2000)) == pytest.approx(3.0, rel=0.06)
+    assert mean_rate(at_rate(trace(100), 12.5)) == pytest.approx(12.5)
