@@ -37,7 +37,11 @@ class Dice:
 
 def test_the_promised_spaces_are_there() -> None:
     promised = {"balanced", "quantization-only", "eviction-only", "lossless-leaning", "long-context", "edge"}
-    assert promised <= set(names())
+    assert promised | {"multi-turn", "throughput"} <= set(names())
+
+
+def test_a_conversation_loses_no_token() -> None:
+    assert load_space("multi-turn").eviction_methods == ()
 
 
 @pytest.mark.parametrize("name", names())
