@@ -15,6 +15,19 @@ from autokv.runtime.plan import Plan
 from autokv.runtime.prompt import compress_prompt
 
 
+def open_contents(plan: Plan, call: AttentionCall, layer: int) -> LayerContents:
+    """What the model's layer ``layer`` holds of a prompt that ``call`` covers, compressed."""
+    full = plan.facts.full_layers
+    context = LayerContext(
+        layer_index=full.index(layer),
+        layer_count=len(full),
+        scaling=call.scaling,
+        softcap=call.softcap,
+        kernels=plan.kernels,
+    )
+    return LayerContents(plan, compress_prompt(plan, call, context.layer_index), context)
+
+
 class CompressedLayer(CacheLayerMixin):
     """Holds one layer's keys and values compressed, and attends over them.
 
@@ -64,15 +77,7 @@ class CompressedLayer(CacheLayerMixin):
             )
         if self._contents is None:
             output = plain_attention(call)
-            full = plan.facts.full_layers
-            context = LayerContext(
-                layer_index=full.index(self._layer),
-                layer_count=len(full),
-                scaling=call.scaling,
-                softcap=call.softcap,
-                kernels=plan.kernels,
-            )
-            self._contents = LayerContents(plan, compress_prompt(plan, call, context.layer_index), context)
+            self._contents = open_contents(plan, call, self._layer)
         elif call.query.shape[2] == 1:
             output = attend_one(plan, self._contents, call)
         else:
