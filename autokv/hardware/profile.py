@@ -4,49 +4,71 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal
 
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from autokv.errors import RequestError
+
+Kind = Literal["cpu", "cuda", "rocm"]
+Positive = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1 << 60)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
 _GIB = 1 << 30
+_DERIVED = {"fingerprint", "dtype"}
+"""What stored documents hold beside the fields."""
 
 
 @dataclass(frozen=True)
 class Rate:
     """A rate: median of ``n`` timed runs, and the distance between their quartiles; ``n`` 0 is a data sheet's value."""
 
-    median: float
-    spread: float
-    n: int
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    median: Positive
+    spread: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    n: Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
 class HardwareProfile:
     """A device as it was found. Equal hardware has an equal ``fingerprint``; measurements differ from run to run."""
 
-    name: str
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: Name
     """Marketing name, such as ``NVIDIA H100 80GB HBM3``."""
-    kind: Literal["cpu", "cuda"]
-    cores: int
-    """CPU cores that this process may use, or streaming multiprocessors."""
-    memory_bytes: int
+    kind: Kind
+    cores: Count
+    """CPU cores that this process may use, or multiprocessors of a GPU."""
+    memory_bytes: Count
     """Memory that this process may use; the device's own for a GPU."""
     capabilities: tuple[str, ...]
     """Sorted: ``avx2``, ``avx512``, ``bf16``, ``fp8``, ``sm_90`` …"""
     torch_version: str
-    threads: int
-    """Threads that torch was measured with."""
+    """Of the measurements; empty for a data sheet."""
+    threads: Annotated[int, Field(ge=0)]
+    """Threads that torch was measured with; 0 for a data sheet."""
     copy_gb_per_s: Rate
-    """Memory bandwidth of a copy in 10⁹ bytes per second, read and write counted."""
+    """Memory bandwidth in 10⁹ bytes per second; of a copy, read and write counted, where it was measured."""
     float32_gflops: Rate
-    """Matrix multiplication, 10⁹ floating-point operations per second."""
+    """Matrix multiplication, 10⁹ floating-point operations per second, dense; a multiplication and an addition are two.
+    The rates below are alike."""
     bfloat16_gflops: Rate
     source: Literal["measured", "data sheet"] = "measured"
+    float16_gflops: Rate | None = None
+    """None, here and below, where the device has no such arithmetic, or where it was not measured."""
     float8_gflops: Rate | None = None
-    """None where the device has no fp8 arithmetic, or where it was not measured."""
+    int8_gops: Rate | None = None
     link_gb_per_s: Rate | None = None
     """Copies between host and device memory in 10⁹ bytes per second, one way; None on a CPU."""
     launch_us: Rate | None = None
-    """Microseconds from asking for a trivial operation to having it done: what every operation costs at least."""
+    """Microseconds of one in a long row of trivial operations: what every operation costs at least."""
+    reference: str = ""
+    """Where a data sheet's values were taken from, and how those were derived that it does not say."""
 
     @property
     def fingerprint(self) -> str:
@@ -60,3 +82,32 @@ class HardwareProfile:
     def to_dict(self) -> dict[str, Any]:
         """Every field and the fingerprint, ready for JSON."""
         return {**asdict(self), "capabilities": list(self.capabilities), "fingerprint": self.fingerprint}
+
+    @staticmethod
+    def from_dict(document: object, where: str = "hardware") -> HardwareProfile:
+        """The inverse of :meth:`to_dict`; a document that was written before a field existed loads too.
+
+        Raises:
+            RequestError: naming the first field that is wrong, behind ``where``.
+        """
+        fields = document
+        if isinstance(document, Mapping):
+            fields = {name: value for name, value in document.items() if name not in _DERIVED}
+        try:
+            return _adapter().validate_python(fields)
+        except ValidationError as error:
+            raise invalid(error, where) from None
+
+
+@cache
+def _adapter() -> TypeAdapter[HardwareProfile]:
+    return TypeAdapter(HardwareProfile)
+
+
+def invalid(error: ValidationError, where: str) -> RequestError:
+    """One line for what pydantic found first, behind ``where``."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    path = ".".join([where, *(str(part)[:80] for part in first["loc"])])
+    return RequestError(
+        first["msg"][:200], field=path, remedy="see docs/hardware.md for the fields, or write one with hardware probe"
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
 from types import SimpleNamespace
@@ -14,9 +13,8 @@ import pytest
 import torch
 
 from autokv.errors import RequestError
-from autokv.hardware import HardwareProfile, Rate, probe, system
+from autokv.hardware import HardwareProfile, Rate, measuring, probe, system
 
-measuring = sys.modules["autokv.hardware.probe"]
 CPUINFO = """processor\t: 0
 model name\t: Imaginary 9000
 flags\t\t: fpu avx2 avx512f avx512_bf16 amx_bf16 nonsense

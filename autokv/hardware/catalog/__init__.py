@@ -1,0 +1,35 @@
+"""Devices that are not here, by their makers' data sheets: a YAML file each, named as the device is asked for.
+
+Rates are dense (figures for sparse matrices are twice as high on most sheets) and peaks: nothing attains them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from autokv.hardware.documents import read_sheet
+from autokv.hardware.profile import HardwareProfile
+from autokv.hardware.sheet import DataSheet
+
+FOLDER = Path(__file__).parent
+
+
+@cache
+def sheets() -> Mapping[str, DataSheet]:
+    """Every data sheet by its name here, sorted.
+
+    Raises:
+        RequestError: one of them is wrong; the tests read all.
+    """
+    return MappingProxyType({path.stem: read_sheet(path) for path in sorted(FOLDER.glob("*.yaml"))})
+
+
+def sheet_of(profile: HardwareProfile) -> HardwareProfile | None:
+    """The data sheet of a device that was measured; None where its name and cores are not those of one."""
+    for sheet in sheets().values():
+        if sheet.cores == profile.cores and profile.name in (sheet.name, *sheet.reported_names):
+            return sheet.profile()
+    return None
