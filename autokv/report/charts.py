@@ -15,12 +15,12 @@ from autokv.evaluation.measurement import Measurement
 from autokv.report import view
 from autokv.report.describe import describe
 from autokv.report.format import label, number, quantity, title
+from autokv.report.parts import Figure, layout, line, note, plain_axis
 from autokv.report.projection import Mark, Projection
 from autokv.report.scale import Scale
 from autokv.tuning.objectives import Constraint
 from autokv.tuning.trial import FrontPoint, TuningResult
 
-Figure = dict[str, Any]
 NOMINAL = (300.0, 270.0)
 """Plot size, in pixels, for which labels are placed: the narrowest that is common, a phone's."""
 ANCHORS = {"start": "left", "middle": "center", "end": "right"}
@@ -51,7 +51,7 @@ def projection_chart(projection: Projection, sources: Mapping[str, str]) -> Figu
     if projection.baseline is not None:
         x, y = projection.baseline
         if y is None:
-            shapes.append(_line("x", x, {"color": "var(--soft)", "width": 1, "dash": "dash"}))
+            shapes.append(line("x", x, {"color": "var(--soft)", "width": 1, "dash": "dash"}))
         else:
             cross = {"symbol": "cross-thin", "size": 11, "line": {"color": "var(--soft)", "width": 2}}
             text = f"16-bit cache<br>{_value(view.BYTES, x)}<br>{_value(projection.y.metric, y)}"
@@ -59,7 +59,7 @@ def projection_chart(projection: Projection, sources: Mapping[str, str]) -> Figu
     return {
         "data": [trace for trace in traces if trace["x"]],
         "layout": {
-            **_layout(330),
+            **layout(330),
             "xaxis": {**_axis(projection.x, most=5, text=title(projection.x.metric)), "showgrid": False},
             "yaxis": _axis(projection.y),
             "shapes": shapes,
@@ -76,15 +76,14 @@ def hypervolume_chart(result: TuningResult) -> Figure:
     shapes, notes = [], []
     if values:
         notes.append(
-            _note(number(values[-1]), numbers[-1], values[-1], xanchor="right", yshift=11, color="var(--front)")
+            note(number(values[-1]), numbers[-1], values[-1], xanchor="right", yshift=11, color="var(--front)")
         )
     if 0 < known < len(values):
         late = known > len(values) / 2
-        shapes.append(_line("x", known + 0.5, {"color": "var(--soft)", "width": 1, "dash": "dot"}))
+        shapes.append(line("x", known + 0.5, {"color": "var(--soft)", "width": 1, "dash": "dot"}))
         text = "known settings end" if late else "after the known settings"
-        note = _note(text, known + 0.5, 0.04, xanchor="right" if late else "left", color="var(--soft)")
-        notes.append({**note, "yref": "paper", "xshift": -5 if late else 5})
-    line = {"color": "var(--front)", "width": 2, "shape": "hv"}
+        after = note(text, known + 0.5, 0.04, xanchor="right" if late else "left", color="var(--soft)")
+        notes.append({**after, "yref": "paper", "xshift": -5 if late else 5})
     return {
         "data": [
             {
@@ -92,14 +91,14 @@ def hypervolume_chart(result: TuningResult) -> Figure:
                 "mode": "lines",
                 "x": numbers,
                 "y": values,
-                "line": line,
+                "line": {"color": "var(--front)", "width": 2, "shape": "hv"},
                 "hovertemplate": "after trial %{x}<br>hypervolume %{y:.3f}<extra></extra>",
             }
         ],
         "layout": {
-            **_layout(240),
-            "xaxis": {**_plain_axis("trials"), "showgrid": False},
-            "yaxis": {**_plain_axis(""), "rangemode": "tozero", "nticks": 5},
+            **layout(240),
+            "xaxis": {**plain_axis("trials"), "showgrid": False},
+            "yaxis": {**plain_axis(""), "rangemode": "tozero", "nticks": 5},
             "shapes": shapes,
             "annotations": notes,
         },
@@ -134,15 +133,15 @@ def samples_chart(splits: Mapping[str, Measurement], metric: str) -> Figure:
                 }
             )
             notes.append(
-                _note(f"mean {number(mean)}", _place(scale, mean), row, xanchor="center", yshift=38, color=color)
+                note(f"mean {number(mean)}", _place(scale, mean), row, xanchor="center", yshift=38, color=color)
             )
     return {
         "data": traces,
         "layout": {
-            **_layout(90 + 105 * len(rows), left=84),
+            **layout(90 + 105 * len(rows), left=84),
             "xaxis": _axis(scale, text=title(metric)),
             "yaxis": {
-                **_plain_axis(""),
+                **plain_axis(""),
                 "range": [len(rows) - 0.4, -0.6],
                 "tickvals": list(range(len(rows))),
                 "ticktext": [escape(name) for name in rows],
@@ -171,42 +170,10 @@ def confirmed(point: FrontPoint | None) -> dict[str, Measurement]:
     return {name: measurement for name, measurement in both.items() if measurement is not None}
 
 
-def _layout(height: int, left: int = 52) -> Figure:
-    font = {"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": 12, "color": "var(--ink)"}
-    return {
-        "height": height,
-        "margin": {"l": left, "r": 18, "t": 12, "b": 48},
-        "showlegend": False,
-        "hovermode": "closest",
-        "dragmode": False,
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": font,
-        "hoverlabel": {
-            "bgcolor": "var(--card)",
-            "bordercolor": "var(--rule)",
-            "font": font,
-            "align": "left",
-        },
-    }
-
-
-def _plain_axis(text: str) -> Figure:
-    return {
-        "title": {"text": escape(text), "standoff": 10},
-        "fixedrange": True,
-        "zeroline": False,
-        "gridcolor": "var(--grid)",
-        "linecolor": "var(--rule)",
-        "tickcolor": "var(--rule)",
-        "tickfont": {"color": "var(--soft)"},
-    }
-
-
 def _axis(scale: Scale, most: int = 6, text: str = "") -> Figure:
     ticks = scale.ticks(most)
     return {
-        **_plain_axis(text),
+        **plain_axis(text),
         "type": "log" if scale.log else "linear",
         "range": [_place(scale, scale.low), _place(scale, scale.high)],
         "tickvals": ticks,
@@ -264,15 +231,9 @@ def _value(metric: str, value: float) -> str:
     return escape(quantity(metric, value))
 
 
-def _line(axis: str, value: float, line: Figure) -> Figure:
-    across = "y" if axis == "x" else "x"
-    fixed = {f"{axis}0": value, f"{axis}1": value, f"{across}0": 0, f"{across}1": 1, f"{across}ref": "paper"}
-    return {"type": "line", "layer": "above", "line": line, **fixed}
-
-
 def _limit_line(limit: Constraint, projection: Projection) -> Figure:
     axis = "y" if limit.metric == projection.y.metric else "x"
-    return _line(axis, limit.limit, {"color": "var(--pick)", "width": 1, "dash": "dot"})
+    return line(axis, limit.limit, {"color": "var(--pick)", "width": 1, "dash": "dot"})
 
 
 def _limit_texts(projection: Projection) -> Iterable[Figure]:
@@ -282,30 +243,17 @@ def _limit_texts(projection: Projection) -> Iterable[Figure]:
         if limit.metric == projection.y.metric:
             y = _place(projection.y, limit.limit)
             yield {
-                **_note(view.bound(limit), 0, y, xanchor="left", yshift=-9 if limit.kind == "max" else 9, color=color),
+                **note(view.bound(limit), 0, y, xanchor="left", yshift=-9 if limit.kind == "max" else 9, color=color),
                 "xref": "paper",
             }
         else:
             x = _place(projection.x, limit.limit)
-            yield {**_note(view.bound(limit), x, 0, xanchor="right", yshift=9, color=color), "yref": "paper"}
+            yield {**note(view.bound(limit), x, 0, xanchor="right", yshift=9, color=color), "yref": "paper"}
 
 
 def _labels(projection: Projection) -> Iterable[Figure]:
     width, height = NOMINAL
     for found in projection.labels(width, height):
         color = "var(--pick-ink)" if found.text.startswith("recommended") else "var(--ink)"
-        note = _note(found.text, found.x / width, 1 - found.y / height, xanchor=ANCHORS[found.anchor], color=color)
-        yield {**note, "xref": "paper", "yref": "paper", "xshift": found.dx, "yshift": -found.dy}
-
-
-def _note(text: str, x: float, y: float, *, xanchor: str, color: str, yshift: float = 0) -> Figure:
-    return {
-        "text": escape(text),
-        "x": x,
-        "y": y,
-        "xanchor": xanchor,
-        "yanchor": "middle",
-        "yshift": yshift,
-        "showarrow": False,
-        "font": {"color": color, "size": 12},
-    }
+        text = note(found.text, found.x / width, 1 - found.y / height, xanchor=ANCHORS[found.anchor], color=color)
+        yield {**text, "xref": "paper", "yref": "paper", "xshift": found.dx, "yshift": -found.dy}

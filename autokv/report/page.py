@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any
-
-from plotly.offline import get_plotlyjs
 
 from autokv.report import charts, view
 from autokv.report.answer import answer
 from autokv.report.describe import describe
+from autokv.report.document import document, place
 from autokv.report.format import title
-from autokv.report.html import Markup, join, script_json, tag
+from autokv.report.html import Markup, join, tag
 from autokv.report.projection import projections
 from autokv.report.sections import facts, failure_table, front_table, importance_table
 from autokv.tuning.trial import TuningResult
-
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-"""The browser itself refuses whatever would leave the page."""
 
 
 def page(result: TuningResult, job: Mapping[str, Any]) -> str:
@@ -33,21 +28,7 @@ def page(result: TuningResult, job: Mapping[str, Any]) -> str:
         tag("section", join(tag("h2", "What was measured where"), facts(result, job))),
         tag("section", join(tag("h2", "Not measured"), failure_table(result))),
     )
-    head = join(
-        tag("meta", None, charset="utf-8"),
-        tag("meta", None, http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", None, name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", None, name="color-scheme", content="light dark"),
-        tag("title", f"AutoKV: {_name(job)}"),
-        tag("style", _asset("page.css")),
-    )
-    scripts = join(
-        tag("script", Markup(get_plotlyjs())),
-        tag("script", script_json(figures), type="application/json", id="figures"),
-        tag("script", _asset("page.js")),
-    )
-    document = tag("html", join(tag("head", head), tag("body", join(tag("main", body), scripts))), lang="en")
-    return f"<!doctype html>\n{document}\n"
+    return document(f"AutoKV: {_name(job)}", body, figures)
 
 
 def _name(job: Mapping[str, Any]) -> str:
@@ -57,22 +38,10 @@ def _name(job: Mapping[str, Any]) -> str:
     return str((model.get("name") if isinstance(model, Mapping) else model) or request.get("model") or "a model")
 
 
-def _asset(name: str) -> Markup:
-    return Markup(files("autokv.report").joinpath(name).read_text(encoding="utf-8"))
-
-
-def _figure(figures: dict[str, charts.Figure], name: str, figure: charts.Figure, heading: str, caption: str) -> Markup:
-    figures[name] = figure
-    plot = tag(
-        "div", "", id=f"figure-{name}", class_="plot", data_figure=name, style=f"height:{figure['layout']['height']}px"
-    )
-    return tag("figure", join(tag("h3", heading), plot, tag("figcaption", caption)))
-
-
 def _front(result: TuningResult, job: Mapping[str, Any], figures: dict[str, charts.Figure]) -> Markup:
     sources = charts.sources(result)
     drawn = [
-        _figure(
+        place(
             figures,
             f"front-{found.y.metric}",
             charts.projection_chart(found, sources),
@@ -107,7 +76,7 @@ def _why(result: TuningResult, figures: dict[str, charts.Figure]) -> Markup:
     ]
     if result.hypervolume:
         parts.append(
-            _figure(
+            place(
                 figures,
                 "hypervolume",
                 charts.hypervolume_chart(result),
@@ -132,7 +101,7 @@ def _samples(result: TuningResult, job: Mapping[str, Any], figures: dict[str, ch
         return Markup("")
     counts = ", ".join(f"{found.metrics[metric].n} {name}" for name, found in splits.items())
     name = describe(next(iter(splits.values())).config)
-    chart = _figure(
+    chart = place(
         figures,
         "samples",
         charts.samples_chart(splits, metric),
