@@ -100,7 +100,8 @@ def _leading_tokens(trace: WorkloadTrace, prefixes: PrefixBlocks, hit: NDArray[n
     so_far = misses[1:] - np.repeat(misses[prefixes.offsets[:-1]], counts)
     unbroken = np.concatenate([[0], np.cumsum(so_far == 0)])
     blocks = unbroken[prefixes.offsets[1:]] - unbroken[prefixes.offsets[:-1]]
-    return np.minimum(blocks * prefixes.block_tokens, trace.input_tokens)
+    tokens: NDArray[np.int64] = np.minimum(blocks * prefixes.block_tokens, trace.input_tokens)
+    return tokens
 
 
 def _turned(offsets: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,19 +1,111 @@
-"""Synthesized traffic: Poisson arrivals, log-normal lengths."""
+"""Synthesized traffic: from stated distributions, or drawn from a real trace."""
 
 from __future__ import annotations
 
 import math
 import random
-from datetime import datetime, timedelta
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from autokv.errors import WorkloadError
+from autokv.workload.arrivals import ArrivalProcess
+from autokv.workload.readers.reader import MAX_TOKENS
 from autokv.workload.trace import WorkloadTrace
 
 P95_SIGMAS = 1.6448536269514722
 """The 95th percentile of a normal distribution, in standard deviations."""
-START = datetime.fromisoformat("2000-01-01T00:00:00")
+MAX_REQUESTS = 20_000_000
+"""More are refused: a trace takes 24 bytes a request and more while it is made."""
+RUN = 32
+"""Requests that are drawn from a real trace at a stretch."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of a log-normal distribution, rounded, at least 1.
+
+    Raises:
+        WorkloadError: the figures are no percentiles of lengths.
+    """
+
+    median: float
+    p95: float
+    """95th percentile."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.median <= self.p95 <= MAX_TOKENS:
+            raise WorkloadError(
+                f"{self.median:g} and {self.p95:g} are no median and 95th percentile",
+                field="tokens",
+                remedy=f"give two ascending numbers between 1 and {MAX_TOKENS:,}",
+            )
+
+    def draw(self, rng: np.random.Generator, requests: int) -> NDArray[np.int64]:
+        """Independent lengths, int64 [requests]."""
+        sigma = math.log(self.p95 / self.median) / P95_SIGMAS
+        tokens = self.median * np.exp(sigma * rng.standard_normal(requests))
+        return np.clip(np.rint(tokens), 1, MAX_TOKENS).astype(np.int64)
+
+
+def generate(
+    *,
+    requests: int,
+    arrivals: ArrivalProcess,
+    input_tokens: Lengths,
+    output_tokens: Lengths,
+    seed: int = 0,
+    name: str = "synthesized",
+) -> WorkloadTrace:
+    """A trace of stated distributions, lengths independent of each other and of time.
+
+    The same arguments give the same trace (with the same NumPy).
+
+    Raises:
+        WorkloadError: ``requests`` is not between 1 and :data:`MAX_REQUESTS`.
+    """
+    _check_requests(requests)
+    rng = np.random.default_rng(seed)
+    return WorkloadTrace(
+        name=name,
+        format="synthesized",
+        arrival_s=arrivals.draw(rng, requests),
+        input_tokens=input_tokens.draw(rng, requests),
+        output_tokens=output_tokens.draw(rng, requests),
+    )
+
+
+def resample(
+    trace: WorkloadTrace,
+    *,
+    requests: int,
+    seed: int = 0,
+    arrivals: ArrivalProcess | None = None,
+    name: str = "synthesized",
+) -> WorkloadTrace:
+    """As many ``requests`` as wanted, drawn from a real trace: each keeps its input and its output.
+
+    Runs of 32 neighbours are drawn together with their gaps (a block bootstrap, Künsch, 1989, that goes on at the
+    beginning where it passes the end), so that bursts and what comes in them stay as they are. With ``arrivals``,
+    requests come as those say instead. Sessions and shared prefixes are not kept: repeated, they would be reused as
+    nobody reuses them. The same arguments give the same trace (with the same NumPy).
+
+    Raises:
+        WorkloadError: ``requests`` is not between 1 and :data:`MAX_REQUESTS`.
+    """
+    _check_requests(requests)
+    rng = np.random.default_rng(seed)
+    starts = rng.integers(0, len(trace), -(-requests // RUN))
+    drawn = ((starts[:, None] + np.arange(RUN)) % len(trace)).ravel()[:requests]
+    if arrivals is None:
+        gaps = np.diff(trace.arrival_s)
+        # The first request has no gap before it; it is given the mean one.
+        gaps = np.concatenate([[gaps.mean() if len(gaps) else 0.0], gaps])[drawn]
+        moments = np.cumsum(gaps) - gaps[0]
+    else:
+        moments = arrivals.draw(rng, requests)
+    return WorkloadTrace(name, "synthesized", moments, trace.input_tokens[drawn], trace.output_tokens[drawn])
 
 
 def synthesize(
@@ -25,9 +117,10 @@ def synthesize(
     output_tokens: tuple[float, float],
     name: str = "synthesized",
 ) -> WorkloadTrace:
-    """A trace whose lengths have the given (median, 95th percentile), independent of each other and of time.
+    """Poisson arrivals and log-normal lengths of the given (median, 95th percentile), with Python's own generator.
 
-    The same arguments give the same trace.
+    Its numbers are the same in every version, which the trace that ships relies on; :func:`generate` can do more,
+    faster.
     """
     rng = random.Random(seed)
     arrivals, inputs, outputs = [0.0], [], []
@@ -44,14 +137,10 @@ def synthesize_example() -> WorkloadTrace:
     return synthesize(requests=400, seed=20, requests_per_s=0.5, input_tokens=(700, 2000), output_tokens=(130, 450))
 
 
-def write_azure_csv(trace: WorkloadTrace, path: str | Path) -> None:
-    """Write a trace in the Azure CSV format; arrivals count from the year 2000 and are rounded to microseconds."""
-    rows = ["TIMESTAMP,ContextTokens,GeneratedTokens"]
-    for arrival, inputs, outputs in zip(trace.arrival_s, trace.input_tokens, trace.output_tokens, strict=True):
-        moment = START + timedelta(seconds=float(arrival))
-        rows.append(f"{moment:%Y-%m-%d %H:%M:%S.%f}0,{inputs},{outputs}")
-    Path(path).write_text("\n".join([*rows, ""]), encoding="utf-8")
-
-
 def _log_normal(rng: random.Random, median: float, p95: float) -> int:
     return max(1, round(median * math.exp(rng.gauss(0.0, math.log(p95 / median) / P95_SIGMAS))))
+
+
+def _check_requests(requests: int) -> None:
+    if not 1 <= requests <= MAX_REQUESTS:
+        raise WorkloadError(f"is {requests}", field="requests", remedy=f"give 1 to {MAX_REQUESTS:,}")

@@ -1,0 +1,140 @@
+"""Traces from traces: a part of one, at another rate, with other lengths. What is left begins at 0 seconds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autokv.errors import WorkloadError
+from autokv.workload.arrivals import Poisson
+from autokv.workload.readers.reader import MAX_ARRIVAL_NS, MAX_TOKENS
+from autokv.workload.trace import PrefixBlocks, WorkloadTrace
+
+LONGEST_S = MAX_ARRIVAL_NS / 1e9
+
+
+def window(trace: WorkloadTrace, start_s: float = 0.0, end_s: float = float("inf")) -> WorkloadTrace:
+    """The requests that arrive from ``start_s`` on and before ``end_s``, in seconds from the first arrival.
+
+    Raises:
+        WorkloadError: none does.
+    """
+    first, beyond = np.searchsorted(trace.arrival_s, [start_s, end_s])
+    return _part(
+        trace,
+        np.arange(first, beyond),
+        f"no request arrives from {start_s:g} s to {end_s:g} s",
+        f"the trace lasts {trace.arrival_s[-1]:,.6g} s",
+    )
+
+
+def head(trace: WorkloadTrace, requests: int) -> WorkloadTrace:
+    """The first ``requests``, or all where there are fewer.
+
+    Raises:
+        WorkloadError: ``requests`` is not positive.
+    """
+    kept = np.arange(min(max(0, requests), len(trace)))
+    return _part(trace, kept, f"{requests} requests are asked for", "ask for at least 1")
+
+
+def sample(trace: WorkloadTrace, share: float, seed: int = 0) -> WorkloadTrace:
+    """Each request with the probability ``share``; where there are sessions, each session, whole.
+
+    Arrivals stay as they are, so that the rate falls by ``share``. The same arguments give the same requests.
+
+    Raises:
+        WorkloadError: ``share`` is not above 0 and at most 1, or nothing was drawn.
+    """
+    if not 0 < share <= 1:
+        raise WorkloadError(f"is {share}", field="share", remedy="give more than 0 and at most 1")
+    whole = np.arange(len(trace)) if trace.session is None else np.unique(trace.session, return_inverse=True)[1]
+    drawn = np.random.default_rng(seed).random(int(whole.max()) + 1) < share
+    return _part(trace, np.flatnonzero(drawn[whole]), "the sample is empty", "take a larger share or another seed")
+
+
+def at_most(
+    trace: WorkloadTrace, *, input_tokens: int | None = None, output_tokens: int | None = None
+) -> WorkloadTrace:
+    """Without the requests that have more tokens.
+
+    Raises:
+        WorkloadError: every request has.
+    """
+    kept = np.ones(len(trace), dtype=np.bool_)
+    for limit, tokens in ((input_tokens, trace.input_tokens), (output_tokens, trace.output_tokens)):
+        if limit is not None:
+            kept &= tokens <= limit
+    return _part(trace, np.flatnonzero(kept), "every request has more tokens than that", "allow more tokens")
+
+
+def scale_rate(trace: WorkloadTrace, factor: float) -> WorkloadTrace:
+    """The same requests, ``factor`` times as many a second; bursts keep their form.
+
+    Raises:
+        WorkloadError: ``factor`` is not a positive number or so small that the trace lasts for centuries, or the
+            trace has no arrivals.
+    """
+    _positive(factor, "rate scale")
+    if not trace.timed:
+        raise WorkloadError(
+            "has no arrivals to scale", field=trace.name, remedy="give a rate, which draws Poisson arrivals"
+        )
+    if trace.arrival_s[-1] > LONGEST_S * factor:
+        raise WorkloadError(f"{factor:g} makes the trace last for centuries", field="rate scale", remedy="give more")
+    return replace(trace, arrival_s=trace.arrival_s / factor)
+
+
+def with_rate(trace: WorkloadTrace, requests_per_s: float, seed: int = 0) -> WorkloadTrace:
+    """The same requests at ``requests_per_s`` on average; a trace without arrivals gets Poisson ones.
+
+    Raises:
+        WorkloadError: the rate is not a positive number.
+    """
+    _positive(requests_per_s, "rate")
+    rate = trace.summary().requests_per_s
+    if rate is not None:
+        return scale_rate(trace, requests_per_s / rate)
+    return replace(trace, arrival_s=Poisson(requests_per_s).draw(np.random.default_rng(seed), len(trace)))
+
+
+def scale_lengths(trace: WorkloadTrace, factor: float) -> WorkloadTrace:
+    """Inputs and outputs of ``factor`` times the tokens, rounded, at least 1. Blocks of prefixes scale with them.
+
+    A block keeps at least one token, so that strong shrinking makes shared prefixes longer than their share.
+
+    Raises:
+        WorkloadError: ``factor`` is not a positive number, or makes a request longer than any reader takes.
+    """
+    _positive(factor, "length scale")
+    if max(trace.input_tokens.max(), trace.output_tokens.max()) * factor > MAX_TOKENS:
+        raise WorkloadError(
+            f"{factor:g} makes a request longer than {MAX_TOKENS:,} tokens", field="length scale", remedy="give less"
+        )
+    prefixes = trace.prefixes
+    return replace(
+        trace,
+        input_tokens=_scaled(trace.input_tokens, factor),
+        output_tokens=_scaled(trace.output_tokens, factor),
+        prefixes=prefixes
+        and PrefixBlocks(max(1, round(prefixes.block_tokens * factor)), prefixes.offsets, prefixes.hashes),
+    )
+
+
+def _scaled(tokens: NDArray[np.int64], factor: float) -> NDArray[np.int64]:
+    scaled: NDArray[np.int64] = np.maximum(1, np.rint(tokens * factor)).astype(np.int64)
+    return scaled
+
+
+def _positive(value: float, field: str) -> None:
+    if not 0 < value < float("inf"):
+        raise WorkloadError(f"is {value}", field=field, remedy="give a positive number")
+
+
+def _part(trace: WorkloadTrace, kept: NDArray[np.int64], empty: str, remedy: str) -> WorkloadTrace:
+    if not len(kept):
+        raise WorkloadError(empty, field=trace.name, remedy=remedy)
+    part = trace.take(kept)
+    return replace(part, arrival_s=part.arrival_s - part.arrival_s[0])
