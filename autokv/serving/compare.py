@@ -10,7 +10,7 @@ import numpy as np
 from autokv.errors import RequestError, WorkloadError
 from autokv.serving.comparison import Comparison, Run
 from autokv.serving.costs import CostModel
-from autokv.serving.coverage import extrapolations
+from autokv.serving.coverage import extrapolations, overload
 from autokv.serving.memory import KVMemory
 from autokv.serving.options import SLO, ServingOptions
 from autokv.serving.outcome import Outcome
@@ -124,9 +124,9 @@ def attention_share(costs: CostModel, outcome: Outcome) -> float:
 
 def _run(trace: WorkloadTrace, server: Server, slo: SLO, max_rate: bool) -> Run:
     outcome = server.serve(trace)
-    notes = [*extrapolations(server.costs, outcome)]
+    notes = [note for note in (overload(outcome), *extrapolations(server.costs, outcome)) if note]
     if server.costs.predicted:
-        notes.append(f"predicted: {server.costs.predicted}")
+        notes.append(server.costs.predicted)
     return Run(
         name=server.name,
         outcome=outcome,

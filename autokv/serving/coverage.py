@@ -1,4 +1,4 @@
-"""How much of a simulation lies outside of what was measured."""
+"""How far the figures of a simulation go: what lies outside of what was measured, and queues without end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import numpy as np
 from autokv.serving.costs import CostModel
 from autokv.serving.curves import Curve
 from autokv.serving.outcome import Outcome
+
+FEW = 40
+"""Requests below which nothing is said about a queue's growth."""
+ALWAYS = 0.97
+"""Share of the time for which a device is busy that has always something to do."""
 
 
 def extrapolations(costs: CostModel, outcome: Outcome) -> tuple[str, ...]:
@@ -30,6 +35,28 @@ def extrapolations(costs: CostModel, outcome: Outcome) -> tuple[str, ...]:
             f"{outcome.max_running:,}; the time of decode attention is taken to grow on with their number"
         )
     return tuple(note for note in notes if note)
+
+
+def overload(outcome: Outcome) -> str:
+    """A note where requests come faster than they are served, so that the queue grows for as long as they come.
+
+    Told by a device that is always busy, a tenth or more of the rate that is not kept up with, and a third quarter of
+    the requests that waits half as long again as the second.
+    """
+    arrivals, ttft = outcome.arrival_s, outcome.first_token_s - outcome.arrival_s
+    requests = len(arrivals)
+    if requests < FEW or not arrivals[-1] > 0 or not outcome.served.any():
+        return ""
+    come, served = requests / float(arrivals[-1]), float(outcome.served.sum()) / outcome.duration_s
+    second, third = (
+        np.nan_to_num(ttft[quarter * requests // 4 : (quarter + 1) * requests // 4]).mean() for quarter in (1, 2)
+    )
+    if outcome.busy_s < ALWAYS * outcome.duration_s or served > 0.9 * come or third < 1.5 * second:
+        return ""
+    return (
+        f"{come:.3g} requests come and {served:.3g} are served per second: the queue grows for as long as they come, "
+        "and times to first token tell the length of the trace"
+    )
 
 
 def _beyond(tokens: np.ndarray[tuple[int], np.dtype[np.int64]], curve: Curve, what: str, cost: str) -> str:

@@ -86,12 +86,7 @@ def max_sustainable_rate(
 
 def at_rate(trace: WorkloadTrace, requests_per_s: float) -> WorkloadTrace:
     """``trace`` stretched or squeezed in time to a mean rate; it must be timed."""
-    return replace(trace, arrival_s=trace.arrival_s * (mean_rate(trace) / requests_per_s))
-
-
-def mean_rate(trace: WorkloadTrace) -> float:
-    """Requests a second: intervals between requests over the time from the first to the last arrival."""
-    return (len(trace) - 1) / float(trace.arrival_s[-1] - trace.arrival_s[0])
+    return replace(trace, arrival_s=trace.arrival_s * (len(trace) / float(trace.arrival_s[-1]) / requests_per_s))
 
 
 def default_slo(trace: WorkloadTrace, costs: CostModel) -> SLO:

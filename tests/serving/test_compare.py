@@ -158,7 +158,14 @@ def test_what_lies_outside_the_measured_range_is_said() -> None:
     assert any("2% of the prompts are longer than the 8,192 tokens" in note for note in notes)
     assert any("off by" in note for note in notes)
     predicted = replace(small, costs=replace(small.costs, predicted="scaled from another device"))
-    assert "predicted: scaled from another device" in compare(requests, predicted, full).candidate.report.notes
+    assert "scaled from another device" in compare(requests, predicted, full).candidate.report.notes
+
+
+def test_a_queue_without_end_is_said_and_one_that_empties_is_not() -> None:
+    small, full = servers(capacity=1e9)
+    for rate, grows in ((4.0, False), (200.0, True)):
+        notes = compare(trace(rate), small, full).candidate.report.notes
+        assert any("the queue grows" in note for note in notes) == grows
 
 
 def test_the_document_is_json_without_nan() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autokv.errors import RequestError
 from autokv.serving import SLO, CostModel, Curve, Grid, Outcome, SequenceBytes, ServingOptions, Timeline, simulate
-from autokv.serving.rate import REQUESTS, at_rate, max_sustainable_rate, mean_rate
+from autokv.serving.rate import REQUESTS, at_rate, max_sustainable_rate
 from autokv.workload import WorkloadTrace, synthesize
 
 SERVICE = 0.1
@@ -125,6 +125,8 @@ def test_more_memory_never_sustains_less() -> None:
     assert rates[0] < rates[1]
 
 
-def test_the_rate_of_a_trace_is_that_of_its_intervals() -> None:
-    assert mean_rate(trace(2000)) == pytest.approx(3.0, rel=0.06)
-    assert mean_rate(at_rate(trace(100), 12.5)) == pytest.approx(12.5)
+def test_a_trace_keeps_its_pattern_at_another_rate() -> None:
+    faster = at_rate(trace(100), 12.5)
+    assert faster.summary().requests_per_s == pytest.approx(12.5)
+    gaps = np.diff(trace(100).arrival_s)
+    np.testing.assert_allclose(np.diff(faster.arrival_s) / gaps, faster.arrival_s[-1] / trace(100).arrival_s[-1])
