@@ -277,7 +277,8 @@ class CompressionConfig(Strict):
 class ConfigurationDocument(CompressionConfig):
     """What is downloaded: a configuration and where its figures come from.
 
-    ``measured`` and ``validated`` map a metric's name to its statistics; every other block is free-form facts.
+    ``measured`` and ``validated`` map a metric's name to its statistics; ``serving`` compares with 16 bits and fp8 on
+    the workload; every other block is free-form facts.
     """
 
     model: dict[str, Any] | None = None
@@ -285,6 +286,7 @@ class ConfigurationDocument(CompressionConfig):
     workload: dict[str, Any] | None = None
     measured: dict[str, Any] | None = None
     validated: dict[str, Any] | None = None
+    serving: dict[str, Any] | None = None
     provenance: dict[str, Any] | None = None
 
     def config(self) -> CompressionConfig:

@@ -31,5 +31,25 @@ METRICS: dict[str, Metric] = {
         Metric("attention_baseline_us", "us", "minimize", "the same by the best 16-bit attention, interleaved"),
         Metric("attention_fp8_us", "us", "minimize", "the same over the full cache in fp8, where the device has it"),
         Metric("compress_us", "us", "minimize", "compression of one layer of one sequence; timed runs"),
+        Metric("ttft_ms", "ms", "minimize", "time to first token, mean over the trace's requests; simulated"),
+        Metric("ttft_p95_ms", "ms", "minimize", "time to first token that 95% of the requests keep to; simulated"),
+        Metric("tpot_ms", "ms", "minimize", "time per output token after the first, mean; simulated"),
+        Metric("tpot_p95_ms", "ms", "minimize", "time per output token that 95% keep to; simulated"),
+        Metric("throughput_tokens_per_s", "tokens/s", "maximize", "output tokens per second on the trace; simulated"),
+        Metric("goodput_requests_per_s", "requests/s", "maximize", "requests per second within the SLO; simulated"),
+        Metric("concurrent_requests", "requests", "maximize", "requests of the trace's mean size that memory holds"),
     )
 }
+
+SERVING_METRICS = frozenset(
+    {
+        "ttft_ms",
+        "ttft_p95_ms",
+        "tpot_ms",
+        "tpot_p95_ms",
+        "throughput_tokens_per_s",
+        "goodput_requests_per_s",
+        "concurrent_requests",
+    }
+)
+"""Metrics of a trace's requests on a device: they need a workload with arrivals, and come out of a simulation."""

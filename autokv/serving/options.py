@@ -44,6 +44,15 @@ class ServingOptions:
             )
 
 
+def usual_options(kind: str) -> ServingOptions:
+    """What suits a device: a CPU takes as long for 256 tokens as a GPU for thousands, and decoders wait meanwhile.
+
+    Args:
+        kind: ``cpu``, or any GPU's.
+    """
+    return ServingOptions(max_batched_tokens=256, max_sequences=64) if kind == "cpu" else ServingOptions()
+
+
 @dataclass(frozen=True)
 class SLO:
     """Service level objective: what a request must keep to count as good. ``None`` asks nothing.

@@ -19,9 +19,16 @@ LOGARITHMIC = {
     "attention_baseline_us": 0.0,
     "attention_fp8_us": 0.0,
     "compress_us": 0.0,
+    "ttft_ms": 0.0,
+    "ttft_p95_ms": 0.0,
+    "tpot_ms": 0.0,
+    "tpot_p95_ms": 0.0,
+    "throughput_tokens_per_s": 0.0,
+    "goodput_requests_per_s": 1e-3,
+    "concurrent_requests": 0.0,
 }
 """Metrics that count in ratios, and what is added before the logarithm: a divergence well below 1e-4 nats per token
-makes no difference that anyone can see."""
+makes no difference that anyone can see, and a goodput may be 0."""
 SMALLEST = 1e-300
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.metrics import METRICS, SERVING_METRICS
 from autokv.tuning.hypervolume import Box
-from autokv.tuning.objectives import Constraint, losses, meets, violations
+from autokv.tuning.objectives import Constraint, loss, losses, meets, violations
 from autokv.tuning.trial import FrontPoint
 
 QUALITY = frozenset(
     {"kl_divergence", "top1_agreement", "nll_delta", "task_score", "negative_sample_rate", "output_length_ratio"}
 )
+TIE = 0.01
+"""Relative difference of a serving metric that is none."""
 DEFAULT_QUALITY = Constraint("kl_divergence", "max", 0.05)
 """What is asked of a recommendation where the user bounds no quality: a smallest cache without it would be useless."""
 
@@ -38,10 +42,13 @@ def required(constraints: Sequence[Constraint]) -> tuple[Constraint, ...]:
 def recommend(
     front: Sequence[FrontPoint], objectives: Sequence[str], constraints: Sequence[Constraint]
 ) -> Recommendation:
-    """The smallest configuration that meets the :func:`required` constraints on the validation prompts.
+    """The best configuration that meets the :func:`required` constraints on the validation prompts.
 
-    Where some meet them on the calibration prompts too, it is the smallest of those: what fails on one half of the
-    prompts and passes on the other has been lucky. Beside it ``fastest``, ``smallest`` and ``knee`` are named among
+    The best is the smallest, unless the first objective that is not on quality is on serving (goodput, say): then it is
+    the best by that one, and the smallest of those within 1% of it, because simulations are no finer.
+
+    Where some meet the constraints on the calibration prompts too, it is the best of those: what fails on one half of
+    the prompts and passes on the other has been lucky. Beside it ``fastest``, ``smallest`` and ``knee`` are named among
     the points that meet the user's own constraints, or among all where none does. The knee lies farthest below the
     plane through the worst corners: the point that compresses with the least sum of losses, each scaled to 0 … 1.
     """
@@ -69,11 +76,20 @@ def recommend(
         return Recommendation(None, named, reason)
     steady = [one for one, point in passing if meets(point.calibration, wanted)]
     pool, where = (steady, "calibration and validation") if steady else ([one for one, _ in passing], "validation")
-    best = min(pool, key=_bytes)
-    many = f"smallest of {len(pool)} configurations" if len(pool) > 1 else "the one configuration"
+    deciding = next(name for name in (*objectives, "kv_bytes_per_token") if name not in QUALITY)
+    served = deciding in SERVING_METRICS
+    best = min(_leading(pool, deciding) if served else pool, key=_bytes)
+    word = f"best {deciding} ({best.value(deciding):.4g} {METRICS[deciding].unit})" if served else "smallest"
+    many = f"{word} of {len(pool)} configurations" if len(pool) > 1 else "the one configuration"
     verb = "meet" if len(pool) > 1 else "meets"
     reason = f"{many} that {verb} {asked} on {where} prompts: {_bytes(best):,.0f} bytes per token"
     return Recommendation(best.config.digest, named, reason)
+
+
+def _leading(pool: Sequence[Measurement], metric: str) -> list[Measurement]:
+    """The best by ``metric`` and all that tie with it."""
+    best = min(loss(metric, one.value(metric)) for one in pool)
+    return [one for one in pool if loss(metric, one.value(metric)) <= best + math.log1p(TIE)]
 
 
 def _named(measured: Sequence[Measurement], objectives: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pydantic import AliasChoices, Field, StringConstraints, ValidationError, mo
 
 from autokv.config import Strict, first_problem
 from autokv.errors import RequestError
-from autokv.evaluation.metrics import METRICS
+from autokv.evaluation.metrics import METRICS, SERVING_METRICS
 
 DEFAULT_OBJECTIVES = ("kl_divergence", "kv_bytes_per_token", "attention_us")
 GENERATED_METRICS = frozenset({"task_score", "negative_sample_rate", "output_length_ratio"})
@@ -27,7 +27,12 @@ class TuningRequest(Strict):
     """A tuning run; the fields are the options of ``autokv tune`` and the keys of its YAML file."""
 
     model: Name = Field(description="Hugging Face id, local folder or GGUF file")
-    workload: Name | None = Field(None, description="trace that sets the context lengths")
+    workload: Name | None = Field(None, description="trace: sets the contexts, the scenario and what is served")
+    rate: float | None = Field(None, gt=0, le=1e6, description="requests per second, instead of the trace's own")
+    hardware: Name = Field("here", description="device to serve on: here, a catalog's name or a profile's file")
+    kv_memory: float | None = Field(None, gt=0, description="bytes for KV caches, instead of what the device has left")
+    slo: dict[str, float] = Field(default_factory=dict, description="ttft_ms, tpot_ms: what goodput counts")
+    scenario: Name | None = Field(None, description="deployment scenario, instead of what the trace says")
     text: Name | None = Field(None, description="text file, cut into samples")
     prompts: Name | None = Field(None, description="JSONL file of prompts")
     tasks: bool = Field(False, description="generated tasks")
@@ -54,8 +59,22 @@ class TuningRequest(Strict):
     device: Name = "auto"
 
     @model_validator(mode="after")
+    def _about_serving(self) -> Self:
+        asked = [name for name in self.metrics if name in SERVING_METRICS]
+        about = [name for name in ("rate", "kv_memory", "slo", "scenario") if getattr(self, name)]
+        about += ["hardware"] if self.hardware != "here" else []
+        if self.workload is None and (asked or about):
+            raise ValueError(f"{(asked or about)[0]} is about serving a trace; add a workload")
+        unknown = self.slo.keys() - {"ttft_ms", "tpot_ms"}
+        if unknown:
+            raise ValueError(f"slo knows ttft_ms and tpot_ms, not {min(unknown)!r}")
+        if any(not limit > 0 for limit in self.slo.values()):
+            raise ValueError("slo limits are positive numbers of milliseconds")
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Self:
-        named = [*self.objectives, *self.maximums, *self.minimums]
+        named = self.metrics
         unknown = [name for name in named if name not in METRICS]
         if unknown:
             raise ValueError(f"unknown metric {unknown[0]!r}; choose from {', '.join(METRICS)}")
@@ -68,6 +87,11 @@ class TuningRequest(Strict):
         if generated and not (self.tasks or self.prompts):
             raise ValueError(f"{generated[0]} needs generated answers; add tasks or prompts")
         return self
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that the search asks about."""
+        return (*self.objectives, *self.maximums, *self.minimums)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, where: str = "") -> Self:

@@ -117,3 +117,20 @@ def test_the_knee_is_where_both_ends_are_near() -> None:
     front = [point(0, 0.0001, 1000, 10), point(1, 0.001, 300, 10), point(2, 1.0, 250, 10)]
     assert recommend(front, DEFAULT_OBJECTIVES, []).named["knee"] == digest(front, 1)
     assert recommend(front[:1], DEFAULT_OBJECTIVES, []).named["knee"] == digest(front, 0)
+
+
+def served(number: int, goodput: float, held: float) -> FrontPoint:
+    base = point(number, 0.01, held, 50)
+    sample = {"id": "p", "kl_divergence": 0.01, "kv_bytes_per_token": held, "goodput_requests_per_s": goodput}
+    measurement = Measurement.of_samples(base.calibration.config, [sample])
+    return FrontPoint(number, "tpe", measurement, measurement, feasible=True)
+
+
+def test_an_objective_on_serving_decides_and_bytes_break_its_ties() -> None:
+    front = [served(0, 5.0, 900), served(1, 4.97, 400), served(2, 3.0, 100)]
+    objectives = ("kl_divergence", "goodput_requests_per_s", "kv_bytes_per_token")
+    chosen = recommend(front, objectives, [])
+    assert chosen.recommended == digest(front, 1)
+    assert "best goodput_requests_per_s (4.97 requests/s) of 3 configurations" in chosen.reason
+    by_size = recommend(front, ("kl_divergence", "kv_bytes_per_token", "goodput_requests_per_s"), [])
+    assert by_size.recommended == digest(front, 2)
