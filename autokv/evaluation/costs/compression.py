@@ -1,0 +1,61 @@
+"""The time that compressing a prompt takes, by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from autokv.config import NoStage
+from autokv.evaluation.costs.forms import held_tokens, only_eviction, stored_form, without_eviction
+from autokv.evaluation.costs.layers import Layers
+from autokv.evaluation.costs.points import bent, geometric
+from autokv.evaluation.costs.timing import Stopwatch
+from autokv.runtime.plan import Plan, make_plan
+from autokv.runtime.prompt import compress_prompt
+from autokv.serving.curves import Curve
+
+SHORTEST = 64
+LAYER_SECONDS = 1.0
+"""A stage is measured until one layer of a prompt takes so long, and drawn on from there."""
+RUNS = 3
+
+
+def compression_of_prompts(layers: Layers, plan: Plan, stopwatch: Stopwatch, longest: int) -> Curve:
+    """Tokens of a prompt to seconds of compressing it, all layers.
+
+    Scores and the choice of what stays are timed over the whole prompt, quantization and low rank over what stays.
+    """
+    sizes, count, pipeline = geometric(SHORTEST, longest), len(layers.full), plan.config.pipeline
+    points = [0.0] * len(sizes)
+    evicts = plan.eviction is not None
+    if evicts:
+        chooses = make_plan(layers.model.model, only_eviction(plan.config))
+        stage = {"kind": "eviction", "eviction": pipeline.eviction.model_dump(mode="json")}
+        curve = _curve(layers, chooses, stopwatch, stage, longest)
+        points = [curve(size) for size in sizes]
+    if not evicts or pipeline.quantization != NoStage() or pipeline.low_rank != NoStage():
+        stores = make_plan(layers.model.model, without_eviction(plan.config))
+        stage = {"kind": "storing a prompt", **stored_form(plan.config)}
+        curve = _curve(layers, stores, stopwatch, stage, longest)
+        points = [point + curve(held_tokens(plan, size)) for point, size in zip(points, sizes, strict=True)]
+    return Curve.fit([(size, count * point) for size, point in zip(sizes, points, strict=True)])
+
+
+def _curve(layers: Layers, plan: Plan, stopwatch: Stopwatch, stage: dict[str, Any], longest: int) -> Curve:
+    """Tokens to seconds of one layer."""
+    measured: list[tuple[int, float]] = []
+    for tokens in geometric(SHORTEST, longest, 4):
+        seconds = stopwatch.seconds(layers.shape, stage, 1, tokens, _measure(layers, plan, stopwatch, tokens))
+        measured.append((tokens, seconds))
+        if seconds > LAYER_SECONDS:
+            break
+    return Curve.fit(bent(measured, longest))
+
+
+def _measure(layers: Layers, plan: Plan, stopwatch: Stopwatch, tokens: int) -> Callable[[], list[float]]:
+    def measure() -> list[float]:
+        index = len(layers.full) // 2
+        prompt = layers.prompt(layers.full[index], tokens)
+        return stopwatch.runs(lambda: compress_prompt(plan, prompt, index), runs=RUNS)
+
+    return measure

@@ -1,0 +1,96 @@
+"""``CostMeter``: the cost model of a configuration on this machine, from few timed runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+
+from autokv.config import CompressionConfig
+from autokv.evaluation.costs.cache import CostCache, MemoryCache
+from autokv.evaluation.costs.compression import compression_of_prompts
+from autokv.evaluation.costs.decoding import attention_while_decoding
+from autokv.evaluation.costs.layers import Layers
+from autokv.evaluation.costs.sizes import bytes_of_sequences
+from autokv.evaluation.costs.timing import Stopwatch, clock_of
+from autokv.evaluation.costs.whole import attention_within_prompts, rest_of_the_model
+from autokv.models import LoadedModel
+from autokv.runtime.plan import make_plan
+from autokv.serving.costs import CostModel
+from autokv.serving.curves import Curve
+
+OUTPUT_TOKENS = 256
+
+
+class CostMeter:
+    """Measures what serving costs, configuration by configuration; what they share is measured once.
+
+    The model is given AutoKV's attention.
+
+    Args:
+        model: the model, on the device that is measured.
+        fingerprint: of the device, see :class:`autokv.hardware.HardwareProfile`.
+        longest_tokens: of a request, its output included; no more than the model's context is measured.
+        max_batch: requests that decode at once.
+        max_batched_tokens: of one iteration.
+        output_tokens: of a request, on average: what a window holds and how often a block leaves it follow from it.
+        cache: where times are kept for later; None keeps them for this meter alone.
+        say: told in a few words what is about to be measured.
+        check: called before every measurement; may raise to stop.
+        now: seconds; None takes the machine's clock, behind the device's queue.
+
+    Raises:
+        ModelError: the model cannot be compressed.
+        RequestError: a setting makes no sense.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        fingerprint: str,
+        longest_tokens: int,
+        max_batch: int,
+        max_batched_tokens: int,
+        output_tokens: int = OUTPUT_TOKENS,
+        cache: CostCache | None = None,
+        say: Callable[[str], None] = lambda line: None,
+        check: Callable[[], None] = lambda: None,
+        now: Callable[[], float] | None = None,
+    ) -> None:
+        plan = make_plan(model.model, CompressionConfig())
+        self._model = model
+        self._layers = Layers(model)
+        self._stopwatch = Stopwatch(
+            fingerprint, plan.kernels.name, now or clock_of(model.device), cache or MemoryCache(), say, check
+        )
+        self._longest = max(1, min(longest_tokens, model.facts.context_tokens))
+        self._max_batch, self._max_batched_tokens = max(1, max_batch), max(1, max_batched_tokens)
+        self._output_tokens = max(1, output_tokens)
+
+    def measure(self, config: CompressionConfig) -> CostModel:
+        """The cost model of ``config``; measures what is not known yet.
+
+        Raises:
+            ConfigError: the configuration cannot run on the model.
+        """
+        plan = make_plan(self._model.model, config)
+        with torch.inference_mode():
+            return CostModel(
+                rest=self._rest,
+                prefill_attention=self._within_prompts,
+                compress=compression_of_prompts(self._layers, plan, self._stopwatch, self._longest),
+                decode_attention=attention_while_decoding(
+                    self._layers, plan, self._stopwatch, self._longest, self._max_batch, self._output_tokens
+                ),
+                sequence=bytes_of_sequences(self._layers, plan, self._longest),
+            )
+
+    @cached_property
+    def _rest(self) -> Curve:
+        return rest_of_the_model(self._layers, self._stopwatch, self._max_batched_tokens, self._max_batch)
+
+    @cached_property
+    def _within_prompts(self) -> Curve:
+        return attention_within_prompts(self._layers, self._stopwatch, self._longest)

@@ -1,0 +1,61 @@
+"""What no configuration changes: a pass without attention, and attention within a prompt."""
+
+from __future__ import annotations
+
+import torch
+
+from autokv.evaluation.costs.layers import Layers, NoAttention
+from autokv.evaluation.costs.points import bent, geometric
+from autokv.evaluation.costs.timing import Stopwatch
+from autokv.runtime.attention import AttentionCall, prefill_attention
+from autokv.runtime.packed import packed_logits
+from autokv.serving.curves import Curve
+
+FEW = 16
+"""Tokens of a pass up to which sizes are measured more closely."""
+SHORTEST = 16
+"""Tokens of a prompt from which attention within it is measured."""
+LAYER_SECONDS = 1.0
+"""Attention within a prompt is measured until one layer of it takes so long, and drawn on from there."""
+
+
+def rest_of_the_model(layers: Layers, stopwatch: Stopwatch, max_tokens: int, max_batch: int) -> Curve:
+    """Tokens of a pass to seconds without attention; the head runs over as many of them as may decode at once."""
+    few = min(FEW, max_tokens)
+    sizes = sorted({*geometric(1, few, 1.5), *geometric(few, max_tokens)})
+    return Curve.fit([(tokens, _pass(layers, stopwatch, tokens, min(tokens, max_batch))) for tokens in sizes])
+
+
+def attention_within_prompts(layers: Layers, stopwatch: Stopwatch, longest: int) -> Curve:
+    """Tokens of a prompt to seconds of its attention to itself, all layers."""
+    kinds = {call.window: call for call in (*layers.full, *layers.sliding)}
+    count = {window: sum(one.window == window for one in (*layers.full, *layers.sliding)) for window in kinds}
+    measured: list[tuple[int, float]] = []
+    for tokens in geometric(SHORTEST, longest):
+        seconds = {window: _attend(layers, stopwatch, call, tokens) for window, call in kinds.items()}
+        measured.append((tokens, sum(count[window] * seconds[window] for window in kinds)))
+        if max(seconds.values()) > LAYER_SECONDS:
+            break
+    return Curve.fit(bent(measured, longest))
+
+
+def _pass(layers: Layers, stopwatch: Stopwatch, tokens: int, rows: int) -> float:
+    model = layers.model
+    ids = torch.arange(tokens) % model.facts.vocab_size
+    positions = torch.arange(tokens) % model.facts.context_tokens
+
+    def step() -> None:
+        logits = packed_logits(model.model, NoAttention(), ids, positions, range(tokens - rows, tokens))
+        logits.argmax(dim=-1).tolist()
+
+    stage = {"kind": "a pass without attention", "rows": rows}
+    return stopwatch.seconds(layers.shape, stage, 1, tokens, lambda: stopwatch.runs(step))
+
+
+def _attend(layers: Layers, stopwatch: Stopwatch, call: AttentionCall, tokens: int) -> float:
+    def measure() -> list[float]:
+        prompt = layers.prompt(call, tokens)
+        return stopwatch.runs(lambda: prefill_attention(prompt))
+
+    stage = {"kind": "attention within a prompt", "window": call.window}
+    return stopwatch.seconds(layers.shape, stage, 1, tokens, measure)
