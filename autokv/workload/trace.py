@@ -76,6 +76,8 @@ class WorkloadTrace:
     """Shape [requests]: requests of one conversation have one number."""
     turn: NDArray[np.int64] | None = None
     """Shape [requests]: a request's place in its conversation, from 1."""
+    notes: tuple[str, ...] = ()
+    """What its reader saw and a person should know, a sentence each."""
 
     def take(self, requests: NDArray[np.int64]) -> WorkloadTrace:
         """The requests at ``requests`` (ascending indices), at their own times."""
