@@ -12,6 +12,7 @@ from autokv.errors import StorageError
 from autokv.storage.configurations import Configurations
 from autokv.storage.engine import WRITES, open_engine, translated
 from autokv.storage.jobs import Jobs
+from autokv.storage.kernel_times import KernelTimes
 from autokv.storage.results import Results
 from autokv.storage.schema import migrate
 from autokv.storage.trials import Trials
@@ -41,6 +42,7 @@ class Database:
         self.trials = Trials(self.reading, self.writing)
         self.results = Results(self.reading, self.writing)
         self.configurations = Configurations(self.reading)
+        self.kernel_times = KernelTimes(self.reading, self.writing)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

@@ -5,6 +5,8 @@ models ◄── jobs ◄── trials ◄── measurements ◄── samples
             └─ results ◄── front_points
                   ▲
                   └─ configurations
+
+kernel_times
 """
 
 from __future__ import annotations
@@ -176,4 +178,20 @@ class ConfigurationRow(Base):
     digest: Mapped[str] = mapped_column(String(DIGEST), primary_key=True)
     roles: Mapped[Any] = mapped_column(Document, nullable=False)
     document: Mapped[Any] = mapped_column(Document, nullable=False)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_now())
+
+
+class KernelTimeRow(Base):
+    """A time that was measured, with everything that it depends on; ``key`` is the SHA-256 of ``document``. A key may
+    be measured again: the newest row counts."""
+
+    __tablename__ = "kernel_times"
+    __table_args__ = (Index(None, "key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(DIGEST))
+    document: Mapped[Any] = mapped_column(Document, nullable=False)
+    seconds: Mapped[float] = mapped_column(Double)
+    spread: Mapped[float] = mapped_column(Double)
+    runs: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_now())
