@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
 Figure = dict[str, Any]
+SPANS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (0.0, "seconds"))
 
 
 def layout(height: int, left: int = 52) -> Figure:
@@ -61,3 +63,13 @@ def note(text: str, x: float, y: float, *, xanchor: str, color: str, yshift: flo
         "showarrow": False,
         "font": {"color": color, "size": 12},
     }
+
+
+def span(longest_s: float) -> tuple[float, str]:
+    """The unit of an axis of time that reaches to ``longest_s``: its seconds and its name."""
+    return next((seconds or 1.0, name) for seconds, name in SPANS if longest_s >= 2 * seconds)
+
+
+def short(values: Iterable[float]) -> list[float]:
+    """Five significant figures, which no screen shows more of."""
+    return [float(f"{value:.5g}") for value in values]

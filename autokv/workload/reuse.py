@@ -31,12 +31,16 @@ def reuse_at(trace: WorkloadTrace, cache_tokens: Sequence[int]) -> tuple[float, 
         return (0.0,) * len(cache_tokens)
     prefixes = trace.prefixes
     turned = _turned(prefixes.offsets)
-    depths = np.empty(len(turned), dtype=np.int64)
-    depths[turned] = stack_distances(prefixes.hashes[turned])
+    distances = np.empty(len(turned), dtype=np.int64)
+    distances[turned] = stack_distances(prefixes.hashes[turned])
+    # A prompt is looked up before any of its blocks is used. Those behind a block, used just before it and last used
+    # before it then too, do not stand between its uses.
+    behind = np.empty(len(turned), dtype=np.int64)
+    behind[turned] = np.arange(len(turned)) - np.repeat(prefixes.offsets[:-1], np.diff(prefixes.offsets))
     prompts = float(trace.input_tokens.sum())
     shares = []
     for tokens in cache_tokens:
-        hit = (depths >= 0) & (depths < tokens // prefixes.block_tokens)
+        hit = (distances >= 0) & (distances - behind < tokens // prefixes.block_tokens)
         shares.append(float(_leading_tokens(trace, prefixes, hit).sum()) / prompts)
     return tuple(shares)
 

@@ -12,7 +12,8 @@ from autokv.workload.arrivals import Poisson
 from autokv.workload.readers.reader import MAX_ARRIVAL_NS, MAX_TOKENS
 from autokv.workload.trace import PrefixBlocks, WorkloadTrace
 
-LONGEST_S = MAX_ARRIVAL_NS / 1e9
+SHORTEST_S, LONGEST_S = 1e-9, MAX_ARRIVAL_NS / 1e9
+"""Between the first and the last arrival."""
 
 
 def window(trace: WorkloadTrace, start_s: float = 0.0, end_s: float = float("inf")) -> WorkloadTrace:
@@ -74,17 +75,22 @@ def scale_rate(trace: WorkloadTrace, factor: float) -> WorkloadTrace:
     """The same requests, ``factor`` times as many a second; bursts keep their form.
 
     Raises:
-        WorkloadError: ``factor`` is not a positive number or so small that the trace lasts for centuries, or the
-            trace has no arrivals.
+        WorkloadError: ``factor`` is not a positive number, so small that the trace lasts for centuries or so large
+            that it takes no time, or the trace has no arrivals.
     """
     _positive(factor, "rate scale")
     if not trace.timed:
         raise WorkloadError(
             "has no arrivals to scale", field=trace.name, remedy="give a rate, which draws Poisson arrivals"
         )
-    if trace.arrival_s[-1] > LONGEST_S * factor:
-        raise WorkloadError(f"{factor:g} makes the trace last for centuries", field="rate scale", remedy="give more")
-    return replace(trace, arrival_s=trace.arrival_s / factor)
+    moments = trace.arrival_s / factor
+    if not SHORTEST_S <= moments[-1] <= LONGEST_S:
+        raise WorkloadError(
+            f"{factor:g} makes the trace last for {moments[-1]:.2g} s",
+            field="rate scale",
+            remedy="give one nearer to 1",
+        )
+    return replace(trace, arrival_s=moments)
 
 
 def with_rate(trace: WorkloadTrace, requests_per_s: float, seed: int = 0) -> WorkloadTrace:
