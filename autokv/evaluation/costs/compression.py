@@ -8,7 +8,7 @@ from typing import Any
 from autokv.config import NoStage
 from autokv.evaluation.costs.forms import held_tokens, only_eviction, stored_form, without_eviction
 from autokv.evaluation.costs.layers import Layers
-from autokv.evaluation.costs.points import bent, geometric
+from autokv.evaluation.costs.points import bent, ladder
 from autokv.evaluation.costs.timing import Stopwatch
 from autokv.runtime.plan import Plan, make_plan
 from autokv.runtime.prompt import compress_prompt
@@ -25,7 +25,7 @@ def compression_of_prompts(layers: Layers, plan: Plan, stopwatch: Stopwatch, lon
 
     Scores and the choice of what stays are timed over the whole prompt, quantization and low rank over what stays.
     """
-    sizes, count, pipeline = geometric(SHORTEST, longest), len(layers.full), plan.config.pipeline
+    sizes, count, pipeline = ladder(SHORTEST, longest), len(layers.full), plan.config.pipeline
     points = [0.0] * len(sizes)
     evicts = plan.eviction is not None
     if evicts:
@@ -44,7 +44,7 @@ def compression_of_prompts(layers: Layers, plan: Plan, stopwatch: Stopwatch, lon
 def _curve(layers: Layers, plan: Plan, stopwatch: Stopwatch, stage: dict[str, Any], longest: int) -> Curve:
     """Tokens to seconds of one layer."""
     measured: list[tuple[int, float]] = []
-    for tokens in geometric(SHORTEST, longest, 4):
+    for tokens in ladder(SHORTEST, longest, 4):
         seconds = stopwatch.seconds(layers.shape, stage, 1, tokens, _measure(layers, plan, stopwatch, tokens))
         measured.append((tokens, seconds))
         if seconds > LAYER_SECONDS:

@@ -10,13 +10,16 @@ BETWEEN = 4
 """Points drawn from one measured point to the next of a curve that bends."""
 
 
-def geometric(first: int, last: int, ratio: float = 2.0) -> list[int]:
-    """Ascending sizes from ``first`` to ``last`` in steps of about ``ratio``, both included; ``last`` alone if it is
-    the smaller one."""
-    if last <= first:
-        return [last]
-    steps = max(1, round(math.log(last / first) / math.log(ratio)))
-    return sorted({round(first * (last / first) ** (step / steps)) for step in range(steps + 1)})
+def ladder(first: int, last: int, ratio: float = 2.0) -> list[int]:
+    """Ascending sizes ``first``, ``first * ratio`` and so on below ``last``, and ``last``.
+
+    Ladders of one ``first`` and ``ratio`` share their rungs, whatever their ends.
+    """
+    sizes, size = [last], float(first)
+    while round(size) < last:
+        sizes.append(round(size))
+        size *= ratio
+    return sorted(set(sizes))
 
 
 def bent(points: Sequence[tuple[int, float]], last: int) -> list[tuple[float, float]]:
@@ -34,5 +37,5 @@ def bent(points: Sequence[tuple[int, float]], last: int) -> list[tuple[float, fl
     drawn.append((float(x0), y0))
     if last > x0:
         power = min(max(power, 1.0), 2.0)
-        drawn += [(float(x), y0 * (x / x0) ** power) for x in geometric(x0, last, 2 ** (1 / BETWEEN))[1:]]
+        drawn += [(float(x), y0 * (x / x0) ** power) for x in ladder(x0, last, 2 ** (1 / BETWEEN))[1:]]
     return drawn

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from autokv.evaluation.costs.layers import Layers, NoAttention
-from autokv.evaluation.costs.points import bent, geometric
+from autokv.evaluation.costs.points import bent, ladder
 from autokv.evaluation.costs.timing import Stopwatch
 from autokv.runtime.attention import AttentionCall, prefill_attention
 from autokv.runtime.packed import packed_logits
@@ -22,7 +22,7 @@ LAYER_SECONDS = 1.0
 def rest_of_the_model(layers: Layers, stopwatch: Stopwatch, max_tokens: int, max_batch: int) -> Curve:
     """Tokens of a pass to seconds without attention; the head runs over as many of them as may decode at once."""
     few = min(FEW, max_tokens)
-    sizes = sorted({*geometric(1, few, 1.5), *geometric(few, max_tokens)})
+    sizes = sorted({*ladder(1, few, 1.5), *ladder(few, max_tokens)})
     return Curve.fit([(tokens, _pass(layers, stopwatch, tokens, min(tokens, max_batch))) for tokens in sizes])
 
 
@@ -31,7 +31,7 @@ def attention_within_prompts(layers: Layers, stopwatch: Stopwatch, longest: int)
     kinds = {call.window: call for call in (*layers.full, *layers.sliding)}
     count = {window: sum(one.window == window for one in (*layers.full, *layers.sliding)) for window in kinds}
     measured: list[tuple[int, float]] = []
-    for tokens in geometric(SHORTEST, longest):
+    for tokens in ladder(SHORTEST, longest):
         seconds = {window: _attend(layers, stopwatch, call, tokens) for window, call in kinds.items()}
         measured.append((tokens, sum(count[window] * seconds[window] for window in kinds)))
         if max(seconds.values()) > LAYER_SECONDS:

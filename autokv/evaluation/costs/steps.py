@@ -1,0 +1,142 @@
+"""The time of one step's attention in one layer, as the runtime does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, partial
+from typing import Any, Literal
+
+import torch
+
+from autokv.evaluation.clock import ColdClock
+from autokv.evaluation.costs.forms import held_tokens, read_form
+from autokv.evaluation.costs.layers import Layers
+from autokv.evaluation.costs.passes import AttentionPass
+from autokv.evaluation.costs.points import ladder
+from autokv.evaluation.costs.sequences import Sequences
+from autokv.evaluation.costs.timing import Stopwatch
+from autokv.evaluation.memory import free_bytes
+from autokv.runtime.continuing import attend_one
+from autokv.runtime.plan import Plan
+from autokv.serving.curves import Curve
+
+SHORTEST = 64
+RATIO = 4.0
+RUNS = 3
+ROOM = 2 * (RUNS + 1)
+"""Tokens that a window must take while it is timed without a block leaving it."""
+BATCHES = {"cpu": (1, 4), "cuda": (1, 8, 64)}
+"""Sequences that are timed; more of them cost in proportion."""
+MEMORY_SHARE = 0.25
+"""Of the memory that is free, for the sequences of one layer."""
+
+State = Literal["prompt", "grown", "leaving"]
+"""What a sequence holds: its prompt and a window; also blocks that were generated; a window that a block leaves at
+this step."""
+
+
+class StepTimes:
+    """Seconds of one layer's attention by state and batch, over tokens held."""
+
+    def __init__(self, layers: Layers, plan: Plan, stopwatch: Stopwatch, longest: int, max_batch: int) -> None:
+        self._layers, self._plan, self._stopwatch = layers, plan, stopwatch
+        self._joined = layers.model.device.type == "cuda"
+        self.batches = sorted({min(batch, max_batch) for batch in BATCHES[layers.model.device.type]})
+        held = held_tokens(plan, longest)
+        sizes = ladder(SHORTEST, longest, RATIO)
+        # The same sizes whatever is evicted; one beyond what is held ends the curve.
+        self._sizes = sizes[: 1 + next(place for place, size in enumerate(sizes) if size >= held)]
+        self._points: dict[tuple[State, int], list[tuple[float, float]]] = {}
+        self._sequences: tuple[int, int, State, Sequences] | None = None
+
+    def measure(self, states: Sequence[State]) -> None:
+        """All points of ``states``."""
+        for size in self._sizes:
+            for state in states:
+                # What was generated costs about as much behind any prompt.
+                if state == "prompt" or len(states) == 1 or size in (self._sizes[0], self._sizes[-1]):
+                    more = self._generated if state == "grown" else 0.0
+                    for batch in self.batches:
+                        points = self._points.setdefault((state, batch), [])
+                        points.append((size + more, self._time(state, batch, size)))
+        self._sequences = None
+
+    def curve(self, state: State, batch: int) -> Curve:
+        """Tokens held to seconds."""
+        return Curve.fit(self._points[state, batch])
+
+    def leaving(self) -> float:
+        """Seconds of a block that leaves one sequence's window in one layer."""
+        size = self._sizes[0]
+        return max(0.0, self._time("leaving", 1, size) - self._time("grown", 1, size))
+
+    @cached_property
+    def _generated(self) -> float:
+        """Tokens that a grown sequence holds besides its prompt."""
+        size = self._sizes[0]
+        alone = Sequences(self._layers, self._plan, size, 1, joined=False, depth=1)
+        alone.grow()
+        alone.open(ROOM)
+        return alone.held_tokens() - size
+
+    def _time(self, state: State, batch: int, size: int) -> float:
+        few = min(batch, self._affordable(size)) if self._joined else batch
+        if few < batch:
+            # Attention over so much reads memory as fast as it can: twice the sequences take twice as long.
+            return batch / few * self._time(state, few, size)
+        stage: dict[str, Any] = {"kind": "attention while decoding", "state": state, **read_form(self._plan)}
+        if state == "leaving" and self._plan.eviction is not None:
+            stage["eviction"] = self._plan.eviction.model_dump(mode="json")
+        measure = partial(self._measure, state, batch, size)
+        return self._stopwatch.seconds(self._layers.shape, stage, batch, size, measure)
+
+    def _affordable(self, size: int) -> int:
+        """Sequences of ``size`` tokens that a share of the free memory holds in one layer, and a copy of them."""
+        facts, device = self._layers.model.facts, self._layers.model.device
+        one = 2 * facts.kv_bytes_per_token // len(facts.full_layers) * size
+        return max(1, int(free_bytes(device) * MEMORY_SHARE) // one)
+
+    @torch.inference_mode()
+    def _measure(self, state: State, batch: int, size: int) -> list[float]:
+        sequences = self._made(state, batch, size)
+        if self._joined:
+            return self._cold(sequences, state, batch)
+        step = AttentionPass(self._layers, self._plan, sequences, batch, self._stopwatch.now)
+        if state == "leaving":
+            return [self._leave(sequences, step) for _ in range(RUNS)]
+        sequences.open(ROOM)
+        step.seconds()
+        return [step.seconds() for _ in range(RUNS)]
+
+    def _leave(self, sequences: Sequences, step: AttentionPass) -> float:
+        sequences.fill()
+        return step.seconds()
+
+    def _cold(self, sequences: Sequences, state: State, batch: int) -> list[float]:
+        """Every layer by itself, what it reads out of the caches."""
+        clock, found = ColdClock(self._layers.model.device), []
+        call = self._layers.newest(self._layers.full[0], batch)
+        for (contents,) in sequences.contents[: 2 * RUNS]:
+            if state == "leaving":
+                sequences.fill()
+            else:
+                attend_one(self._plan, contents, call)
+            found.append(clock.us(lambda contents=contents: attend_one(self._plan, contents, call)) / 1e6)  # type: ignore[misc]
+        return found
+
+    def _made(self, state: State, batch: int, size: int) -> Sequences:
+        """Sequences in ``state``; those of the last call where they can become what is asked for."""
+        batch = batch if self._joined or state == "leaving" else max(self.batches)
+        if self._sequences is not None:
+            was_size, was_batch, was_state, sequences = self._sequences
+            if (was_size, was_batch) == (size, batch) and (was_state == state or was_state == "prompt"):
+                if was_state != state:
+                    sequences.grow()
+                self._sequences = size, batch, state, sequences
+                return sequences
+        self._sequences = None
+        sequences = Sequences(self._layers, self._plan, size, batch, joined=self._joined)
+        if state != "prompt":
+            sequences.grow()
+        self._sequences = size, batch, state, sequences
+        return sequences
