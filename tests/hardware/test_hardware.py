@@ -156,3 +156,43 @@ def test_a_gpu_is_probed() -> None:
     profile = probe("cuda")
     assert profile.kind == "cuda"
     assert profile.copy_gb_per_s.median > 10
+
+
+def test_what_this_device_cannot_do_has_no_rate(profile: HardwareProfile) -> None:
+    assert profile.link_gb_per_s is None
+    assert profile.float8_gflops is None
+    assert (profile.float16_gflops is not None) == ("float16" in profile.capabilities)
+    assert profile.launch_us is not None
+    assert 0.01 < profile.launch_us.median < 10_000
+    assert HardwareProfile.from_dict(json.loads(json.dumps(profile.to_dict()))) == profile
+
+
+def test_an_operation_that_torch_lacks_is_left_out() -> None:
+    def missing(_device: torch.device) -> Rate:
+        raise RuntimeError("not implemented for this device")
+
+    assert measuring._if_there(missing, torch.device("cpu")) is None
+
+
+def test_the_time_of_a_launch_is_a_share_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "_seconds", lambda _run, _device: [0.001, 0.002, 0.004])
+    rate = measuring._launch_time(torch.device("cpu"))
+    assert rate.median == pytest.approx(2e3 / measuring.LAUNCHES)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [
+        ("gfx942:sramecc+:xnack-", ("bf16", "float16", "fp8", "gfx942")),
+        ("gfx90a", ("bf16", "float16", "gfx90a")),
+    ],
+)
+def test_capabilities_of_a_rocm_device(
+    monkeypatch: pytest.MonkeyPatch, architecture: str, expected: tuple[str, ...]
+) -> None:
+    properties = SimpleNamespace(
+        name="GPU", gcnArchName=architecture, multi_processor_count=304, total_memory=192 << 30
+    )
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: properties)
+    assert system.cuda(torch.device("cuda")) == system.System("GPU", 304, 192 << 30, expected)
