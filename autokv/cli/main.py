@@ -11,7 +11,7 @@ import sys
 import typer
 
 from autokv import __version__
-from autokv.cli import bench, config, configs, demo, evaluate, generate, hardware, jobs, kernels, models, tune
+from autokv.cli import bench, config, configs, demo, evaluate, generate, hardware, jobs, kernels, models, trace, tune
 from autokv.errors import AutoKVError, InputError, Interrupted
 
 EXIT_INPUT = 2
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.add_typer(config.app, name="config", help="Configurations as files: schema and validation.")
 app.add_typer(models.app, name="models", help="Models: what can be compressed in them.")
 app.add_typer(hardware.app, name="hardware", help="Devices: this one measured, others from their data sheets.")
+app.add_typer(trace.app, name="trace", help="Traces: look at them, convert them, cut and rescale them, make them.")
 app.add_typer(jobs.app, name="jobs", help="Tuning runs in the database.")
 app.add_typer(configs.app, name="configs", help="Measured configurations in the database.")
 app.add_typer(bench.app, name="bench", help="How fast this device's kernels are.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from autokv.errors import WorkloadError
 from autokv.workload.trace import WorkloadTrace
 
+Writer = Callable[[WorkloadTrace, str | Path], None]
 START = np.datetime64("2000-01-01T00:00:00", "us")
 MOONCAKE_BLOCK = 512
 """Tokens of a block of Mooncake's ``hash_ids``."""
@@ -17,6 +19,8 @@ MOONCAKE_BLOCK = 512
 
 def write_trace(trace: WorkloadTrace, path: str | Path, as_format: str | None = None) -> tuple[str, ...]:
     """Write ``trace`` in the format ``as_format`` (a key of :data:`WRITERS`), or as the file's suffix says.
+
+    The file is there whole or not at all; one that was there before is replaced.
 
     Returns:
         What the format cannot hold, and is left out.
@@ -32,7 +36,7 @@ def write_trace(trace: WorkloadTrace, path: str | Path, as_format: str | None = 
         raise WorkloadError(f"{wrong} that is written", field=str(path), remedy=f"choose from {known}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        WRITERS[chosen](trace, path)
+        _replace(trace, path, WRITERS[chosen])
     except OSError as error:
         reason = error.strerror or str(error)
         raise WorkloadError(f"cannot be written ({reason})", field=str(path), remedy="check the path") from None
@@ -79,13 +83,24 @@ def _write_parquet(trace: WorkloadTrace, path: str | Path) -> None:
     write_parquet(trace, path)
 
 
-WRITERS: Mapping[str, Callable[[WorkloadTrace, str | Path], None]] = {
+WRITERS: Mapping[str, Writer] = {
     "parquet": _write_parquet,
     "azure": write_azure_csv,
     "mooncake": write_mooncake_jsonl,
 }
-"""Format to its writer."""
+"""Format to what writes it."""
 SUFFIXES = {".parquet": "parquet", ".csv": "azure", ".jsonl": "mooncake"}
+
+
+def _replace(trace: WorkloadTrace, path: Path, write: Writer) -> None:
+    if path.exists() and not path.is_file():
+        raise WorkloadError("is not an ordinary file", field=str(path), remedy="name a file")
+    temporary = path.with_name(f".{path.name[:64]}.{secrets.token_hex(4)}.tmp")
+    try:
+        write(trace, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _left_out(trace: WorkloadTrace, written: str) -> Iterator[str]:

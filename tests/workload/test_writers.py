@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autokv.errors import WorkloadError
-from autokv.workload import PrefixBlocks, WorkloadTrace, read_trace, write_trace
+from autokv.workload import PrefixBlocks, WorkloadTrace, read_trace, write_trace, writers
 
 rows = st.lists(
     st.tuples(st.integers(0, 10**12), st.integers(1, 10**7), st.integers(1, 10**7)), min_size=1, max_size=20
@@ -67,13 +67,34 @@ def test_what_has_no_place_is_said(tmp_path: Path, suffix: str) -> None:
         ("trace.xlsx", None, r"'\.xlsx' is no suffix of a format that is written; choose from \.parquet"),
         ("trace", "excel", "'excel' is no format that is written"),
         ("file/trace.csv", None, "cannot be written"),
+        ("folder.csv", None, "is not an ordinary file"),
     ],
 )
 def test_what_cannot_be_written(tmp_path: Path, name: str, as_format: str | None, message: str) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "folder.csv").mkdir()
     with pytest.raises(WorkloadError, match=message) as caught:
         write_trace(trace_of([(0, 1, 1)]), tmp_path / name, as_format)
     assert "\n" not in str(caught.value)
+
+
+def test_a_trace_may_replace_its_own_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    write_trace(trace_of([(0, 1, 1), (5, 2, 2)]), tmp_path / "trace.csv")
+    write_trace(read_trace(tmp_path / "trace.csv"), tmp_path / "trace.csv")
+    assert len(read_trace(tmp_path / "trace.csv")) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["trace.csv"]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(trace: WorkloadTrace, path: str | Path) -> None:
+        Path(path).write_text("half")
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "trace.csv").write_text("old")
+    monkeypatch.setitem(writers.WRITERS, "azure", fails)
+    with pytest.raises(WorkloadError, match="No space left"):
+        write_trace(trace_of([(0, 1, 1)]), tmp_path / "trace.csv")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
 def test_the_format_may_be_named(tmp_path: Path) -> None:

@@ -1,0 +1,278 @@
+"""``autokv trace``: look at workload traces, convert them, cut and rescale them, make them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from autokv.cli.tables import JsonOption, print_facts, print_json, print_table
+from autokv.cli.trace_options import BadRowsOption, ColumnOption, TimeUnitOption, TokenizerOption, read
+from autokv.errors import RequestError
+
+if TYPE_CHECKING:
+    from autokv.workload import Scenario, WorkloadTrace
+    from autokv.workload.arrivals import ArrivalProcess
+    from autokv.workload.synthesis import Lengths
+
+app = typer.Typer(no_args_is_help=True)
+
+FileArgument = Annotated[Path, typer.Argument(help="Trace in any format that is read.", metavar="FILE")]
+OutputArgument = Annotated[Path, typer.Argument(help="File to write.", metavar="OUT")]
+FormatOption = Annotated[
+    str | None, typer.Option("--format", help="parquet, azure or mooncake; by default by OUT's suffix.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Of what is drawn.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Traces: look at them, convert them, cut and rescale them, make them."""
+
+
+@app.command()
+def inspect(
+    file: FileArgument,
+    model: Annotated[str | None, typer.Option(help="Say which scenario the trace is for this model.")] = None,
+    hardware: Annotated[
+        str | None, typer.Option(help="Device with --model: a name or a file; by default this one.")
+    ] = None,
+    tokens_per_second: Annotated[
+        float, typer.Option(min=1e-3, help="Output tokens of a request in flight per second.")
+    ] = 20.0,
+    page: Annotated[Path | None, typer.Option(help="File for a page with pictures (HTML).")] = None,
+    column: ColumnOption = None,
+    time_unit: TimeUnitOption = None,
+    tokenizer: TokenizerOption = None,
+    max_bad_rows: BadRowsOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Show a trace's lengths, rates, bursts, requests in flight, reuse of prefixes and conversations."""
+    from autokv.report import trace_rows
+    from autokv.workload import statistics_of
+
+    if hardware is not None and model is None:
+        raise RequestError("says nothing without a model", field="--hardware", remedy="add --model")
+    trace = read(file, column, time_unit, tokenizer, max_bad_rows)
+    found = statistics_of(trace, tokens_per_second)
+    scenario = None if model is None else _scenario(trace, model, hardware)
+    if page is not None:
+        _write_page(page, trace, tokens_per_second, scenario)
+    if json_output:
+        print_json({**found.to_dict(), "notes": trace.notes, "scenario": scenario})
+        return
+    facts = trace_rows.facts(found)
+    print_facts({"trace": found.name, **facts, "notes": "; ".join(trace.notes)})
+    typer.echo()
+    print_table(("", *trace_rows.LENGTH_COLUMNS), trace_rows.lengths(found), shrink="", empty="")
+    if scenario is not None:
+        typer.echo()
+        print_facts(
+            {
+                "scenario": "\n".join(scenario.why),
+                "space": scenario.space,
+                "objectives": ", ".join(scenario.objectives),
+            }
+        )
+    if page is not None:
+        typer.echo(f"\nwritten to {page}")
+
+
+@app.command()
+def convert(
+    file: FileArgument,
+    out: OutputArgument,
+    format: FormatOption = None,
+    column: ColumnOption = None,
+    time_unit: TimeUnitOption = None,
+    tokenizer: TokenizerOption = None,
+    max_bad_rows: BadRowsOption = None,
+) -> None:
+    """Write a trace in another format: .parquet keeps everything, .csv is Azure's, .jsonl is Mooncake's."""
+    _write(read(file, column, time_unit, tokenizer, max_bad_rows), out, format)
+
+
+@app.command("slice")
+def slice_trace(
+    file: FileArgument,
+    out: OutputArgument,
+    start: Annotated[float | None, typer.Option(help="Seconds from the first arrival; earlier requests go.")] = None,
+    end: Annotated[float | None, typer.Option(help="Seconds from the first arrival; later requests go.")] = None,
+    max_input_tokens: Annotated[int | None, typer.Option(min=1, help="Requests with longer prompts go.")] = None,
+    max_output_tokens: Annotated[int | None, typer.Option(min=1, help="Requests with longer answers go.")] = None,
+    sample: Annotated[
+        float | None, typer.Option(help="Share of the requests (of the sessions, where there are) that stays.")
+    ] = None,
+    requests: Annotated[int | None, typer.Option(min=1, help="The first so many stay.")] = None,
+    scale_lengths: Annotated[float | None, typer.Option(help="Times as many tokens.")] = None,
+    rate_scale: Annotated[float | None, typer.Option(help="Times as many requests per second.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Requests per second; draws Poisson arrivals where there are none.")
+    ] = None,
+    seed: SeedOption = 0,
+    format: FormatOption = None,
+    column: ColumnOption = None,
+    time_unit: TimeUnitOption = None,
+    tokenizer: TokenizerOption = None,
+    max_bad_rows: BadRowsOption = None,
+) -> None:
+    """Write a part of a trace, or one at another rate or of other lengths; options apply in the order of this help."""
+    from autokv.workload import transform
+
+    if rate is not None and rate_scale is not None:
+        raise RequestError("cannot be combined with --rate-scale", field="--rate", remedy="give one of them")
+    trace = read(file, column, time_unit, tokenizer, max_bad_rows)
+    if start is not None or end is not None:
+        trace = transform.window(trace, start or 0.0, float("inf") if end is None else end)
+    if max_input_tokens is not None or max_output_tokens is not None:
+        trace = transform.at_most(trace, input_tokens=max_input_tokens, output_tokens=max_output_tokens)
+    if sample is not None:
+        trace = transform.sample(trace, sample, seed)
+    if requests is not None:
+        trace = transform.head(trace, requests)
+    if scale_lengths is not None:
+        trace = transform.scale_lengths(trace, scale_lengths)
+    if rate_scale is not None:
+        trace = transform.scale_rate(trace, rate_scale)
+    if rate is not None:
+        trace = transform.with_rate(trace, rate, seed)
+    _write(trace, out, format)
+
+
+@app.command()
+def synthesize(
+    out: OutputArgument,
+    requests: Annotated[int, typer.Option(min=1, help="How many.")],
+    rate: Annotated[float | None, typer.Option(help="Requests per second; by default those of --like.")] = None,
+    arrivals: Annotated[
+        Literal["poisson", "gamma", "diurnal"] | None,
+        typer.Option(help="How requests come; by default poisson, or with --like as they do there."),
+    ] = None,
+    cv: Annotated[float | None, typer.Option(help="gamma: standard deviation of the gaps over their mean.")] = None,
+    period: Annotated[float | None, typer.Option(help="diurnal: seconds from peak to peak; 86,400.")] = None,
+    amplitude: Annotated[float | None, typer.Option(help="diurnal: swing as a share of the mean rate; 0.5.")] = None,
+    input_tokens: Annotated[
+        str | None, typer.Option(metavar="MEDIAN,P95", help="Log-normal prompts, by median and 95th percentile.")
+    ] = None,
+    output_tokens: Annotated[
+        str | None, typer.Option(metavar="MEDIAN,P95", help="Log-normal answers, by median and 95th percentile.")
+    ] = None,
+    like: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw requests, with their gaps, from this trace instead.")
+    ] = None,
+    seed: SeedOption = 0,
+    format: FormatOption = None,
+    column: ColumnOption = None,
+    time_unit: TimeUnitOption = None,
+    tokenizer: TokenizerOption = None,
+    max_bad_rows: BadRowsOption = None,
+) -> None:
+    """Make a trace from stated distributions, or by drawing from a real one. The same options make the same trace."""
+    from autokv.workload import generate, resample, transform
+
+    if like is not None:
+        if input_tokens or output_tokens:
+            raise RequestError("takes its lengths from the trace", field="--like", remedy="leave the tokens out")
+        real = read(like, column, time_unit, tokenizer, max_bad_rows)
+        mean = rate or real.summary().requests_per_s
+        process = _arrivals(arrivals, mean, cv, period, amplitude) if arrivals or not real.timed else None
+        trace = resample(real, requests=requests, seed=seed, arrivals=process)
+        if process is None and rate is not None:
+            trace = transform.with_rate(trace, rate)
+    else:
+        trace = generate(
+            requests=requests,
+            arrivals=_arrivals(arrivals or "poisson", rate, cv, period, amplitude),
+            input_tokens=_lengths(input_tokens, "--input-tokens"),
+            output_tokens=_lengths(output_tokens, "--output-tokens"),
+            seed=seed,
+        )
+    _write(trace, out, format)
+
+
+def _scenario(trace: WorkloadTrace, model: str, hardware: str | None) -> Scenario:
+    from autokv import models
+    from autokv.workload import classify
+
+    facts = models.inspect(model)
+    return classify(
+        trace,
+        context_tokens=facts.context_tokens,
+        kv_bytes_per_token=facts.kv_bytes_per_token,
+        weights_bytes=2 * facts.parameters,
+        memory_bytes=_memory_bytes(hardware),
+    )
+
+
+def _memory_bytes(hardware: str | None) -> int:
+    if hardware is not None:
+        from autokv.hardware import find
+
+        return find(hardware).memory_bytes
+    from autokv.hardware import system
+    from autokv.models.placement import choose_device
+
+    device = choose_device("auto")
+    return (system.cuda(device) if device.type == "cuda" else system.cpu()).memory_bytes
+
+
+def _write_page(path: Path, trace: WorkloadTrace, tokens_per_second: float, scenario: Scenario | None) -> None:
+    from autokv.files import write_atomic
+    from autokv.report import trace_page
+    from autokv.workload import statistics_of
+    from autokv.workload.series import over_length, over_time
+
+    text = trace_page.page(
+        statistics_of(trace, tokens_per_second),
+        over_length(trace),
+        over_time(trace, tokens_per_second),
+        notes=trace.notes,
+        scenario=() if scenario is None else scenario.why,
+    )
+    write_atomic(path, text)
+
+
+def _write(trace: WorkloadTrace, out: Path, chosen: str | None) -> None:
+    from autokv.report.format import duration
+    from autokv.workload import write_trace
+
+    left_out = write_trace(trace, out, chosen)
+    rate = trace.summary().requests_per_s
+    when = "without arrivals" if rate is None else f"over {duration(trace.arrival_s[-1])}, {rate:.3g} a second"
+    bad = f"; {trace.rejected.count:,} bad rows were left out" if trace.rejected.count else ""
+    typer.echo(f"{len(trace):,} requests {when}{bad}: written to {out}")
+    if left_out:
+        typer.echo(f"the format has no place for {' and '.join(left_out)}", err=True)
+
+
+def _arrivals(
+    name: str | None, rate: float | None, cv: float | None, period: float | None, amplitude: float | None
+) -> ArrivalProcess:
+    from autokv.workload.arrivals import Diurnal, Gamma, Poisson
+
+    if rate is None:
+        raise RequestError("is missing", field="--rate", remedy="say how many requests come per second")
+    asked = {"--cv": (cv, "gamma"), "--period": (period, "diurnal"), "--amplitude": (amplitude, "diurnal")}
+    for option, (value, process) in asked.items():
+        if value is not None and name != process:
+            raise RequestError(f"is of {process} arrivals", field=option, remedy=f"add --arrivals {process}")
+    if name == "gamma":
+        if cv is None:
+            raise RequestError("is missing", field="--cv", remedy="say how bursty arrivals are; Poisson has 1")
+        return Gamma(rate, cv)
+    if name == "diurnal":
+        return Diurnal(rate, 86400.0 if period is None else period, 0.5 if amplitude is None else amplitude)
+    return Poisson(rate)
+
+
+def _lengths(text: str | None, option: str) -> Lengths:
+    from autokv.workload.synthesis import Lengths
+
+    if text is None:
+        raise RequestError("is missing", field=option, remedy="give MEDIAN,P95, or --like a real trace")
+    try:
+        median, p95 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise RequestError(f"{text!r} is not MEDIAN,P95", field=option, remedy="such as 700,2000") from None
+    return Lengths(median, p95)
