@@ -11,7 +11,7 @@ import sys
 import typer
 
 from autokv import __version__
-from autokv.cli import bench, config, configs, demo, evaluate, generate, hardware, jobs, kernels, models, trace, tune
+from autokv.cli import bench, config, configs, demo, evaluate, generate, hardware, jobs, kernels, models, simulate, trace, tune
 from autokv.errors import AutoKVError, InputError, Interrupted
 
 EXIT_INPUT = 2
@@ -35,6 +35,7 @@ app.add_typer(kernels.app, name="kernels", help="Kernels: which are used here, a
 app.command()(tune.tune)
 app.command()(evaluate.evaluate)
 app.command()(generate.generate)
+app.command()(simulate.simulate)
 app.command()(demo.demo)
 
 

@@ -11,6 +11,7 @@ from autokv.report.describe import describe
 from autokv.report.document import document, place
 from autokv.report.format import title
 from autokv.report.html import Markup, join, tag
+from autokv.report.parts import Figure
 from autokv.report.projection import projections
 from autokv.report.sections import facts, failure_table, front_table, importance_table
 from autokv.tuning.trial import TuningResult
@@ -18,7 +19,7 @@ from autokv.tuning.trial import TuningResult
 
 def page(result: TuningResult, job: Mapping[str, Any]) -> str:
     """The whole report as one HTML document; ``job`` holds the facts that :func:`write_results` names."""
-    figures: dict[str, charts.Figure] = {}
+    figures: dict[str, Figure] = {}
     body = join(
         tag("header", tag("p", join("AutoKV report · ", tag("b", _name(job))), class_="site")),
         tag("section", answer(result, job), class_="answer"),
@@ -38,7 +39,7 @@ def _name(job: Mapping[str, Any]) -> str:
     return str((model.get("name") if isinstance(model, Mapping) else model) or request.get("model") or "a model")
 
 
-def _front(result: TuningResult, job: Mapping[str, Any], figures: dict[str, charts.Figure]) -> Markup:
+def _front(result: TuningResult, job: Mapping[str, Any], figures: dict[str, Figure]) -> Markup:
     sources = charts.sources(result)
     drawn = [
         place(
@@ -68,7 +69,7 @@ def _front(result: TuningResult, job: Mapping[str, Any], figures: dict[str, char
     return tag("section", join(*parts))
 
 
-def _why(result: TuningResult, figures: dict[str, charts.Figure]) -> Markup:
+def _why(result: TuningResult, figures: dict[str, Figure]) -> Markup:
     parts = [
         tag("h2", "What mattered"),
         tag("p", "Share of each objective's variance over the trials that a parameter explains.", class_="note"),
@@ -87,7 +88,7 @@ def _why(result: TuningResult, figures: dict[str, charts.Figure]) -> Markup:
     return tag("section", join(*parts))
 
 
-def _samples(result: TuningResult, job: Mapping[str, Any], figures: dict[str, charts.Figure]) -> Markup:
+def _samples(result: TuningResult, job: Mapping[str, Any], figures: dict[str, Figure]) -> Markup:
     metric = view.quality_metric(result)
     point = view.recommended(result)
     splits = charts.confirmed(point)

@@ -16,6 +16,7 @@ from autokv.serving.options import SLO, ServingOptions
 from autokv.serving.outcome import Outcome
 from autokv.serving.rate import default_slo, max_sustainable_rate
 from autokv.serving.simulator import simulate
+from autokv.serving.verdict import size_text
 from autokv.workload import WorkloadTrace
 
 FULL = "16-bit"
@@ -144,9 +145,9 @@ def _check_sizes(trace: WorkloadTrace, server: Server, outcome: Outcome) -> None
     others = f" (and {len(refused) - 1:,} more like it)" if len(refused) > 1 else ""
     raise WorkloadError(
         f"{int(trace.input_tokens[first]):,} input and {int(trace.output_tokens[first]):,} output tokens{others} never "
-        f"fit into the {server.capacity_bytes / 1e6:,.0f} MB of KV memory with {server.name}",
+        f"fit into the {size_text(server.capacity_bytes)} of KV memory with {server.name}",
         field=f"{trace.name}, request {first + 1:,} by arrival",
-        remedy="take more memory, compress more, leave such requests out, or have them refused",
+        remedy="take more memory, compress more, or have such requests refused (--refuse-oversized)",
     )
 
 

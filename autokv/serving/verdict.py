@@ -7,32 +7,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from autokv.serving.comparison import Comparison, Run
 
-SAME = 0.02
+SAME = 0.05
 """Figures that differ by a smaller share are the same: measured costs are no better than that."""
 SMALL_SHARE = 0.1
 """Bandwidth is not short where decode attention takes less of a decoding step: no cache at all would gain no more."""
 
 
 def verdict(found: Comparison) -> str:
-    """What is gained against 16 bits and fp8, or that nothing is, with the figures that say so."""
+    """What is gained against 16 bits and fp8, or that nothing is, with the figures that say so; part of a sentence."""
     new, full = found.candidate, found.full
     if full is None:
         if found.impossible:
-            return "; ".join(f"{name} cannot serve here: {why}" for name, why in found.impossible.items()) + "."
-        return f"{new.name} {_alone(new)}."
+            return "; ".join(f"{name} cannot serve here: {why}" for name, why in found.impossible.items())
+        return f"{new.name} {_alone(new)}"
     if not found.memory_short:
         share = found.attention_share or 0.0
         spare = f"with 16 bits the KV cache peaks at {_of_memory(full)} and no request waits for memory"
         if share <= SMALL_SHARE and not _more_goodput(new, full):
             step = f"decode attention is {share:.0%} of a decoding step"
-            return f"Compression buys nothing here: {spare}, and {step}{_rates(found)}."
+            return f"compression buys nothing here: {spare}, and {step}{_rates(found)}"
         if not _faster(new, full) and not _more_goodput(new, full):
-            return f"{new.name} buys nothing here: {spare}, and {_change('p50 TPOT', new, full)}{_rates(found)}."
+            return f"{new.name} buys nothing here: {spare}, and {_change('p50 TPOT', new, full)}{_rates(found)}"
     memory = "are short of memory" if found.memory_short else "are not short of memory"
-    changes = [f"Against 16 bits, which {memory}: {_against(found, full)}"]
+    changes = [f"against 16 bits, which {memory}: {_against(found, full)}"]
     if found.float8 is not None:
         changes.append(f"against fp8: {_against(found, found.float8)}")
-    return "; ".join(changes) + _rates(found) + "."
+    return "; ".join(changes) + _rates(found)
 
 
 def _against(found: Comparison, old: Run) -> str:
@@ -67,7 +67,7 @@ def _alone(run: Run) -> str:
 
 def _of_memory(run: Run) -> str:
     report = run.report
-    return f"{_size(report.peak_kv_bytes)} of {_size(report.capacity_bytes)}"
+    return f"{size_text(report.peak_kv_bytes)} of {size_text(report.capacity_bytes)}"
 
 
 def _change(name: str, new: Run, old: Run) -> str:
@@ -112,7 +112,8 @@ def _milliseconds(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def _size(size: float) -> str:
+def size_text(size: float) -> str:
+    """Bytes in the unit that suits them: ``2.1 GB``."""
     for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if size >= scale:
             return f"{size / scale:.3g} {unit}"

@@ -70,7 +70,7 @@ def test_where_16_bits_are_short_of_memory_the_gain_is_named() -> None:
     assert gain.concurrent_requests == pytest.approx(4, rel=0.02)
     assert "buys nothing" not in found.verdict
     assert f"{gain.goodput - 1:+.0%}" in found.verdict
-    assert "Against 16 bits, which are short of memory: 4x as many requests fit at once" in found.verdict
+    assert "against 16 bits, which are short of memory: 4x as many requests fit at once" in found.verdict
 
 
 def test_where_only_bandwidth_is_short_time_is_what_is_bought() -> None:

@@ -1,0 +1,258 @@
+"""``autokv simulate``: how a trace is served with a configuration, beside 16 bits and fp8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from autokv.cli.evaluate import Dtype
+from autokv.cli.tables import DatabaseOption, JsonOption
+from autokv.cli.values import bounds, byte_size
+from autokv.config import ConfigurationDocument
+from autokv.errors import ConfigError, RequestError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from autokv.hardware import HardwareProfile
+    from autokv.serving import SLO, Server, ServingOptions
+    from autokv.serving.comparison import Comparison
+    from autokv.workload import WorkloadTrace
+
+Order = Literal["fcfs", "shortest_first"]
+Preemption = Literal["recompute", "swap"]
+LIMITS = ("ttft_ms", "tpot_ms")
+
+
+def simulate(
+    workload: Annotated[Path, typer.Option(help="Trace of your traffic.")],
+    config: Annotated[Path, typer.Option(help="A configuration in JSON.")],
+    model: Annotated[
+        str | None, typer.Option(help="Hugging Face id, local folder or GGUF file; else the configuration's own.")
+    ] = None,
+    hardware: Annotated[
+        str, typer.Option(help="Device to serve on: here, a catalog's name, a profile's file.")
+    ] = "here",
+    baseline: Annotated[bool, typer.Option(help="Serve with 16 bits and fp8 as well.")] = True,
+    slo: Annotated[list[str] | None, typer.Option(help="ttft_ms=VALUE or tpot_ms=VALUE; repeat for both.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests per second, instead of the trace's own.")] = None,
+    rate_scale: Annotated[float | None, typer.Option(help="Times as many requests per second as the trace.")] = None,
+    requests: Annotated[int | None, typer.Option(min=1, help="Serve the first so many.")] = None,
+    max_rate: Annotated[bool, typer.Option("--max-rate", help="Look for the highest rate within the SLO.")] = False,
+    order: Annotated[Order | None, typer.Option(help="Who is admitted first.")] = None,
+    preemption: Annotated[Preemption | None, typer.Option(help="What becomes of a preempted request.")] = None,
+    prefix_caching: Annotated[
+        bool, typer.Option("--prefix-caching", help="Share prompts' beginnings by the trace's block hashes.")
+    ] = False,
+    max_batched_tokens: Annotated[int | None, typer.Option(help="Tokens of one iteration.")] = None,
+    max_sequences: Annotated[int | None, typer.Option(help="Requests in flight at once.")] = None,
+    page_tokens: Annotated[int | None, typer.Option(help="Tokens of a page of KV memory.")] = None,
+    memory_share: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Share of the device's memory that is used.")
+    ] = 0.9,
+    kv_memory: Annotated[str | None, typer.Option(help="Memory for KV caches, such as 2GiB.")] = None,
+    output_length_ratio: Annotated[
+        float | None, typer.Option(min=0.01, max=100, help="By how much outputs grow; else the configuration's own.")
+    ] = None,
+    refuse_oversized: Annotated[
+        bool, typer.Option("--refuse-oversized", help="Refuse requests that never fit, instead of stopping.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of drawn arrivals.")] = 0,
+    dtype: Annotated[Dtype, typer.Option(help="Dtype of the model.")] = "auto",
+    device: Annotated[str, typer.Option(help="Where costs are measured: auto, cpu, cuda or cuda:N.")] = "auto",
+    page: Annotated[Path | None, typer.Option(help="File for an HTML page with pictures over time.")] = None,
+    database: DatabaseOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Simulate how a trace is served with a configuration, beside 16 bits and fp8."""
+    limits = _slo(slo)
+    memory = None if kv_memory is None else byte_size(kv_memory, "--kv-memory")
+    if rate is not None and rate_scale is not None:
+        raise RequestError("a rate and a scale were given", field="--rate-scale", remedy="give one of them")
+    for value, option in ((rate, "--rate"), (rate_scale, "--rate-scale")):
+        if value is not None and not 0 < value < float("inf"):
+            raise RequestError(f"is {value}", field=option, remedy="give a positive number")
+    document = ConfigurationDocument.load(config)
+    name = model or (document.model or {}).get("name")
+    if not name:
+        raise ConfigError("names no model", field=str(config), remedy="give --model")
+
+    from autokv import settings
+    from autokv.cli.console import output, plain
+    from autokv.evaluation.baselines import FLOAT8
+    from autokv.hardware import find, probe
+    from autokv.jobs.servers import IDENTITY, Servers
+    from autokv.models import load
+    from autokv.models.placement import choose_device
+    from autokv.report.describe import describe
+    from autokv.report.serving_rows import remarks
+    from autokv.serving.compare import FLOAT8 as FLOAT8_NAME
+    from autokv.serving.compare import FULL, compare
+    from autokv.serving.options import usual_options
+    from autokv.serving.traffic import traffic
+    from autokv.storage import Database
+    from autokv.workload import read_trace
+    from autokv.workload.transform import scale_rate
+
+    here = probe(choose_device(device))
+    target = here if hardware == "here" else find(hardware)
+    options = _options(
+        usual_options(target.kind),
+        order=order,
+        preemption=preemption,
+        prefix_caching=prefix_caching,
+        max_batched_tokens=max_batched_tokens,
+        max_sequences=max_sequences,
+        page_tokens=page_tokens,
+    )
+    trace = read_trace(workload)
+    if rate_scale is not None:
+        trace = scale_rate(trace, rate_scale)
+    loaded = load(str(name), dtype=dtype, device=device)
+    served, changes = traffic(
+        trace, context_tokens=loaded.facts.context_tokens, rate=rate, requests=requests, seed=seed
+    )
+    wanted = document.config()
+    with Database(database or settings.current().database_url) as store, _progress() as say:
+        servers = Servers(
+            loaded,
+            served,
+            here=here,
+            target=target,
+            options=options,
+            kv_memory=memory,
+            memory_share=memory_share,
+            cache=store.kernel_times,
+            say=say,
+        )
+        ratio = output_length_ratio or _measured_ratio(document)
+        candidate = servers.server(describe(wanted), wanted, ratio)
+        others: list[Server | None] = [None, None]
+        if baseline:
+            others = [
+                None if wanted.digest == other.digest else servers.server(called, other)
+                for called, other in ((FULL, IDENTITY), (FLOAT8_NAME, FLOAT8))
+            ]
+        say("serving the trace")
+        found = compare(
+            served,
+            candidate,
+            *others,
+            slo=limits,
+            max_rate=max_rate,
+            oversized="refuse" if refuse_oversized else "error",
+        )
+    facts = _facts(loaded.name, target, servers.capacity_bytes, served, options, ratio, candidate.costs.predicted)
+    notes = (*changes, *remarks(found))
+    if page is not None:
+        from autokv.files import write_atomic
+        from autokv.report.serving_page import page as serving_page
+
+        write_atomic(page, serving_page(found, facts, notes))
+    if json_output:
+        from autokv.cli.tables import print_json
+
+        print_json({**found.to_dict(), "facts": facts, "notes": list(notes)})
+        return
+    screen = output()
+    _show(screen, found, facts, notes)
+    if page is not None:
+        screen.print(f"written to {plain(str(page))}", markup=False, soft_wrap=True)
+
+
+def _slo(given: list[str] | None) -> SLO | None:
+    limits = bounds(given, "--slo")
+    if limits is None:
+        return None
+    from autokv.serving import SLO
+
+    unknown = [name for name in limits if name not in LIMITS]
+    if unknown:
+        raise RequestError(f"{unknown[0]!r} is no limit", field="--slo", remedy=f"use {' or '.join(LIMITS)}")
+    return SLO(**limits)
+
+
+def _options(usual: ServingOptions, **given: Any) -> ServingOptions:  # noqa: ANN401 - of every kind
+    """``usual`` with what was given in its place."""
+    from dataclasses import replace
+
+    wanted = {name: value for name, value in given.items() if value is not None}
+    tokens = wanted.get("max_batched_tokens")
+    if tokens is not None and "max_sequences" not in wanted:
+        wanted["max_sequences"] = max(1, min(usual.max_sequences, tokens))
+    try:
+        return replace(usual, **wanted)
+    except RequestError as error:
+        option = f"--{(error.field or '').replace('_', '-')}"
+        raise RequestError(error.message, field=option, remedy=error.remedy) from None
+
+
+def _measured_ratio(document: ConfigurationDocument) -> float:
+    """How much longer the configuration's outputs were measured to be; 1 where they were not."""
+    measured = {**(document.measured or {}), **(document.validated or {})}
+    found = measured.get("output_length_ratio")
+    mean = found.get("mean") if isinstance(found, dict) else None
+    return float(mean) if isinstance(mean, int | float) and 0 < mean < float("inf") else 1.0
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """A line on standard error that says what takes its time, where someone is looking."""
+    from autokv.cli.console import output, plain
+
+    screen = output(stderr=True)
+    with screen.status("measuring") as status:
+        yield lambda line: status.update(plain(line))
+
+
+def _facts(
+    model: str,
+    target: HardwareProfile,
+    capacity: float,
+    trace: WorkloadTrace,
+    options: ServingOptions,
+    ratio: float,
+    predicted: str | None,
+) -> dict[str, str]:
+    """What was served, where and how."""
+    from autokv.serving.verdict import size_text
+
+    rate = trace.summary().requests_per_s
+    policy = "first come first served" if options.order == "fcfs" else "shortest first"
+    return {
+        "model": model,
+        "device": target.name + ("" if predicted is None else " (predicted)"),
+        "KV memory": f"{size_text(capacity)} in pages of {options.page_tokens} tokens",
+        "trace": f"{trace.name}, {len(trace):,} requests" + ("" if rate is None else f" at {rate:.3g} a second"),
+        "server": f"{policy}, {options.max_batched_tokens:,} tokens an iteration, {options.max_sequences:,} requests "
+        f"in flight, preemption by {options.preemption}" + (", prefix caching" if options.prefix_caching else ""),
+        **({} if ratio == 1 else {"outputs": f"{ratio:.3g} times as long as the trace's"}),
+    }
+
+
+def _show(screen: Console, found: Comparison, facts: dict[str, str], notes: tuple[str, ...]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from autokv.cli.console import plain
+    from autokv.cli.tables import print_facts
+    from autokv.report.serving_rows import rows, sentence
+
+    print_facts(facts)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    table.add_column("", no_wrap=True)
+    for run in found.runs:
+        table.add_column(Text(plain(run.name)), justify="right", overflow="fold")
+    for row in rows(found):
+        table.add_row(row.title, *row.texts)
+    screen.print()
+    screen.print(table)
+    screen.print()
+    screen.print(plain(sentence(found.verdict)), style="bold", markup=False)
+    for line in notes:
+        screen.print(f"- {plain(sentence(line))}", markup=False)

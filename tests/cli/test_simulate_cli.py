@@ -1,0 +1,224 @@
+"""``autokv simulate`` as a user calls it: a tiny model, a short trace, costs that are given or really measured."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from autokv.cli import simulate
+from autokv.cli.main import main
+from autokv.config import CompressionConfig
+from autokv.serving import CostModel, Curve, Grid, SequenceBytes
+from autokv.serving.options import Order, Preemption
+
+Run = Callable[..., tuple[int, str, str]]
+INT8 = {
+    "method": "integer",
+    "key": {"bits": 8, "axis": "channel", "group_size": 32},
+    "value": {"bits": 8, "axis": "token", "group_size": 16},
+    "residual_tokens": 32,
+}
+BYTES = {"none": 768.0, "fp8": 384.0, "integer": 450.0}
+"""Of a token, all layers, in the costs that are given."""
+
+
+class GivenCosts:
+    """A meter that measures nothing."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def measure(self, config: CompressionConfig) -> CostModel:
+        curve = Curve((1.0, 1024.0), (0.001, 0.05))
+        return CostModel(
+            rest=curve,
+            prefill_attention=Curve((1.0, 1024.0), (0.0, 0.01)),
+            compress=Curve((1.0,), (0.0,)),
+            decode_attention=Grid((1, 4), (Curve((1.0, 1024.0), (1e-5, 1e-4)), Curve((1.0, 1024.0), (4e-5, 4e-4)))),
+            sequence=SequenceBytes(BYTES[config.pipeline.quantization.method]),
+        )
+
+
+@pytest.fixture
+def given_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autokv.jobs.servers.CostMeter", GivenCosts)
+
+
+@pytest.fixture
+def autokv(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run ``autokv simulate ARGS`` in an empty folder: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("autokv.hardware.measuring.SECONDS_PER_RATE", 0.001)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["autokv", "simulate", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        output = capfd.readouterr()
+        return int(caught.value.code or 0), output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def options(tiny_model_folder: Callable[..., Path], tmp_path: Path) -> list[object]:
+    config = tmp_path / "int8.json"
+    config.write_text(json.dumps({"pipeline": {"quantization": INT8}}))
+    return ["--model", tiny_model_folder("llama"), "--workload", trace(tmp_path), "--config", config]
+
+
+def trace(folder: Path, requests: int = 60, tokens: int = 300, gap: float = 0.1, **more: Any) -> Path:  # noqa: ANN401
+    path = folder / "trace.jsonl"
+    rows = [
+        {"timestamp": round(1000 * gap * row), "input_length": tokens + row, "output_length": 20 + row % 7, **more}
+        for row in range(requests)
+    ]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def refused(result: tuple[int, str, str]) -> str:
+    """The one line of a refusal."""
+    code, _, err = result
+    assert code == 2, err
+    assert len(err.strip().splitlines()) == 1, err
+    return err
+
+
+def test_costs_are_measured_once_and_the_trace_is_served(autokv: Run, options: list[object], tmp_path: Path) -> None:
+    few = [*options, "--requests", 8, "--kv-memory", "1MB", "--max-batched-tokens", 64]
+    code, out, err = autokv(*few, "--page", tmp_path / "page.html")
+    assert code == 0, err
+    for word in ("K8V8", "16-bit", "fp8", "goodput (requests/s)", "with 16 bits", "The first 8 of 60"):
+        assert word in out
+    assert "<!doctype html>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    # The second time nothing is measured, so that the answer is the same to the last digit.
+    first, second = (json.loads(autokv(*few, "--json")[1]) for _ in range(2))
+    assert first == second
+    eight, full, float8 = first["runs"]
+    assert full["concurrent_requests"] < float8["concurrent_requests"]
+    assert full["concurrent_requests"] < eight["concurrent_requests"]
+    assert first["facts"]["model"]
+    assert all(run["requests"] == 8 and not run["refused"] for run in first["runs"])
+
+
+@pytest.mark.usefixtures("given_costs")
+def test_without_baselines_there_is_one_column(autokv: Run, options: list[object]) -> None:
+    code, out, err = autokv(*options, "--no-baseline", "--json")
+    assert code == 0, err
+    assert [run["name"] for run in json.loads(out)["runs"]] == ["K8V8 g32/16, residual 32"]
+
+
+@pytest.mark.usefixtures("given_costs")
+def test_the_options_reach_the_server(autokv: Run, options: list[object]) -> None:
+    code, out, err = autokv(
+        *options, "--json", "--order", "shortest_first", "--preemption", "recompute", "--max-batched-tokens", 128,
+        "--max-sequences", 3, "--page-tokens", 8, "--kv-memory", "2 MiB", "--slo", "ttft_ms=100,tpot_ms=20",
+        "--output-length-ratio", 2, "--max-rate",
+    )  # fmt: skip
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["slo"] == {"ttft_ms": 100, "tpot_ms": 20}
+    assert "shortest first, 128 tokens an iteration, 3 requests in flight" in document["facts"]["server"]
+    assert "pages of 8 tokens" in document["facts"]["KV memory"]
+    candidate, full, _ = document["runs"]
+    assert candidate["max_running"] <= 3
+    assert candidate["capacity_bytes"] == 2 << 20
+    assert candidate["max_rate"]["requests_per_s"] > 0
+    # Outputs grow with the configuration, not with 16 bits.
+    assert candidate["duration_s"] * candidate["throughput_tokens_per_s"] == pytest.approx(
+        2 * full["duration_s"] * full["throughput_tokens_per_s"]
+    )
+
+
+def test_the_policies_are_those_of_the_scheduler() -> None:
+    assert (get_args(simulate.Order), get_args(simulate.Preemption)) == (get_args(Order), get_args(Preemption))
+
+
+@pytest.mark.usefixtures("given_costs")
+def test_rates(autokv: Run, options: list[object]) -> None:
+    own, double, given = (
+        json.loads(autokv(*options, "--no-baseline", "--json", *more)[1])["requests_per_s"]
+        for more in ([], ["--rate-scale", 2], ["--rate", 3.5])
+    )
+    assert double == pytest.approx(2 * own)
+    assert given == pytest.approx(3.5)
+
+
+@pytest.mark.usefixtures("given_costs")
+def test_another_device_is_a_prediction_and_says_so(autokv: Run, options: list[object]) -> None:
+    code, out, err = autokv(*options, "--hardware", "h100-sxm", "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert "(predicted)" in document["facts"]["device"]
+    assert all(any("Predicted for" in note for note in run["notes"]) for run in document["runs"])
+    assert document["runs"][0]["capacity_bytes"] > 50e9
+    assert sum("Predicted for" in note for note in document["notes"]) == 1
+
+
+@pytest.mark.usefixtures("given_costs")
+def test_the_configurations_own_model_and_lengths_are_taken(autokv: Run, options: list[object], tmp_path: Path) -> None:
+    document = {
+        "pipeline": {"quantization": INT8},
+        "model": {"name": str(options[1])},
+        "measured": {"output_length_ratio": {"mean": 1.5}},
+    }
+    (tmp_path / "int8.json").write_text(json.dumps(document))
+    code, out, err = autokv(*options[2:], "--json")
+    assert code == 0, err
+    assert json.loads(out)["facts"]["outputs"] == "1.5 times as long as the trace's"
+
+
+@pytest.mark.usefixtures("given_costs")
+def test_16_bits_need_no_baseline_of_themselves(autokv: Run, options: list[object], tmp_path: Path) -> None:
+    (tmp_path / "int8.json").write_text('{"pipeline": {}}')
+    code, out, err = autokv(*options, "--json")
+    assert code == 0, err
+    assert [run["name"] for run in json.loads(out)["runs"]] == ["16-bit cache", "fp8"]
+
+
+@pytest.mark.usefixtures("given_costs")
+def test_what_cannot_be_used_is_one_line_with_the_remedy(autokv: Run, options: list[object], tmp_path: Path) -> None:
+    for more, words in (
+        (["--slo", "ttft=500"], "--slo: 'ttft' is no limit; use ttft_ms or tpot_ms"),
+        (["--slo", "ttft_ms"], "--slo: 'ttft_ms' is not"),
+        (["--slo", "ttft_ms=-1"], "ttft_ms: is -1"),
+        (["--rate", "2", "--rate-scale", "2"], "--rate-scale: a rate and a scale"),
+        (["--rate", "0"], "--rate: is 0"),
+        (["--kv-memory", "lots"], "--kv-memory: 'lots' is not a size"),
+        (["--kv-memory", "1kB"], "less than a page"),
+        (["--max-batched-tokens", "0"], "--max-batched-tokens: is 0"),
+        (["--max-sequences", "100000"], "--max-sequences: 100000 requests in flight need"),
+        (["--hardware", "abacus"], "'abacus'"),
+        (["--prefix-caching"], "prefix_caching: needs block hashes"),
+        (["--preemption", "swap"], "preemption: needs the bandwidth"),
+        (["--order", "random"], "--order"),
+    ):
+        assert words in refused(autokv(*options, *more))
+    (tmp_path / "int8.json").write_text(json.dumps({"pipeline": {"quantization": INT8}}))
+    assert "names no model; give --model" in refused(autokv(*options[2:]))
+
+
+@pytest.mark.usefixtures("given_costs")
+def test_a_request_larger_than_the_memory_is_named_unless_it_is_to_be_refused(
+    autokv: Run, options: list[object]
+) -> None:
+    tight = [*options, "--kv-memory", "160kB"]
+    line = refused(autokv(*tight))
+    assert "trace, request " in line
+    assert "never fit into the 160 kB of KV memory" in line
+    code, out, err = autokv(*tight, "--refuse-oversized", "--json")
+    assert code == 0, err
+    assert json.loads(out)["runs"][0]["refused"] > 0
+
+
+@pytest.mark.usefixtures("given_costs")
+def test_with_memory_to_spare_it_says_that_nothing_is_bought(autokv: Run, options: list[object]) -> None:
+    code, out, err = autokv(*options, "--rate", 0.5)
+    assert code == 0, err
+    assert "buys nothing here" in out
