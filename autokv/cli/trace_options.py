@@ -12,15 +12,18 @@ from autokv.errors import RequestError
 if TYPE_CHECKING:
     from autokv.workload import WorkloadTrace
 
-COLUMNS = ("arrival", "input_tokens", "output_tokens")
+COLUMNS = ("arrival", "input_tokens", "output_tokens", "session")
 TIME_UNITS = ("s", "ms", "us", "ns", "iso")
 
 ColumnOption = Annotated[
     list[str] | None,
-    typer.Option("--column", metavar="NAME=COLUMN", help=f"Column of {', '.join(COLUMNS)}; repeat for more."),
+    typer.Option(
+        "--column", metavar="NAME=COLUMN", help=f"Where a plain CSV or JSONL has {', '.join(COLUMNS)}; repeat for more."
+    ),
 ]
 TimeUnitOption = Annotated[
-    str | None, typer.Option(metavar="UNIT", help=f"Of the mapped arrivals: {', '.join(TIME_UNITS)}.")
+    str | None,
+    typer.Option(metavar="UNIT", help=f"Of the arrivals, where it is not the format's: {', '.join(TIME_UNITS)}."),
 ]
 TokenizerOption = Annotated[
     str | None, typer.Option(metavar="MODEL", help="Model whose tokenizer counts a trace of texts (ShareGPT).")
@@ -51,8 +54,6 @@ def read(
     if time_unit is not None:
         if time_unit not in TIME_UNITS:
             raise RequestError(f"is {time_unit!r}", field="--time-unit", remedy=f"choose from {', '.join(TIME_UNITS)}")
-        if not columns:
-            raise RequestError("says nothing without --column", field="--time-unit", remedy="name the columns")
         options["time_unit"] = time_unit
     if tokenizer is not None:
         from autokv.models.tokenizer import load_tokenizer

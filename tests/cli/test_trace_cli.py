@@ -148,13 +148,46 @@ def test_synthesize_like_a_real_trace(trace: Run, tmp_path: Path) -> None:
     assert made.summary().requests_per_s == pytest.approx(2, rel=1e-3)
 
 
+def test_columns_and_units_can_be_named(trace: Run, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("ts,prompt,gen,who\n0,100,5,1\n1500,200,6,1\n4000,300,7,2\n")
+    columns = [f"--column={pair}" for pair in ("arrival=ts", "input_tokens=prompt", "output_tokens=gen", "session=who")]
+    document = json.loads(trace("inspect", tmp_path / "own.csv", *columns, "--time-unit", "ms", "--json")[1])
+    assert (document["requests"], document["duration_s"]) == (3, 4.0)
+    assert (document["input_tokens"]["mean"], document["output_tokens"]["max"]) == (200, 7)
+    assert document["sessions"]["count"] == 2
+
+
+def test_texts_are_counted_by_a_models_tokenizer(
+    trace: Run, tmp_path: Path, tiny_model_folder: Callable[..., Path]
+) -> None:
+    said = [{"from": "human", "value": "12345"}, {"from": "gpt", "value": "123"}]
+    (tmp_path / "chats.json").write_text(json.dumps([{"id": "a", "conversations": said}]))
+    code, _, err = trace("inspect", tmp_path / "chats.json")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "tokenizer" in err
+    arguments = (tmp_path / "chats.json", "--tokenizer", tiny_model_folder("llama"), "--json")
+    document = json.loads(trace("inspect", *arguments)[1])
+    assert (document["input_tokens"]["max"], document["output_tokens"]["max"]) == (5, 3)
+
+
+def test_bad_rows_are_shown_and_their_share_can_be_raised(trace: Run, tmp_path: Path) -> None:
+    rows = [f"2024-01-01 00:00:{number:02}.0000000,100,5\n" for number in range(10)]
+    rows[4] = "2024-01-01 00:00:04.0000000,100,-5\n"
+    (tmp_path / "bad.csv").write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + "".join(rows))
+    code, _, err = trace("inspect", tmp_path / "bad.csv")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "bad.csv:6" in err
+    code, out, _ = trace("inspect", tmp_path / "bad.csv", "--max-bad-rows", "0.2")
+    assert code == 0
+    assert "1 left out (lines 6)" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["inspect", "nothing.csv"], "nothing.csv: does not exist; check the path"),
         (["inspect", EXAMPLE, "--hardware", "h100"], "--hardware: says nothing without a model; add --model"),
         (["inspect", EXAMPLE, "--column", "arrival"], "--column: 'arrival' is not NAME=COLUMN"),
-        (["inspect", EXAMPLE, "--time-unit", "ms"], "--time-unit: says nothing without --column"),
         (["inspect", EXAMPLE, "--time-unit", "days"], "--time-unit: is 'days'; choose from s, ms, us, ns, iso"),
         (["convert", EXAMPLE, "OUT.xlsx"], "'.xlsx' is no suffix of a format that is written"),
         (["slice", EXAMPLE, "OUT.csv", "--rate", "2", "--rate-scale", "2"], "--rate: cannot be combined"),
