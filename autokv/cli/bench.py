@@ -57,7 +57,7 @@ def kernels(
     place = choose_device(device)
     chosen = backend(place, settings.current().kernels)
     profile = probe(place)
-    batches, contexts = (given or usual for given, usual in zip(asked, DEFAULTS[profile.kind], strict=True))
+    batches, contexts = (given or usual for given, usual in zip(asked, DEFAULTS[place.type], strict=True))
     copy = profile.copy_gb_per_s
     screen = console()
     screen.print(

@@ -72,7 +72,7 @@ def _copy_rate(device: torch.device, memory: int) -> Rate:
 
 def _link_rate(device: torch.device) -> Rate:
     """Page-locked host memory to the device; the way back is about as fast."""
-    source = torch.ones(_LINK_BYTES, dtype=torch.uint8).pin_memory(device)
+    source = torch.ones(_LINK_BYTES, dtype=torch.uint8).pin_memory()
     target = torch.empty_like(source, device=device)
     return _rate(lambda: target.copy_(source, non_blocking=True), _LINK_BYTES / 1e9, device)
 

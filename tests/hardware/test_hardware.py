@@ -154,8 +154,12 @@ def test_capabilities_of_a_gpu(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_is_probed() -> None:
     profile = probe("cuda")
-    assert profile.kind == "cuda"
+    assert profile.kind == ("rocm" if torch.version.hip else "cuda")
     assert profile.copy_gb_per_s.median > 10
+    assert profile.float16_gflops is not None
+    assert profile.link_gb_per_s is not None
+    assert profile.link_gb_per_s.median < profile.copy_gb_per_s.median
+    assert profile.launch_us is not None
 
 
 def test_what_this_device_cannot_do_has_no_rate(profile: HardwareProfile) -> None:
