@@ -11,6 +11,7 @@ import typer
 
 from autokv.cli.evaluate import Dtype
 from autokv.cli.tables import DatabaseOption, JsonOption
+from autokv.cli.trace_options import BadRowsOption, ColumnOption, TimeUnitOption, read
 from autokv.cli.values import bounds, byte_size
 from autokv.config import ConfigurationDocument
 from autokv.errors import ConfigError, RequestError
@@ -65,6 +66,9 @@ def simulate(
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the model.")] = "auto",
     device: Annotated[str, typer.Option(help="Where costs are measured: auto, cpu, cuda or cuda:N.")] = "auto",
     page: Annotated[Path | None, typer.Option(help="File for an HTML page with pictures over time.")] = None,
+    column: ColumnOption = None,
+    time_unit: TimeUnitOption = None,
+    max_bad_rows: BadRowsOption = None,
     database: DatabaseOption = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -95,7 +99,6 @@ def simulate(
     from autokv.serving.options import usual_options
     from autokv.serving.traffic import traffic
     from autokv.storage import Database
-    from autokv.workload import read_trace
     from autokv.workload.transform import scale_rate
 
     here = probe(choose_device(device))
@@ -109,7 +112,7 @@ def simulate(
         max_sequences=max_sequences,
         page_tokens=page_tokens,
     )
-    trace = read_trace(workload)
+    trace = read(workload, column, time_unit, str(name), max_bad_rows)
     if rate_scale is not None:
         trace = scale_rate(trace, rate_scale)
     loaded = load(str(name), dtype=dtype, device=device)
@@ -147,7 +150,7 @@ def simulate(
             oversized="refuse" if refuse_oversized else "error",
         )
     facts = _facts(loaded.name, target, servers.capacity_bytes, served, options, ratio, candidate.costs.predicted)
-    notes = (*changes, *remarks(found))
+    notes = (*_of_reading(trace), *changes, *remarks(found))
     if page is not None:
         from autokv.files import write_atomic
         from autokv.report.serving_page import page as serving_page
@@ -197,6 +200,13 @@ def _measured_ratio(document: ConfigurationDocument) -> float:
     found = measured.get("output_length_ratio")
     mean = found.get("mean") if isinstance(found, dict) else None
     return float(mean) if isinstance(mean, int | float) and 0 < mean < float("inf") else 1.0
+
+
+def _of_reading(trace: WorkloadTrace) -> Iterator[str]:
+    """What the trace's reader has to say."""
+    if trace.rejected.count:
+        yield f"{trace.rejected.count:,} bad rows are left out, the first because of: {trace.rejected.reason}"
+    yield from trace.notes
 
 
 @contextmanager

@@ -56,6 +56,7 @@ def autokv(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], t
     monkeypatch.setattr("autokv.hardware.measuring.SECONDS_PER_RATE", 0.001)
 
     def run(*arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()  # what making the model left
         monkeypatch.setattr(sys, "argv", ["autokv", "simulate", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
             main()
@@ -222,3 +223,15 @@ def test_with_memory_to_spare_it_says_that_nothing_is_bought(autokv: Run, option
     code, out, err = autokv(*options, "--rate", 0.5)
     assert code == 0, err
     assert "buys nothing here" in out
+
+
+@pytest.mark.usefixtures("given_costs")
+def test_a_trace_with_columns_of_its_own_is_read(autokv: Run, options: list[object], tmp_path: Path) -> None:
+    rows = [f"{200 * row},{100 + row},{10}" for row in range(40)]
+    (tmp_path / "own.csv").write_text("\n".join(["at,asked,answered", *rows, ""]))
+    own = [*options[:2], "--workload", tmp_path / "own.csv", *options[4:]]
+    names = ["--column", "arrival=at", "--column", "input_tokens=asked", "--column", "output_tokens=answered"]
+    code, out, err = autokv(*own, *names, "--time-unit", "ms", "--json")
+    assert code == 0, err
+    assert json.loads(out)["requests_per_s"] == pytest.approx(40 / 7.8)
+    assert "own.csv" in refused(autokv(*own))
