@@ -12,7 +12,7 @@ from autokv.cli.trace_options import BadRowsOption, ColumnOption, TimeUnitOption
 from autokv.errors import RequestError
 
 if TYPE_CHECKING:
-    from autokv.workload import Scenario, WorkloadTrace
+    from autokv.workload import Scenario, TraceStatistics, WorkloadTrace
     from autokv.workload.arrivals import ArrivalProcess
     from autokv.workload.synthesis import Lengths
 
@@ -58,7 +58,7 @@ def inspect(
     found = statistics_of(trace, tokens_per_second)
     scenario = None if model is None else _scenario(trace, model, hardware)
     if page is not None:
-        _write_page(page, trace, tokens_per_second, scenario)
+        _write_page(page, trace, found, tokens_per_second, scenario)
     if json_output:
         print_json({**found.to_dict(), "notes": trace.notes, "scenario": scenario})
         return
@@ -68,13 +68,9 @@ def inspect(
     print_table(("", *trace_rows.LENGTH_COLUMNS), trace_rows.lengths(found), shrink="", empty="")
     if scenario is not None:
         typer.echo()
-        print_facts(
-            {
-                "scenario": "\n".join(scenario.why),
-                "space": scenario.space,
-                "objectives": ", ".join(scenario.objectives),
-            }
-        )
+        reasons = [sentence.split(": ", 1) for sentence in scenario.why]
+        print_table(("scenario", "because"), reasons, shrink="because", empty="")
+        print_facts({"space": scenario.space, "objectives": ", ".join(scenario.objectives)})
     if page is not None:
         typer.echo(f"\nwritten to {page}")
 
@@ -217,14 +213,15 @@ def _memory_bytes(hardware: str | None) -> int:
     return (system.cuda(device) if device.type == "cuda" else system.cpu()).memory_bytes
 
 
-def _write_page(path: Path, trace: WorkloadTrace, tokens_per_second: float, scenario: Scenario | None) -> None:
+def _write_page(
+    path: Path, trace: WorkloadTrace, found: TraceStatistics, tokens_per_second: float, scenario: Scenario | None
+) -> None:
     from autokv.files import write_atomic
     from autokv.report import trace_page
-    from autokv.workload import statistics_of
     from autokv.workload.series import over_length, over_time
 
     text = trace_page.page(
-        statistics_of(trace, tokens_per_second),
+        found,
         over_length(trace),
         over_time(trace, tokens_per_second),
         notes=trace.notes,

@@ -59,7 +59,7 @@ def over_time(trace: WorkloadTrace, tokens_per_second: float = TOKENS_PER_SECOND
     step = next((step for step in STEPS_S if duration <= step * BINS), duration / BINS)
     bins = max(1, int(duration / step))
     step = min(step, duration)
-    edges = np.arange(bins + 1) * step
+    edges: NDArray[np.float64] = np.arange(bins + 1, dtype=np.float64) * step
     within = trace.arrival_s < edges[-1]
     places = np.minimum((trace.arrival_s[within] / step).astype(np.int64), bins - 1)
 

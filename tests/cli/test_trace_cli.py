@@ -74,7 +74,9 @@ def test_inspect_names_the_scenario_for_a_model(trace: Run, tiny_model_folder: C
     found = json.loads(trace("inspect", EXAMPLE, "--model", model, "--hardware", "h100-sxm", "--json")[1])["scenario"]
     assert list(found["weights"]) == list(SCENARIOS)
     assert f"{found['name']} (" in out
-    assert found["space"] in out
+    assert f"space       {found['space']}" in out
+    assert "\N{REPLACEMENT CHARACTER}" not in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_convert_there_and_back(trace: Run, tmp_path: Path) -> None:
