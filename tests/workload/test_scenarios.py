@@ -148,6 +148,7 @@ def test_the_page_says_what_the_table_does(kind: object) -> None:
     [
         ("AzureLLMInferenceTrace_code.csv", "prefill-heavy"),
         ("AzureLLMInferenceTrace_conv.csv", "data-center"),
+        ("mooncake_conversation.jsonl", "multi-turn"),
     ],
 )
 @pytest.mark.skipif(not SHARED.exists(), reason="the traces are not here")
