@@ -2,104 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
+import pyarrow as pa
 
 from autokv.errors import WorkloadError
-from autokv.workload.files import read_bytes
-from autokv.workload.readers import READERS, Columns, Reader, Row
-from autokv.workload.trace import RejectedRows, WorkloadTrace
+from autokv.workload.assembly import assemble
+from autokv.workload.parquet import MAGIC, read_parquet
+from autokv.workload.readers import MAPPED, READERS, BadRows, Opening, Reader, ReadOptions, TimeUnit, Tokenizer
+from autokv.workload.source import Source
+from autokv.workload.trace import WorkloadTrace
+from autokv.workload.units import mixed_units
 
-MAX_TRACE_BYTES = 2 << 30
-"""A larger trace is refused unread."""
 MAX_REJECTED_SHARE = 0.01
 """A file with a larger share of bad rows is refused."""
-NAMED_LINES = 5
-"""Bad lines that are named."""
 
 
-def read_trace(path: str | Path) -> WorkloadTrace:
-    """Read a trace in any format of :data:`autokv.workload.readers.READERS`.
+def read_trace(
+    path: str | Path,
+    *,
+    tokenizer: Tokenizer | None = None,
+    columns: Mapping[str, str] | None = None,
+    time_unit: TimeUnit | None = None,
+    max_rejected_share: float = MAX_REJECTED_SHARE,
+) -> WorkloadTrace:
+    """Read a trace: any format of :data:`autokv.workload.readers.READERS`, plain, gzip or zstd, or the own Parquet.
 
-    The format is told by the first line, whatever the file's name. Rows are sorted by arrival. Up to 1% of the rows
-    may be bad; they are left out and counted in ``rejected``.
+    The format is told by the content, whatever the file's name. Rows are sorted by arrival. Bad rows are left out and
+    counted in ``rejected``; what else reading changed or found strange is in ``notes``.
+
+    Args:
+        path: the file.
+        tokenizer: counts the tokens of formats that hold texts (ShareGPT).
+        columns: for a CSV or JSON lines of no known format: ``input_tokens``, ``output_tokens`` and where there are any
+            ``arrival`` and ``session`` to the names of their columns.
+        time_unit: of the timestamps (``s``, ``ms``, ``us``, ``ns``; ``iso``: dates), where it is not the format's own.
+        max_rejected_share: the share of bad rows above which the file is refused.
 
     Raises:
-        WorkloadError: the file is missing, too large, empty, binary, of no known format, without a request, cut off
-            in its last row, or has more bad rows than that. The message names the line.
+        WorkloadError: the file is missing, too large, empty, binary, of no known format, without a request, compressed
+            and damaged or suspicious, cut off, or has too many bad rows. The message names the line.
     """
-    path = Path(path)
-    data = read_bytes(path, limit=MAX_TRACE_BYTES, error=WorkloadError, what="trace")
-    reader = _recognize(path, data)
+    if not 0 <= max_rejected_share <= 1:
+        raise WorkloadError(f"is {max_rejected_share}", field="max_rejected_share", remedy="give a share from 0 to 1")
+    source = Source(Path(path))
+    if source.head.startswith(MAGIC):
+        return read_parquet(source.path)
+    options = ReadOptions(tokenizer, columns or {}, time_unit)
     try:
-        columns, rejected = reader.columns(data), RejectedRows()
-    except ValueError:
-        columns, rejected = _by_line(path, data, reader)
-    if not len(columns.arrival_ns):
-        raise WorkloadError("has a header but no requests", field=str(path), remedy="name a trace with requests")
-    order = np.argsort(columns.arrival_ns, kind="stable")
-    arrival = columns.arrival_ns[order]
-    return WorkloadTrace(
-        name=path.stem,
-        format=reader.name,
-        arrival_s=(arrival - arrival[0]) / 1e9,
-        input_tokens=columns.input_tokens[order],
-        output_tokens=columns.output_tokens[order],
-        rejected=rejected,
-    )
+        reader = _reader(source, options)
+        bad = BadRows(str(path))
+        found = reader.read(source, options, bad)
+    except UnicodeDecodeError:
+        raise source.binary() from None
+    except pa.ArrowException as error:
+        raise WorkloadError(f"cannot be parsed ({error})", field=str(path), remedy="repair the file") from None
+    total = len(found) + bad.count
+    if bad.count > max_rejected_share * total:
+        raise WorkloadError(
+            f"{bad.count} of {total} rows are bad, the first because of: {bad.reason}",
+            field=f"{path}:{bad.lines[0]}",
+            remedy=f"repair or remove them (at most {100 * max_rejected_share:.4g}% are left out)",
+        )
+    if not len(found):
+        raise WorkloadError("has no requests", field=str(path), remedy="name a trace with requests")
+    mixed = mixed_units(found)
+    if mixed is not None:
+        line, wrong = mixed
+        raise WorkloadError(
+            f"{wrong}: the file mixes units", field=f"{path}:{line}", remedy="bring all of them to one unit"
+        )
+    return assemble(_name(source.path), reader.name, found, bad.summary())
 
 
-def _recognize(path: Path, data: bytes) -> Reader:
-    number, first = _first_line(path, data)
+def _reader(source: Source, options: ReadOptions) -> Reader:
+    """The one that knows the format."""
+    if options.columns:
+        return MAPPED
+    opening = Opening(source.head)
     for reader in READERS.values():
-        if reader.recognizes(first):
+        if reader.recognizes(opening):
             return reader
     raise WorkloadError(
-        f"{first[:60]!r} opens no trace format that is known",
-        field=f"{path}:{number}",
-        remedy="give " + " or ".join(reader.expects for reader in READERS.values()),
+        f"{opening.first_line[:60]!r} opens no trace format that is known",
+        field=f"{source.path}:{opening.first_line_number}",
+        remedy=f"give {' or '.join(reader.expects for reader in READERS.values())}, or name its columns (columns)",
     )
 
 
-def _first_line(path: Path, data: bytes) -> tuple[int, str]:
-    """The first line that is not blank, with its number."""
-    start = len(data) - len(data.lstrip())
-    number = data.count(b"\n", 0, start) + 1
-    try:
-        return number, data[start:].split(b"\n", 1)[0].decode().strip()
-    except UnicodeDecodeError:
-        raise WorkloadError(
-            "is binary", field=str(path), remedy="name a trace in plain text (decompress it first)"
-        ) from None
-
-
-def _by_line(path: Path, data: bytes, reader: Reader) -> tuple[Columns, RejectedRows]:
-    """The slow way, for a file that has bad rows: it knows which."""
-    lines = [(number, line) for number, line in enumerate(data.split(b"\n"), start=1) if line.strip()]
-    parse = reader.row_parser(lines[0][1].decode())
-    rows: list[Row] = []
-    bad: list[int] = []
-    reason = ""
-    for number, line in lines[reader.has_header :]:
-        try:
-            rows.append(parse(line.decode()))
-        except ValueError as error:
-            bad.append(number)
-            reason = reason or ("not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error))
-            last_error = str(error)
-    if bad and bad[-1] == lines[-1][0] and not data.endswith(b"\n"):
-        raise WorkloadError(
-            f"is cut off in its last row ({last_error})",
-            field=f"{path}:{bad[-1]}",
-            remedy="fetch the file again, or delete that line",
-        )
-    total = len(rows) + len(bad)
-    if len(bad) > MAX_REJECTED_SHARE * total:
-        raise WorkloadError(
-            f"{len(bad)} of {total} rows are bad, the first because of: {reason}",
-            field=f"{path}:{bad[0]}",
-            remedy=f"repair or remove them (at most {MAX_REJECTED_SHARE:.0%} are left out)",
-        )
-    columns = Columns(*np.array(rows, dtype=np.int64).reshape(-1, 3).T.copy())
-    return columns, RejectedRows(len(bad), tuple(bad[:NAMED_LINES]), reason)
+def _name(path: Path) -> str:
+    """The file's name without the suffixes of a format and a compression."""
+    name = path.with_suffix("") if path.suffix in {".gz", ".zst", ".zstd"} else path
+    return name.stem

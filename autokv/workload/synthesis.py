@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from autokv.errors import WorkloadError
 from autokv.workload.arrivals import ArrivalProcess
-from autokv.workload.readers.reader import MAX_TOKENS
+from autokv.workload.readers.columns import MAX_TOKENS
 from autokv.workload.trace import WorkloadTrace
 
 P95_SIGMAS = 1.6448536269514722

@@ -76,6 +76,8 @@ class WorkloadTrace:
     """Shape [requests]: requests of one conversation have one number."""
     turn: NDArray[np.int64] | None = None
     """Shape [requests]: a request's place in its conversation, from 1."""
+    lines: NDArray[np.int64] | None = None
+    """Shape [requests]: lines of the file that it was read from, from 1."""
     notes: tuple[str, ...] = ()
     """What its reader saw and a person should know, a sentence each."""
 
@@ -89,6 +91,7 @@ class WorkloadTrace:
             prefixes=None if self.prefixes is None else self.prefixes.take(requests),
             session=None if self.session is None else self.session[requests],
             turn=None if self.turn is None else self.turn[requests],
+            lines=None if self.lines is None else self.lines[requests],
         )
 
     @property

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from autokv.errors import WorkloadError
 from autokv.workload.arrivals import Poisson
-from autokv.workload.readers.reader import MAX_ARRIVAL_NS, MAX_TOKENS
+from autokv.workload.readers.columns import MAX_ARRIVAL_NS, MAX_TOKENS
 from autokv.workload.trace import PrefixBlocks, WorkloadTrace
 
 SHORTEST_S, LONGEST_S = 1e-9, MAX_ARRIVAL_NS / 1e9

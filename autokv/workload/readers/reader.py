@@ -1,76 +1,94 @@
-"""What a trace reader offers, and the limits that every reader shares."""
+"""What a trace reader offers, and what it is given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from autokv.errors import WorkloadError
+from autokv.workload.readers.columns import Columns
+from autokv.workload.readers.opening import Opening
+from autokv.workload.readers.times import TimeUnit
+from autokv.workload.source import Source
+from autokv.workload.trace import RejectedRows
 
-MAX_TOKENS = 10_000_000
-"""A request with more input or output tokens than this is taken for damage."""
-MAX_ARRIVAL_NS = 7_000_000_000 * 10**9
-"""Arrivals lie between the epoch (1970) and this, late in 2191; int64 nanoseconds hold it."""
-
-
-class Row(NamedTuple):
-    """One request: arrival in nanoseconds from any fixed start, and tokens."""
-
-    arrival_ns: int
-    input_tokens: int
-    output_tokens: int
+MAX_BAD_ROWS = 100_000
+"""A file with more bad rows is refused, whatever their share."""
+NAMED_LINES = 5
+"""Bad lines that are named."""
 
 
-class Columns(NamedTuple):
-    """The rows of a whole file, each column int64 [requests]."""
+class Tokenizer(Protocol):
+    """What is asked of a tokenizer; those of transformers answer it."""
 
-    arrival_ns: NDArray[np.int64]
-    input_tokens: NDArray[np.int64]
-    output_tokens: NDArray[np.int64]
+    def __call__(self, text: list[str], *, add_special_tokens: bool) -> Mapping[str, Any]:
+        """A mapping whose ``input_ids`` has a list of tokens for each text."""
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a user may say of a file."""
+
+    tokenizer: Tokenizer | None = None
+    """For formats that hold text."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """For a table of one's own: a field to the name of its column."""
+    time_unit: TimeUnit | None = None
+    """Of the timestamps, where they are not in the format's own."""
+
+
+@dataclass(slots=True)
+class BadRows:
+    """Rows that are left out; readers add them as they find them."""
+
+    where: str
+    """The file, for messages."""
+    count: int = 0
+    lines: list[int] = field(default_factory=list)
+    reason: str = ""
+    last_line: int = 0
+    last_reason: str = ""
+
+    def add(self, line: int, reason: str) -> None:
+        """Count a row.
+
+        Raises:
+            WorkloadError: there are more than :data:`MAX_BAD_ROWS`.
+        """
+        self.count += 1
+        self.reason = self.reason or reason
+        self.last_line, self.last_reason = line, reason
+        if len(self.lines) < NAMED_LINES:
+            self.lines.append(line)
+        if self.count > MAX_BAD_ROWS:
+            raise WorkloadError(
+                f"more than {MAX_BAD_ROWS} rows are bad, the first because of: {self.reason}",
+                field=f"{self.where}:{self.lines[0]}",
+                remedy="repair or remove them",
+            )
+
+    def summary(self) -> RejectedRows:
+        """What a trace says of them."""
+        return RejectedRows(self.count, tuple(self.lines), self.reason)
 
 
 class Reader(Protocol):
-    """A trace format. ``row_parser`` defines it; ``columns`` is the same, fast, for a file without a bad row."""
+    """A trace format."""
 
-    name: str
-    expects: str
-    """How the format looks, for messages."""
-    has_header: bool
+    @property
+    def name(self) -> str:
+        """The format's name."""
 
-    def recognizes(self, first_line: str) -> bool:
-        """Whether a file that opens with this line has the format."""
+    @property
+    def expects(self) -> str:
+        """How the format looks, for messages."""
 
-    def row_parser(self, first_line: str) -> Callable[[str], Row]:
-        """A parser of one line, which raises ``ValueError`` with the reason for a line that is not a request."""
+    def recognizes(self, opening: Opening) -> bool:
+        """Whether a file that opens like this has the format."""
 
-    def columns(self, data: bytes) -> Columns:
-        """Parse a whole file. Raises ``ValueError`` if any row might be bad; no more detail is asked of it."""
+    def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
+        """The requests of the file in its order, arrivals from any fixed start.
 
-
-def checked(row: Row) -> Row:
-    """The row, if its figures make sense.
-
-    Raises:
-        ValueError: saying which does not.
-    """
-    for name, tokens in (("input", row.input_tokens), ("output", row.output_tokens)):
-        if not 1 <= tokens <= MAX_TOKENS:
-            raise ValueError(f"{str(tokens)[:20]} {name} tokens are not between 1 and {MAX_TOKENS}")
-    if not 0 <= row.arrival_ns <= MAX_ARRIVAL_NS:
-        raise ValueError("the timestamp is out of range")
-    return row
-
-
-def checked_columns(columns: Columns) -> Columns:
-    """The columns, if every row would pass :func:`checked`.
-
-    Raises:
-        ValueError: some row would not.
-    """
-    arrival, *tokens = columns
-    if any(len(column) and not (column.min() >= 1 and column.max() <= MAX_TOKENS) for column in tokens):
-        raise ValueError("token counts out of range")
-    if len(arrival) and not (arrival.min() >= 0 and arrival.max() <= MAX_ARRIVAL_NS):
-        raise ValueError("timestamps out of range")
-    return columns
+        Rows that are no requests are added to ``bad``; a file that cannot be read to its end is a ``WorkloadError``.
+        """

@@ -1,0 +1,164 @@
+"""The project's own form of a trace: a Parquet file that holds all of it.
+
+Columns ``arrival_s`` (float64), ``input_tokens``, ``output_tokens``, and where the trace has them ``session``,
+``turn``, ``line`` (int64) and ``hash_ids`` (lists of int64). The schema's metadata under ``autokv`` is a JSON object:
+``schema`` (``autokv.trace/v1``), ``name``, ``format``, ``block_tokens``, ``rejected``, ``notes``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet
+
+from autokv.errors import WorkloadError
+from autokv.workload.readers.columns import MAX_ARRIVAL_NS, MAX_TOKENS
+from autokv.workload.source import MAX_TRACE_BYTES
+from autokv.workload.trace import PrefixBlocks, RejectedRows, WorkloadTrace
+
+MAGIC = b"PAR1"
+SCHEMA = "autokv.trace/v1"
+KEY = b"autokv"
+REQUIRED = {"arrival_s": pa.float64(), "input_tokens": pa.int64(), "output_tokens": pa.int64()}
+OPTIONAL = {"session": pa.int64(), "turn": pa.int64(), "line": pa.int64(), "hash_ids": pa.list_(pa.int64())}
+MAX_NAME = 200
+
+
+def write_parquet(trace: WorkloadTrace, path: str | Path) -> None:
+    """Write the whole trace; :func:`read_parquet` gives it back."""
+    columns: dict[str, Any] = {
+        "arrival_s": trace.arrival_s,
+        "input_tokens": trace.input_tokens,
+        "output_tokens": trace.output_tokens,
+        "session": trace.session,
+        "turn": trace.turn,
+        "line": trace.lines,
+    }
+    arrays = {name: pa.array(column) for name, column in columns.items() if column is not None}
+    if trace.prefixes is not None:
+        offsets = pa.array(trace.prefixes.offsets)
+        arrays["hash_ids"] = pa.LargeListArray.from_arrays(offsets, pa.array(trace.prefixes.hashes))
+    document = {
+        "schema": SCHEMA,
+        "name": trace.name,
+        "format": trace.format,
+        "block_tokens": None if trace.prefixes is None else trace.prefixes.block_tokens,
+        "rejected": {
+            "count": trace.rejected.count,
+            "lines": list(trace.rejected.lines),
+            "reason": trace.rejected.reason,
+        },
+        "notes": list(trace.notes),
+    }
+    table = pa.table(arrays).replace_schema_metadata({KEY: json.dumps(document).encode()})
+    pa.parquet.write_table(table, path, compression="zstd")
+
+
+def read_parquet(path: Path) -> WorkloadTrace:
+    """The trace that :func:`write_parquet` wrote.
+
+    Raises:
+        WorkloadError: it is no such file, damaged, too large, or a request makes no sense.
+    """
+    where = str(path)
+    try:
+        with pa.parquet.ParquetFile(path, memory_map=False, pre_buffer=False) as file:
+            size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups))
+            if size > MAX_TRACE_BYTES:
+                raise WorkloadError(
+                    f"has {size} bytes, more than the limit of {MAX_TRACE_BYTES} for a trace",
+                    field=where,
+                    remedy="use a part of it",
+                )
+            document = _document(file.schema_arrow, where)
+            table = file.read(columns=[*REQUIRED, *(name for name in OPTIONAL if name in file.schema_arrow.names)])
+    except (pa.ArrowException, OSError, OverflowError) as error:
+        raise WorkloadError(
+            f"cannot be read as Parquet ({str(error)[:120]})", field=where, remedy="write it again"
+        ) from None
+    return _trace(table, document, where)
+
+
+def _document(schema: pa.Schema, where: str) -> dict[str, Any]:
+    """The metadata, after a look at the columns."""
+    remedy = "make one with `autokv trace convert`"
+    try:
+        document = json.loads((schema.metadata or {})[KEY])
+        version = document["schema"]
+    except (KeyError, ValueError, TypeError, RecursionError):
+        raise WorkloadError("is a Parquet file, but no trace of AutoKV", field=where, remedy=remedy) from None
+    if version != SCHEMA:
+        raise WorkloadError(f"has the schema {str(version)[:40]!r}, not {SCHEMA!r}", field=where, remedy=remedy)
+    for name, kind in {**REQUIRED, **OPTIONAL}.items():
+        found = schema.field(name).type if schema.names.count(name) == 1 else None
+        if found is None and name in REQUIRED:
+            raise WorkloadError(f"has no column {name}", field=where, remedy=remedy)
+        lists = name == "hash_ids" and found == pa.large_list(pa.int64())
+        if found is not None and found != kind and not lists:
+            raise WorkloadError(f"column {name} is {found}, not {kind}", field=where, remedy=remedy)
+    result: dict[str, Any] = document
+    return result
+
+
+def _trace(table: pa.Table, document: dict[str, Any], where: str) -> WorkloadTrace:
+    if not len(table):
+        raise WorkloadError("has no requests", field=where, remedy="name a trace with requests")
+    columns = {name: table[name].combine_chunks() for name in table.column_names}
+    for name, column in columns.items():
+        if column.null_count:
+            raise WorkloadError(f"column {name} has missing values", field=where, remedy="write it again")
+    plain = {name: column.to_numpy().copy() for name, column in columns.items() if name != "hash_ids"}
+    _check(plain, where)
+    try:
+        rejected = document["rejected"]
+        return WorkloadTrace(
+            name=str(document["name"])[:MAX_NAME],
+            format=str(document["format"])[:MAX_NAME],
+            arrival_s=plain["arrival_s"],
+            input_tokens=plain["input_tokens"],
+            output_tokens=plain["output_tokens"],
+            rejected=RejectedRows(int(rejected["count"]), tuple(map(int, rejected["lines"])), str(rejected["reason"])),
+            prefixes=_prefixes(columns, document, where),
+            session=plain.get("session"),
+            turn=plain.get("turn"),
+            notes=tuple(map(str, document["notes"])),
+            lines=plain.get("line"),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise WorkloadError(f"its metadata is damaged ({error})", field=where, remedy="write it again") from None
+
+
+def _prefixes(columns: dict[str, Any], document: dict[str, Any], where: str) -> PrefixBlocks | None:
+    if "hash_ids" not in columns:
+        return None
+    block_tokens = document["block_tokens"]
+    if type(block_tokens) is not int or not 1 <= block_tokens <= MAX_TOKENS:
+        raise ValueError("block_tokens")
+    lists = columns["hash_ids"]
+    hashes = lists.flatten()
+    if hashes.null_count:
+        raise WorkloadError("column hash_ids has missing values", field=where, remedy="write it again")
+    counts = pa.compute.list_value_length(lists).to_numpy()
+    offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    return PrefixBlocks(block_tokens, offsets, hashes.to_numpy().copy())
+
+
+def _check(columns: dict[str, Any], where: str) -> None:
+    arrival = columns["arrival_s"]
+    bad = ~(np.isfinite(arrival) & (arrival >= 0) & (arrival <= MAX_ARRIVAL_NS / 1e9))
+    bad[1:] |= np.diff(arrival) < 0
+    for name in ("input_tokens", "output_tokens"):
+        bad |= (columns[name] < 1) | (columns[name] > MAX_TOKENS)
+    if "turn" in columns:
+        bad |= columns["turn"] < 1
+    if bad.any():
+        raise WorkloadError(
+            "the request makes no sense, or arrives before the one above it",
+            field=f"{where}: row {int(bad.argmax()) + 1}",
+            remedy="write the file again",
+        )

@@ -1,0 +1,149 @@
+"""CSV with a header: columns by name, in any order; further columns are ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from autokv.workload.readers.arrow import session_number, session_numbers, whole_numbers
+from autokv.workload.readers.columns import Columns, Row
+from autokv.workload.readers.lines import read_lines
+from autokv.workload.readers.opening import Opening, split
+from autokv.workload.readers.reader import BadRows, ReadOptions
+from autokv.workload.readers.times import TimeUnit, all_nanoseconds, arrow_type, checked_unit, is_number, nanoseconds
+from autokv.workload.source import Source
+
+ROW_BYTES = 1 << 30
+"""More than a block has: Arrow parses a block at once."""
+
+
+@dataclass(frozen=True)
+class CsvFields:
+    """The names of the columns that are read."""
+
+    input_tokens: str
+    output_tokens: str
+    arrival: str | None = None
+    session: str | None = None
+
+    @property
+    def required(self) -> frozenset[str]:
+        """The names that a header must have."""
+        return frozenset(name for name in vars(self).values() if name is not None)
+
+    def found_in(self, header: Sequence[str], optional: Sequence[str]) -> CsvFields:
+        """These, without those of ``optional`` whose column the header lacks."""
+        missing: dict[str, Any] = {name: None for name in optional if getattr(self, name) not in header}
+        return replace(self, **missing)
+
+
+@dataclass(frozen=True)
+class CsvReader:
+    """A format that is a CSV with these columns."""
+
+    name: str
+    expects: str
+    fields: CsvFields
+    unit: TimeUnit
+    optional: tuple[str, ...] = ()
+    """Fields that a file may lack."""
+
+    def recognizes(self, opening: Opening) -> bool:
+        """The header has the columns."""
+        header = opening.names()
+        return self.fields.found_in(header, self.optional).required <= set(header)
+
+    def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
+        """See :class:`~autokv.workload.readers.reader.Reader`."""
+        return self.rows(Opening(source.head), options).read(source, bad)
+
+    def rows(self, opening: Opening, options: ReadOptions) -> CsvRows:
+        """The parser of a file that opens like this."""
+        header = opening.names()
+        unit = checked_unit(options.time_unit, self.unit, self.name)
+        return CsvRows(tuple(header), self.fields.found_in(header, self.optional), unit)
+
+
+@dataclass(frozen=True)
+class CsvRows:
+    """Parses the rows below one header."""
+
+    header: tuple[str, ...]
+    fields: CsvFields
+    unit: TimeUnit
+    delimiter: str = ","
+    least_output: int = 1
+
+    def read(self, source: Source, bad: BadRows) -> Columns:
+        """All rows of a file."""
+        columns = read_lines(source, self, bad, header=True)
+        return replace(columns, unit=None if self.fields.arrival is None else self.unit)
+
+    def row(self, line: str) -> Row:
+        """See :class:`~autokv.workload.readers.lines.RowParser`."""
+        values = split(line, self.delimiter)
+        if len(values) != len(self.header):
+            raise ValueError(f"{len(values)} columns instead of {len(self.header)}")
+
+        def value(name: str) -> str:
+            return values[self.header.index(name)]
+
+        fields = self.fields
+        session = "" if fields.session is None else value(fields.session)
+        return Row(
+            0 if fields.arrival is None else self._arrival(value(fields.arrival)),
+            _tokens(value(fields.input_tokens)),
+            _tokens(value(fields.output_tokens)),
+            session=session_number(session),
+        )
+
+    def block(self, data: bytes) -> Columns:
+        """See :class:`~autokv.workload.readers.lines.RowParser`."""
+        fields = self.fields
+        types = {fields.input_tokens: pa.float64(), fields.output_tokens: pa.float64()}
+        if fields.arrival is not None:
+            types[fields.arrival] = arrow_type(self.unit)
+        if fields.session is not None:
+            types[fields.session] = pa.string()
+        # By place: names may occur twice, and then the first counts.
+        places = {name: str(self.header.index(name)) for name in types}
+        table = pa.csv.read_csv(
+            pa.BufferReader(data),
+            read_options=pa.csv.ReadOptions(
+                column_names=[str(place) for place in range(len(self.header))], use_threads=False, block_size=ROW_BYTES
+            ),
+            parse_options=pa.csv.ParseOptions(delimiter=self.delimiter),
+            convert_options=pa.csv.ConvertOptions(
+                include_columns=list(places.values()), column_types={places[name]: types[name] for name in types}
+            ),
+        )
+        columns = {name: table[place] for name, place in places.items()}
+        if any(column.null_count for name, column in columns.items() if name != fields.session):
+            raise ValueError("missing values")
+        return Columns(
+            np.zeros(len(table), np.int64)
+            if fields.arrival is None
+            else all_nanoseconds(columns[fields.arrival], self.unit),
+            whole_numbers(columns[fields.input_tokens]),
+            whole_numbers(columns[fields.output_tokens]),
+            lines=np.empty(0, np.int64),
+            session=None if fields.session is None else session_numbers(columns[fields.session]),
+        )
+
+    def _arrival(self, text: str) -> int:
+        if self.unit == "iso":
+            return nanoseconds(text, self.unit)
+        if not is_number(text):
+            raise ValueError(f"{text[:40]!r} is not a timestamp in {self.unit}")
+        return nanoseconds(float(text), self.unit)
+
+
+def _tokens(text: str) -> int:
+    if not is_number(text) or not float(text).is_integer():
+        raise ValueError(f"{text[:40]!r} is not a number of tokens")
+    return int(float(text))
