@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from autokv.serving import CostModel, Curve, Grid, SequenceBytes, simulate
 from autokv.workload import WorkloadTrace, read_trace
@@ -34,9 +35,16 @@ COSTS = CostModel(
     ),
     sequence=SequenceBytes(131072.0),
 )
-PLENTY, SHORT = 50e9, 6e9
+PLENTY, SHORT = 50e9, 4e9
 AZURE_REQUESTS, AZURE_RATE = 19_366, 5.5
 SIZES = (10_000, 100_000, 1_000_000)
+
+
+class Case(NamedTuple):
+    trace: str | None
+    """File; None is a synthesized one."""
+    requests: int
+    kv_bytes: float
 
 
 def main() -> None:
@@ -46,17 +54,17 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(one(**json.loads(options.one))))
+        print(json.dumps(one(Case(**json.loads(options.one)))))
         return
+    trace = str(options.trace) if options.trace else None
     cases = {
-        f"{name}, {memory}": {"trace": str(options.trace) if options.trace else None, "requests": requests, "kv": kv}
-        for memory, kv in (("memory to spare", PLENTY), ("short of memory", SHORT))
-        for name, requests in (("azure conversation", AZURE_REQUESTS),)
+        "azure conversation, memory to spare": Case(trace, AZURE_REQUESTS, PLENTY),
+        "azure conversation, short of memory": Case(trace, AZURE_REQUESTS, SHORT),
+        **{f"synthesized, {size:,}": Case(None, size, SHORT) for size in SIZES},
     }
-    cases |= {f"synthesized, {size:,}": {"trace": None, "requests": size, "kv": SHORT} for size in SIZES}
     results = {}
     for name, case in cases.items():
-        runs = [_in_a_process(case) for _ in range(options.runs if case["requests"] < SIZES[-1] else 1)]
+        runs = [_in_a_process(case) for _ in range(options.runs if case.requests < SIZES[-1] else 1)]
         seconds = percentiles([run["seconds"] for run in runs])
         results[name] = {**runs[0], "seconds": seconds, "us_per_request": 1e6 * seconds["p50"] / runs[0]["requests"]}
         print(
@@ -66,11 +74,11 @@ def main() -> None:
     print(write_result("simulation", {"one_core": True, "cases": results}))
 
 
-def one(trace: str | None, requests: int, kv: float) -> dict[str, float]:
+def one(case: Case) -> dict[str, float]:
     """Simulate one trace, once."""
-    found = read_trace(trace) if trace else _synthesized(requests)
+    found = read_trace(case.trace) if case.trace else _synthesized(case.requests)
     start = time.perf_counter()
-    outcome = simulate(found, COSTS, kv)
+    outcome = simulate(found, COSTS, case.kv_bytes)
     seconds = time.perf_counter() - start
     report = outcome.report()
     return {
@@ -93,8 +101,8 @@ def _synthesized(requests: int) -> WorkloadTrace:
     return with_rate(found, AZURE_RATE)
 
 
-def _in_a_process(case: dict[str, object]) -> dict[str, float]:
-    command = [sys.executable, __file__, "--one", json.dumps(case)]
+def _in_a_process(case: Case) -> dict[str, float]:
+    command = [sys.executable, __file__, "--one", json.dumps(case._asdict())]
     found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return found
 

@@ -258,7 +258,7 @@ def _show(screen: Console, found: Comparison, facts: dict[str, str], notes: tupl
     table.add_column("", no_wrap=True)
     for run in found.runs:
         table.add_column(Text(plain(run.name)), justify="right", overflow="fold")
-    for row in rows(found):
+    for row in rows(found.to_dict()):
         table.add_row(row.title, *row.texts)
     screen.print()
     screen.print(table)

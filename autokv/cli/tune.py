@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from autokv import settings
+from autokv.cli.values import bounds, byte_size
 from autokv.errors import RequestError
 from autokv.tuning.request import TuningRequest, read_request_file
 
@@ -24,7 +25,14 @@ def tune(
         Path | None, typer.Argument(help="YAML file with the same fields.", metavar="[FILE]")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Hugging Face id, local folder or GGUF file.")] = None,
-    workload: Annotated[str | None, typer.Option(help="Trace (Azure CSV, Mooncake JSONL): sets the contexts.")] = None,
+    workload: Annotated[
+        str | None, typer.Option(help="Trace of your traffic: what is served, and its lengths.")
+    ] = None,
+    hardware: Annotated[str | None, typer.Option(help="Device to serve on: here, a catalog's name, a file.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests per second, instead of the trace's own.")] = None,
+    slo: Annotated[list[str] | None, typer.Option(help="ttft_ms=VALUE or tpot_ms=VALUE; repeat for both.")] = None,
+    kv_memory: Annotated[str | None, typer.Option(help="Memory for KV caches, such as 2GiB.")] = None,
+    scenario: Annotated[str | None, typer.Option(help="Deployment scenario, instead of what the trace says.")] = None,
     text: Annotated[str | None, typer.Option(help="Text file, cut into samples.")] = None,
     prompts: Annotated[str | None, typer.Option(help="JSONL file: prompt, optional completion.")] = None,
     tasks: Annotated[bool, typer.Option("--tasks", help="Five kinds of generated tasks, in turn.")] = False,
@@ -53,13 +61,18 @@ def tune(
     options: dict[str, Any] = {
         "model": model,
         "workload": workload,
+        "hardware": hardware,
+        "rate": rate,
+        "slo": bounds(slo, "--slo"),
+        "kv_memory": None if kv_memory is None else byte_size(kv_memory, "--kv-memory"),
+        "scenario": scenario,
         "text": text,
         "prompts": prompts,
         "tasks": tasks or None,
         "space": space,
         "objectives": objective,
-        "maximums": _bounds(maximum, "--max"),
-        "minimums": _bounds(minimum, "--min"),
+        "maximums": bounds(maximum, "--max"),
+        "minimums": bounds(minimum, "--min"),
         "sampler": sampler,
         "trials": trials,
         "batch_size": batch_size,
@@ -123,18 +136,3 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _bounds(given: list[str] | None, option: str) -> dict[str, float] | None:
-    if not given:
-        return None
-    bounds = {}
-    for item in given:
-        name, sign, value = item.partition("=")
-        try:
-            bounds[name.strip()] = float(value)
-        except ValueError:
-            sign = ""
-        if not sign:
-            raise RequestError(f"{item!r} is not METRIC=VALUE", field=option, remedy="such as kl_divergence=0.05")
-    return bounds

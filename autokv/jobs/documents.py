@@ -8,6 +8,8 @@ from typing import Any
 
 from autokv.config import ConfigurationDocument
 from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.metrics import SERVING_METRICS
+from autokv.serving.comparison import Comparison
 from autokv.tuning.trial import FrontPoint
 
 
@@ -18,8 +20,9 @@ def document(
     hardware: Mapping[str, Any],
     workload: Mapping[str, Any],
     provenance: Mapping[str, Any],
+    comparison: Comparison | None,
 ) -> ConfigurationDocument:
-    """The document of one point of a front; every figure in it was measured on ``hardware``."""
+    """The document of one point of a front; what was not measured on ``hardware`` is named as predicted."""
     return ConfigurationDocument(
         pipeline=point.calibration.config.pipeline,
         model=dict(model),
@@ -27,7 +30,13 @@ def document(
         workload=dict(workload),
         measured=_metrics(point.calibration),
         validated=None if point.validation is None else _metrics(point.validation),
-        provenance={**provenance, "trial": point.trial, "source": point.source, "predicted": []},
+        serving=None if comparison is None else comparison.to_dict(),
+        provenance={
+            **provenance,
+            "trial": point.trial,
+            "source": point.source,
+            "predicted": sorted(SERVING_METRICS.intersection(point.calibration.metrics)),
+        },
     )
 
 

@@ -104,7 +104,7 @@ def check_measurable(request: TuningRequest, device: torch.device) -> None:
         RequestError: attention over fp8 is asked about where there is no fp8.
     """
     name = "attention_fp8_us"
-    if name in (*request.objectives, *request.maximums, *request.minimums) and not has_float8(device):
+    if name in request.metrics and not has_float8(device):
         raise RequestError(f"is not measured on {device}, which has no fp8", field=name, remedy="use attention_us")
 
 

@@ -24,12 +24,18 @@ def export(database: Database, job_id: str, directory: Path) -> tuple[TuningResu
         )
     documents = {stored.digest: stored.document for stored in database.configurations.list(job=job.id)}
     workload = dict(job.workload or {})
+    recommended = documents.get(result.recommended or "")
     facts = {
         "id": job.id,
         "request": job.request.model_dump(mode="json"),
         "model": job.model,
         "hardware": job.hardware,
         "contexts": workload.pop("contexts", {}),
+        "serving": {
+            **workload.pop("serving", {}),
+            "comparison": None if recommended is None else recommended.serving,
+        },
+        "scenario": workload.pop("scenario", None),
         "workload": workload,
         "versions": dict(job.versions),
         "seconds": sum(trial.seconds for trial in result.trials),

@@ -6,24 +6,30 @@ import platform
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
 from autokv import settings
 from autokv.errors import AutoKVError, Interrupted, StorageError
+from autokv.evaluation.costs.sizes import weights_bytes
 from autokv.evaluation.evaluator import needs_of
+from autokv.evaluation.metrics import SERVING_METRICS
 from autokv.evaluation.prompts import PromptSets, load_prompts
-from autokv.hardware import probe
+from autokv.hardware import HardwareProfile, find, probe
 from autokv.jobs.documents import document
 from autokv.jobs.judge import Judge
 from autokv.jobs.plan import EvaluationPlan, check_measurable, make_plan
 from autokv.jobs.results import export
+from autokv.jobs.serving import ServingJudge
 from autokv.models import LoadedModel, load
 from autokv.search_spaces import SearchSpace, load_space, names
+from autokv.serving.comparison import Comparison
 from autokv.storage import Database, Job, Lease
+from autokv.tuning.choice import chosen
 from autokv.tuning.feasibility import CacheShape, feasibility
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.run import run_search
@@ -31,6 +37,7 @@ from autokv.tuning.sampling import check_sampler
 from autokv.tuning.search import Progress
 from autokv.tuning.trial import TrialRecord, TuningResult
 from autokv.workload import WorkloadTrace, read_trace
+from autokv.workload.scenarios import Scenario, classify
 
 PACKAGES = ("autokv", "torch", "transformers", "optuna", "numpy")
 
@@ -64,7 +71,10 @@ class _Prepared:
     request: TuningRequest
     space: SearchSpace
     model: LoadedModel
+    hardware: HardwareProfile
     trace: WorkloadTrace | None
+    scenario: Scenario | None
+    serving: ServingJudge | None
     plan: EvaluationPlan
     prompts: PromptSets
 
@@ -80,12 +90,11 @@ def start(
     """
     request = _with_absolute_paths(request)
     with Database(database_url) as database:
-        prepared = _prepare(request, listener, None)
-        hardware = probe(str(prepared.model.device)).to_dict()
+        prepared = _prepare(request, database, listener, stop, None)
         job_id = database.jobs.create(
-            request,
+            prepared.request,
             model=prepared.model.facts.to_dict(),
-            hardware={**hardware, "dtype": str(prepared.model.dtype).removeprefix("torch.")},
+            hardware={**prepared.hardware.to_dict(), "dtype": str(prepared.model.dtype).removeprefix("torch.")},
             workload=_workload_facts(prepared),
             versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
         )
@@ -112,12 +121,15 @@ def resume(job_id: str, database_url: str, output: Path, listener: Listener, sto
         lengths = tuple(contexts["calibration"]), tuple(contexts["validation"])
         # A job of a version that timed single sequences goes on as it began.
         plan = EvaluationPlan(*lengths, tuple(contexts["notes"]), contexts.get("batch", 1))
-        return _run(database, job, _prepare(job.request, listener, plan), output, listener, stop)
+        prepared = _prepare(job.request, database, listener, stop, plan)
+        return _run(database, job, prepared, output, listener, stop)
 
 
-def _prepare(request: TuningRequest, listener: Listener, plan: EvaluationPlan | None) -> _Prepared:
+def _prepare(
+    request: TuningRequest, database: Database, listener: Listener, stop: threading.Event, plan: EvaluationPlan | None
+) -> _Prepared:
     """Everything that can be wrong with a request is found here; ``plan`` is that of an earlier process."""
-    space = load_space(request.space)
+    load_space(request.space)
     trace = None if request.workload is None else read_trace(request.workload)
     if trace is not None and trace.rejected.count:
         listener.say(
@@ -127,6 +139,14 @@ def _prepare(request: TuningRequest, listener: Listener, plan: EvaluationPlan | 
     listener.say(f"loading {request.model}")
     model = load(request.model, dtype=request.dtype, device=request.device)
     check_measurable(request, model.device)
+    hardware = probe(str(model.device))
+    target = hardware if request.hardware == "here" else find(request.hardware)
+    scenario = None if trace is None else _scenario(request, model, trace, target)
+    served = trace is not None and (trace.timed or request.rate is not None)
+    if scenario is not None:
+        listener.say(scenario.why[0])
+        request = chosen(request, scenario, served=served)
+        listener.say(f"space {request.space}; objectives {', '.join(request.objectives)}")
     plan = plan or make_plan(request, model, trace, settings.current().prefill_seconds)
     for note in plan.notes:
         listener.say(note)
@@ -142,20 +162,39 @@ def _prepare(request: TuningRequest, listener: Listener, plan: EvaluationPlan | 
         context_limit=min(limit, (request.max_context_tokens or limit) + request.continuation_tokens),
         seed=request.seed,
     )
-    fitted = space.fitted(model.facts.head_dim)
+    fitted = load_space(request.space).fitted(model.facts.head_dim)
     check_sampler(request.sampler, fitted)
-    return _Prepared(request, fitted, model, trace, plan, prompts)
+    serving = None
+    if trace is not None and (served or SERVING_METRICS.intersection(request.metrics)):
+        times = database.kernel_times
+        listener.say("measuring what serving costs on this device")
+        serving = ServingJudge(model, trace, request, hardware, target, times, partial(_raise_if, stop))
+        for note in serving.notes:
+            listener.say(note)
+    return _Prepared(request, fitted, model, hardware, trace, scenario, serving, plan, prompts)
+
+
+def _scenario(request: TuningRequest, model: LoadedModel, trace: WorkloadTrace, target: HardwareProfile) -> Scenario:
+    facts = model.facts
+    found = classify(
+        trace,
+        context_tokens=facts.context_tokens,
+        kv_bytes_per_token=facts.kv_bytes_per_token,
+        weights_bytes=weights_bytes(model.model),
+        memory_bytes=target.memory_bytes,
+    )
+    return found if request.scenario is None else found.overruled(request.scenario)
+
+
+def _raise_if(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise Interrupted("stopped")
 
 
 def _run(
     database: Database, job: Job, prepared: _Prepared, output: Path, listener: Listener, stop: threading.Event
 ) -> Finished:
-    request = prepared.request
-
-    def check() -> None:
-        if stop.is_set():
-            raise Interrupted("stopped")
-
+    request, check = prepared.request, partial(_raise_if, stop)
     with database.jobs.lease(job.id) as lease:
 
         def store(record: TrialRecord) -> None:
@@ -163,7 +202,16 @@ def _run(
             listener.trial(record)
 
         needs = needs_of(prepared.space.statistics_configs())
-        judge = Judge(prepared.model, prepared.prompts, request, needs, prepared.plan.batch, listener.say, check)
+        judge = Judge(
+            prepared.model,
+            prepared.prompts,
+            request,
+            needs,
+            prepared.plan.batch,
+            prepared.serving,
+            listener.say,
+            check,
+        )
         facts = prepared.model.facts
         contexts = tuple(len(prompt.context) for prompt in prepared.prompts.calibration)
         shape = CacheShape(len(facts.full_layers), facts.kv_heads, facts.head_dim, contexts)
@@ -201,6 +249,9 @@ def _save(database: Database, job: Job, result: TuningResult, prepared: _Prepare
         "versions": dict(job.versions),
         "reason": result.reason,
     }
+    comparisons = _comparisons(result, prepared.serving)
+    if result.recommended in comparisons:
+        result = replace(result, reason=f"{result.reason}; {comparisons[result.recommended].verdict}")
     documents = [
         document(
             point,
@@ -208,10 +259,21 @@ def _save(database: Database, job: Job, result: TuningResult, prepared: _Prepare
             hardware=job.hardware or {},
             workload=job.workload or {},
             provenance=provenance,
+            comparison=comparisons.get(point.calibration.config.digest),
         )
         for point in result.front
     ]
     database.results.save(job.id, result, documents, lease=lease)
+
+
+def _comparisons(result: TuningResult, serving: ServingJudge | None) -> dict[str, Comparison]:
+    """What the recommended configuration and those with a name buy on the trace, by digest."""
+    wanted = {*result.named.values(), *([result.recommended] if result.recommended else [])}
+    return {
+        point.calibration.config.digest: serving.compared(point.validation or point.calibration)
+        for point in result.front
+        if serving is not None and point.calibration.config.digest in wanted
+    }
 
 
 def _finished(database: Database, job: Job, output: Path) -> Finished:
@@ -237,6 +299,10 @@ def _with_absolute_paths(request: TuningRequest) -> TuningRequest:
 def _workload_facts(prepared: _Prepared) -> dict[str, Any]:
     trace = prepared.trace
     traffic = {} if trace is None else {"trace": trace.name, "format": trace.format, **asdict(trace.summary())}
+    if prepared.scenario is not None:
+        traffic["scenario"] = asdict(prepared.scenario)
+    if prepared.serving is not None:
+        traffic["serving"] = prepared.serving.facts
     sets = prepared.prompts
     return {
         **traffic,

@@ -19,6 +19,13 @@ LABELS = {
     "attention_baseline_us": "16-bit attention per layer",
     "attention_fp8_us": "fp8 attention per layer",
     "compress_us": "compression per layer",
+    "ttft_ms": "time to first token",
+    "ttft_p95_ms": "time to first token, p95",
+    "tpot_ms": "time per output token",
+    "tpot_p95_ms": "time per output token, p95",
+    "throughput_tokens_per_s": "throughput",
+    "goodput_requests_per_s": "goodput",
+    "concurrent_requests": "requests that fit at once",
 }
 UNITS = {"us": "µs", "fraction": "", "ratio": "×", "bytes": "B/token"}
 MISSING = "–"

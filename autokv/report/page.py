@@ -14,6 +14,7 @@ from autokv.report.html import Markup, join, tag
 from autokv.report.parts import Figure
 from autokv.report.projection import projections
 from autokv.report.sections import facts, failure_table, front_table, importance_table
+from autokv.report.serving_section import serving_section
 from autokv.tuning.trial import TuningResult
 
 
@@ -23,6 +24,7 @@ def page(result: TuningResult, job: Mapping[str, Any]) -> str:
     body = join(
         tag("header", tag("p", join("AutoKV report · ", tag("b", _name(job))), class_="site")),
         tag("section", answer(result, job), class_="answer"),
+        serving_section(job),
         _front(result, job, figures),
         _why(result, figures),
         _samples(result, job, figures),

@@ -41,7 +41,8 @@ def write_results(
         documents: digest to document, at least for the recommended one.
         job: facts for the report; every key may be missing. ``id``, ``finished`` (a date), ``seconds``; ``request``
             (as :class:`~autokv.tuning.request.TuningRequest`, in a mapping); and mappings that are printed as they
-            are: ``model``, ``hardware``, ``workload``, ``contexts``, ``baselines``, ``versions``.
+            are: ``model``, ``hardware``, ``workload``, ``contexts``, ``baselines``, ``versions``. ``serving`` and
+            ``scenario`` say how the workload was served and what decided the search.
 
     Returns:
         File name to path.

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from autokv.report.document import document, place
 from autokv.report.html import Markup, join, tag
 from autokv.report.parts import Figure, layout, line, note, plain_axis
-from autokv.report.serving_rows import rows, sentence
+from autokv.report.serving_rows import sentence
+from autokv.report.serving_section import comparison_table
 from autokv.serving.comparison import Comparison, Run
 from autokv.serving.outcome import Timeline
 
@@ -39,27 +40,11 @@ def page(comparison: Comparison, facts: Mapping[str, str], notes: Sequence[str])
             join(tag("h1", "What it buys on this trace"), tag("p", sentence(comparison.verdict), class_="lead")),
             class_="answer",
         ),
-        tag("section", join(tag("h2", "Figures"), _table(comparison))),
+        tag("section", join(tag("h2", "Figures"), comparison_table(comparison.to_dict()))),
         tag("section", join(tag("h2", "Over time"), _legend(comparison), *_charts(comparison, figures))),
         tag("section", join(tag("h2", "What this rests on"), _facts(facts), _notes(notes))),
     )
     return document(f"AutoKV: {comparison.trace}", body, figures)
-
-
-def _table(comparison: Comparison) -> Markup:
-    head = join(tag("th", ""), *(tag("th", run.name, class_="number", scope="col") for run in comparison.runs))
-    lines = [
-        tag(
-            "tr",
-            join(
-                tag("th", row.title, scope="row"),
-                *(tag("td", text, class_="number") for text in row.texts),
-            ),
-        )
-        for row in rows(comparison)
-    ]
-    table = tag("table", join(tag("thead", tag("tr", head)), tag("tbody", join(*lines))))
-    return tag("div", table, class_="wide")
 
 
 def _legend(comparison: Comparison) -> Markup:

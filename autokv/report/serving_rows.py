@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from autokv.report.format import MISSING, number
-from autokv.serving.comparison import Comparison, Run
+from autokv.serving.comparison import Comparison
 
 COUNT = "count"
 """Unit of what comes in whole numbers."""
@@ -32,9 +33,9 @@ class Row:
         return tuple(MISSING if value is None else _text(value, self.unit) for value in self.values)
 
 
-def rows(comparison: Comparison) -> tuple[Row, ...]:
-    """What there is to compare; a figure that is 0 or missing for every run is left out."""
-    runs = comparison.runs
+def rows(comparison: Mapping[str, Any]) -> tuple[Row, ...]:
+    """What there is to compare in a comparison's document; a figure that every run has as 0 or not is left out."""
+    runs = comparison["runs"]
     found = [Row(name, unit, tuple(of(run) for run in runs)) for name, unit, of in _FIGURES]
     return tuple(row for row in found if row.name in _ALWAYS or any(row.values))
 
@@ -70,10 +71,13 @@ def _text(value: float, unit: str) -> str:
     return number(value)
 
 
-def _percentile(metric: str, percentile: str) -> Callable[[Run], float | None]:
-    def of(run: Run) -> float | None:
-        values: dict[str, float] = getattr(run.report, metric)
-        return values.get(percentile)
+Of = Callable[[Mapping[str, Any]], float | None]
+
+
+def _percentile(metric: str, percentile: str) -> Of:
+    def of(run: Mapping[str, Any]) -> float | None:
+        value: float | None = run[metric].get(percentile)
+        return value
 
     return of
 
@@ -82,22 +86,22 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-_FIGURES: tuple[tuple[str, str, Callable[[Run], float | None]], ...] = (
-    ("requests that fit at once", "", lambda run: run.concurrent_requests),
+_FIGURES: tuple[tuple[str, str, Of], ...] = (
+    ("requests that fit at once", "", lambda run: run["concurrent_requests"]),
     ("time to first token, p50", "ms", _percentile("ttft_ms", "p50")),
     ("time to first token, p95", "ms", _percentile("ttft_ms", "p95")),
     ("time per output token, p50", "ms", _percentile("tpot_ms", "p50")),
     ("time per output token, p95", "ms", _percentile("tpot_ms", "p95")),
     ("whole request, p95", "ms", _percentile("e2e_ms", "p95")),
-    ("throughput", "tokens/s", lambda run: run.report.throughput_tokens_per_s),
-    ("goodput", "requests/s", lambda run: run.report.goodput_requests_per_s),
-    ("within the SLO", "%", lambda run: _percent(run.report.slo_attainment)),
-    ("sustained rate", "requests/s", lambda run: None if run.max_rate is None else run.max_rate.requests_per_s),
-    ("peak KV memory", "%", lambda run: _percent(run.report.peak_kv_bytes / run.report.capacity_bytes)),
-    ("most requests in flight", COUNT, lambda run: run.report.max_running),
-    ("device busy", "%", lambda run: _percent(run.report.utilization)),
-    ("preemptions", COUNT, lambda run: run.report.preemptions),
-    ("requests refused", COUNT, lambda run: run.report.refused),
-    ("prompt tokens shared", "%", lambda run: _percent(run.report.cached_share)),
+    ("throughput", "tokens/s", lambda run: run["throughput_tokens_per_s"]),
+    ("goodput", "requests/s", lambda run: run["goodput_requests_per_s"]),
+    ("within the SLO", "%", lambda run: _percent(run["slo_attainment"])),
+    ("sustained rate", "requests/s", lambda run: run["max_rate"] and run["max_rate"]["requests_per_s"]),
+    ("peak KV memory", "%", lambda run: _percent(run["peak_kv_bytes"] / run["capacity_bytes"])),
+    ("most requests in flight", COUNT, lambda run: run["max_running"]),
+    ("device busy", "%", lambda run: _percent(run["utilization"])),
+    ("preemptions", COUNT, lambda run: run["preemptions"]),
+    ("requests refused", COUNT, lambda run: run["refused"]),
+    ("prompt tokens shared", "%", lambda run: _percent(run["cached_share"])),
 )
 _ALWAYS = frozenset({"goodput", "within the SLO", "peak KV memory"})

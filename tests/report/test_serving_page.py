@@ -70,7 +70,7 @@ def reader(found: Comparison) -> Reader:
 def test_it_says_the_verdict_and_every_figure(found: Comparison, reader: Reader) -> None:
     text = " ".join(reader.texts)
     assert sentence(found.verdict) in text
-    for row in rows(found):
+    for row in rows(found.to_dict()):
         assert row.title in text
         assert all(value in reader.texts for value in row.texts)
 
@@ -122,7 +122,7 @@ def test_a_remark_of_every_run_is_made_once(found: Comparison) -> None:
 
 
 def test_figures_that_say_nothing_are_left_out(found: Comparison) -> None:
-    names = [row.name for row in rows(found)]
+    names = [row.name for row in rows(found.to_dict())]
     assert "prompt tokens shared" not in names
     assert "sustained rate" in names
     assert {"goodput", "within the SLO", "peak KV memory"} <= set(names)

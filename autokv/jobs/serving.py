@@ -1,0 +1,138 @@
+"""Judging configurations by how they serve the workload's trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autokv.evaluation.baselines import FLOAT8
+from autokv.evaluation.costs import CostCache
+from autokv.evaluation.measurement import Measurement, Statistics
+from autokv.evaluation.metrics import METRICS
+from autokv.hardware import HardwareProfile
+from autokv.jobs.servers import IDENTITY, Servers
+from autokv.models import LoadedModel
+from autokv.serving import SLO, KVMemory
+from autokv.serving.compare import FLOAT8 as FLOAT8_NAME
+from autokv.serving.compare import FULL, Server, compare
+from autokv.serving.comparison import Comparison
+from autokv.serving.options import usual_options
+from autokv.serving.rate import default_slo
+from autokv.serving.traffic import traffic
+from autokv.tuning.request import TuningRequest
+from autokv.workload import WorkloadTrace
+
+MAX_REQUESTS = 2000
+"""Requests of a trace that every candidate serves; more cost time and hardly change how candidates compare."""
+
+
+class ServingJudge:
+    """Serves one trace with any configuration, by simulation, on this device or on another.
+
+    Args:
+        model: the model.
+        trace: the whole workload.
+        request: what was asked about it.
+        here: the device at hand, measured.
+        target: the device to serve on; costs are measured here and scaled to it where it is another.
+        cache: measured times, kept.
+        check: called before each measurement; may raise to stop.
+
+    Raises:
+        WorkloadError: the trace has no arrivals, and the request no rate.
+        RequestError: the device has no memory left for a page of a 16-bit cache.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        trace: WorkloadTrace,
+        request: TuningRequest,
+        here: HardwareProfile,
+        target: HardwareProfile,
+        cache: CostCache,
+        check: Callable[[], None],
+    ) -> None:
+        self._trace, notes = traffic(
+            trace,
+            context_tokens=model.facts.context_tokens,
+            rate=request.rate,
+            requests=MAX_REQUESTS,
+            seed=request.seed,
+        )
+        self._target, self._options = target, usual_options(target.kind)
+        self._servers = Servers(
+            model,
+            self._trace,
+            here=here,
+            target=target,
+            options=self._options,
+            kv_memory=request.kv_memory,
+            cache=cache,
+            check=check,
+        )
+        self._full = self._servers.server(FULL, IDENTITY)
+        KVMemory(self._servers.capacity_bytes, self._full.costs.sequence, self._options.page_tokens)
+        self._float8 = self._servers.server(FLOAT8_NAME, FLOAT8)
+        self._slo = SLO(**request.slo) if request.slo else default_slo(self._trace, self._full.costs)
+        self._served: dict[str, dict[str, Statistics]] = {}
+        self.notes = (*notes, f"SLO: {self._slo}" + ("" if request.slo else ", five times what an idle server takes"))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was served, where and how, ready for JSON."""
+        return {
+            "requests": len(self._trace),
+            "requests_per_s": self._trace.summary().requests_per_s,
+            "device": self._target.name,
+            "kv_memory_bytes": self._servers.capacity_bytes,
+            "slo": asdict(self._slo),
+            "options": asdict(self._options),
+            "predicted": self._full.costs.predicted,
+            "notes": list(self.notes),
+        }
+
+    def judged(self, measurement: Measurement) -> Measurement:
+        """``measurement`` with the metrics of serving the trace; its answers' length stretches the trace's."""
+        ratio = _stretch(measurement)
+        key = f"{measurement.config.digest} {ratio}"
+        if key not in self._served:
+            self._served[key] = self._serve(self._servers.server("candidate", measurement.config, ratio))
+        return replace(measurement, metrics={**measurement.metrics, **self._served[key]})
+
+    def compared(self, measurement: Measurement) -> Comparison:
+        """The configuration beside 16 bits and fp8 on the trace."""
+        candidate = self._servers.server("this configuration", measurement.config, _stretch(measurement))
+        return compare(self._trace, candidate, self._full, self._float8, slo=self._slo, oversized="refuse")
+
+    def _serve(self, server: Server) -> dict[str, Statistics]:
+        outcome = server.serve(self._trace)
+        report = outcome.report(self._slo)
+        ttft, tpot = 1e3 * outcome.ttft_s, 1e3 * outcome.tpot_s
+        values: Mapping[str, Any] = {
+            "ttft_ms": ttft,
+            "ttft_p95_ms": _p95(ttft),
+            "tpot_ms": tpot,
+            "tpot_p95_ms": _p95(tpot),
+            "throughput_tokens_per_s": [report.throughput_tokens_per_s],
+            "goodput_requests_per_s": [report.goodput_requests_per_s],
+            "concurrent_requests": [server.concurrent_requests(self._trace)],
+        }
+        return {
+            name: Statistics.of(found, maximize=METRICS[name].direction == "maximize")
+            for name, found in values.items()
+            if len(found)
+        }
+
+
+def _stretch(measurement: Measurement) -> float:
+    found = measurement.metrics.get("output_length_ratio")
+    return 1.0 if found is None else found.mean
+
+
+def _p95(values: NDArray[np.float64]) -> list[float]:
+    return [float(np.percentile(values, 95))] if len(values) else []

@@ -1,0 +1,129 @@
+"""``autokv tune`` with a workload: the scenario decides, the trace is served, and the answer says what it buys."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autokv.cli.main import main
+from autokv.config import ConfigurationDocument
+from autokv.evaluation.metrics import SERVING_METRICS
+from autokv.storage import Database
+
+SMALL = ["--samples", "2", "--validation-samples", "2", "--continuation-tokens", "8", "--trials", "4"]
+SMALL += ["--max", "kl_divergence=50"]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def autokv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AUTOKV_DATABASE_URL", raising=False)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["autokv", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        output = capfd.readouterr()
+        return int(caught.value.code or 0), output.out, output.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model_folder: Callable[..., Path]) -> Path:
+    return tiny_model_folder("llama")
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """40 requests in 39 seconds."""
+    path = tmp_path / "trace.csv"
+    rows = "".join(f"2023-11-16 18:17:{second:02}.1234567,{200 + 2 * second},50\n" for second in range(40))
+    path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + rows)
+    return path
+
+
+def test_a_workload_decides_space_and_objectives_and_is_served(
+    autokv: Run, model: Path, trace: Path, tmp_path: Path
+) -> None:
+    # Memory for two requests of 16 bits: it is short, whatever the machine.
+    options = ["--kv-memory", "120kB", "--slo", "ttft_ms=5000,tpot_ms=500", "--scenario", "data-center"]
+    code, out, err = autokv("tune", "--model", model, "--workload", trace, *SMALL, *options)
+    assert code == 0, err
+    assert "data-center was asked for" in " ".join(out.split())
+    with Database("sqlite:///autokv.db", create=False) as database:
+        (job,) = database.jobs.list()
+        trials = database.trials.of(job.id)
+        result = database.results.of(job.id)
+    assert job.request.space == "throughput"
+    assert job.request.objectives == ("kl_divergence", "goodput_requests_per_s", "concurrent_requests")
+    assert job.workload is not None
+    assert job.workload["scenario"]["name"] == "data-center"
+    serving = job.workload["serving"]
+    assert serving["slo"] == {"ttft_ms": 5000, "tpot_ms": 500}
+    assert serving["kv_memory_bytes"] == 120_000
+    assert serving["requests"] == 40
+    measured = [trial.measurement for trial in trials if trial.measurement is not None]
+    assert measured
+    assert all(set(SERVING_METRICS) <= set(one.metrics) for one in measured)
+    for one in measured:
+        # Fewer bytes per token make more requests fit, but for windows and whole pages.
+        assert one.value("concurrent_requests") > 0
+        assert one.metrics["ttft_ms"].n == 40
+    assert result is not None
+    assert result.recommended is not None
+    document = ConfigurationDocument.load(tmp_path / "autokv-results" / "recommended.json")
+    assert document.serving is not None
+    assert [run["name"] for run in document.serving["runs"]][1:] == ["16-bit", "fp8"]
+    assert document.serving["gains"]["16-bit"]["concurrent_requests"] > 0
+    assert document.serving["verdict"] in result.reason
+    assert document.provenance is not None
+    assert set(document.provenance["predicted"]) == set(SERVING_METRICS)
+    page = (tmp_path / "autokv-results" / "report.html").read_text()
+    assert "What it buys on this trace" in page
+    code, _, err = autokv("tune", "--resume", job.id, "--output", "again")
+    assert code == 0, err
+    assert ConfigurationDocument.load(tmp_path / "again" / "recommended.json") == document
+
+
+def test_another_device_is_an_estimate_and_says_so(autokv: Run, model: Path, trace: Path, tmp_path: Path) -> None:
+    options = ["--hardware", "h100-sxm", "--space", "edge", "--objective", "kl_divergence", "--objective", "tpot_ms"]
+    code, _, err = autokv("tune", "--model", model, "--workload", trace, *SMALL, *options)
+    assert code == 0, err
+    with Database("sqlite:///autokv.db", create=False) as database:
+        (job,) = database.jobs.list()
+    assert job.request.space == "edge"
+    assert job.request.objectives == ("kl_divergence", "tpot_ms")
+    assert job.workload is not None
+    assert "H100" in job.workload["serving"]["device"]
+    assert "Predicted for" in job.workload["serving"]["predicted"]
+    points = json.loads((tmp_path / "autokv-results" / "pareto.json").read_text())
+    assert all("tpot_ms" in point["metrics"] for point in points)
+
+
+def test_a_trace_without_arrivals_is_not_served(autokv: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "lengths.csv").write_text(
+        "num_prefill_tokens,num_decode_tokens,num_total_tokens,pd_ratio\n" + "200,20,220,10.0\n" * 30
+    )
+    command = ["tune", "--model", model, "--workload", "lengths.csv", *SMALL]
+    code, _, err = autokv(*command, "--objective", "kl_divergence", "--objective", "ttft_ms")
+    assert code == 2
+    assert "has no arrivals" in err
+    assert len(err.strip().splitlines()) == 1
+    code, _, err = autokv(*command)
+    assert code == 0, err
+    with Database("sqlite:///autokv.db", create=False) as database:
+        (job,) = database.jobs.list()
+    assert not SERVING_METRICS.intersection(job.request.objectives)
+
+
+def test_no_memory_for_a_cache_is_one_line(autokv: Run, model: Path, trace: Path) -> None:
+    code, _, err = autokv("tune", "--model", model, "--workload", trace, *SMALL, "--kv-memory", "10")
+    assert code == 2
+    assert "less than a page" in err
+    assert len(err.strip().splitlines()) == 1
