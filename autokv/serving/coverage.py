@@ -60,7 +60,7 @@ def overload(outcome: Outcome) -> str:
 
 
 def _beyond(tokens: np.ndarray[tuple[int], np.dtype[np.int64]], curve: Curve, what: str, cost: str) -> str:
-    longest = curve.x[-1]
+    longest = curve.measured_to
     share = float((tokens > longest).mean())
     if not share or not curve.y[-1]:
         return ""

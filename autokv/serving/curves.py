@@ -17,21 +17,23 @@ class Curve:
 
     Noise that would let it fall is pooled (isotonic regression). Beyond the last point it goes on with the slope of
     the last two, before the first it stays at the first's value or follows a line through the origin, whichever is
-    lower slope. ``error`` is the relative error to state there: how far the line through the two points before misses
-    the last one.
+    lower slope. ``error`` is the relative error to state there: how far the line through the two measured points before
+    misses the last one.
     """
 
     x: tuple[float, ...]
     """Ascending, each once."""
     y: tuple[float, ...]
+    limit: float | None = None
+    """The largest size that was measured, where the points beyond it were drawn on; None: the last point's."""
 
     @classmethod
-    def fit(cls, points: Sequence[tuple[float, float]]) -> Self:
+    def fit(cls, points: Sequence[tuple[float, float]], limit: float | None = None) -> Self:
         """Through ``(size, seconds)``; several values of one size are averaged by their median."""
         sizes = sorted({float(x) for x, _ in points})
         medians = [float(np.median([y for x, y in points if x == size])) for size in sizes]
         rising = IsotonicRegression().fit_transform(np.array(sizes), np.array(medians))
-        return cls(tuple(sizes), tuple(float(y) for y in rising))
+        return cls(tuple(sizes), tuple(float(y) for y in rising), limit)
 
     def __call__(self, x: float) -> float:
         """The value at ``x`` >= 0."""
@@ -42,29 +44,36 @@ class Curve:
         x0, x1, y0, y1 = xs[at - 1], xs[at], ys[at - 1], ys[at]
         return max(0.0, y0 + (y1 - y0) * (x - x0) / (x1 - x0))
 
+    @property
+    def measured_to(self) -> float:
+        """The largest size that was measured."""
+        return self.x[-1] if self.limit is None else self.limit
+
     def covers(self, x: float) -> bool:
         """Whether ``x`` lies within what was measured."""
-        return self.x[0] <= x <= self.x[-1]
+        return self.x[0] <= x <= self.measured_to
 
     @property
     def error(self) -> float:
-        """Relative error to expect beyond the last point; 1 where too little was measured to tell."""
-        if len(self.x) < 3 or not self.y[-1]:
+        """Relative error to expect beyond what was measured; 1 where too little was measured to tell."""
+        count = bisect_right(self.x, self.measured_to)
+        if count < 3 or not self.y[count - 1]:
             return 1.0
-        return abs(type(self)(self.x[:-1], self.y[:-1])(self.x[-1]) - self.y[-1]) / self.y[-1]
+        x, y = self.x[:count], self.y[:count]
+        return abs(type(self)(x[:-1], y[:-1])(x[-1]) - y[-1]) / y[-1]
 
     def scaled(self, factor: float) -> Self:
         """All values times ``factor``."""
-        return type(self)(self.x, tuple(y * factor for y in self.y))
+        return type(self)(self.x, tuple(y * factor for y in self.y), self.limit)
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {"x": list(self.x), "y": list(self.y)}
+        return {"x": list(self.x), "y": list(self.y), "limit": self.limit}
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Self:
         """The inverse of :meth:`to_dict`."""
-        return cls(tuple(document["x"]), tuple(document["y"]))
+        return cls(tuple(document["x"]), tuple(document["y"]), document.get("limit"))
 
 
 @dataclass(frozen=True)

@@ -157,9 +157,11 @@ def estimate(
     basis = f"Predicted for {target.name} from times measured on {measured.name} ({measured.cores} cores): {words}"
     return replace(
         costs,
-        rest=Curve.fit([(x, scale(y, work)) for x, y, work in rest]),
-        prefill_attention=Curve.fit([(x, scale(y, work)) for x, y, work in prefill]),
-        compress=Curve.fit([(x, scale(y, work)) for x, y, work in compress]),
+        rest=Curve.fit([(x, scale(y, work)) for x, y, work in rest], limit=costs.rest.limit),
+        prefill_attention=Curve.fit(
+            [(x, scale(y, work)) for x, y, work in prefill], limit=costs.prefill_attention.limit
+        ),
+        compress=Curve.fit([(x, scale(y, work)) for x, y, work in compress], limit=costs.compress.limit),
         decode_attention=Grid.fit([(batch, x, scale(y, work)) for batch, x, y, work in decode]),
         predicted=basis + _beyond(pairs, scale) + (f"; before that: {costs.predicted}" if costs.predicted else ""),
     )

@@ -175,3 +175,13 @@ def test_the_document_is_json_without_nan() -> None:
     assert [run["name"] for run in document["runs"]] == ["K4V4", "16-bit", "fp8"]
     assert document["gains"]["16-bit"]["max_rate"] >= 1
     assert "sustains" in document["verdict"]
+
+
+def test_points_that_were_drawn_on_are_not_measured() -> None:
+    small, full = servers(capacity=1e9)
+    drawn = replace(small.costs.prefill_attention, limit=1024.0)
+    assert drawn.covers(1024)
+    assert not drawn.covers(1025)
+    assert type(drawn).from_dict(drawn.to_dict()).scaled(2.0).limit == 1024
+    found = compare(trace(requests=50), replace(small, costs=replace(small.costs, prefill_attention=drawn)), full)
+    assert any("longer than the 1,024 tokens up to which prefill" in note for note in found.candidate.report.notes)

@@ -26,19 +26,20 @@ def compression_of_prompts(layers: Layers, plan: Plan, stopwatch: Stopwatch, lon
     Scores and the choice of what stays are timed over the whole prompt, quantization and low rank over what stays.
     """
     sizes, count, pipeline = ladder(SHORTEST, longest), len(layers.full), plan.config.pipeline
-    points = [0.0] * len(sizes)
+    points, limit = [0.0] * len(sizes), float(sizes[-1])
     evicts = plan.eviction is not None
     if evicts:
         chooses = make_plan(layers.model.model, only_eviction(plan.config))
         stage = {"kind": "eviction", "eviction": pipeline.eviction.model_dump(mode="json")}
         curve = _curve(layers, chooses, stopwatch, stage, longest)
-        points = [curve(size) for size in sizes]
+        points, limit = [curve(size) for size in sizes], curve.measured_to
     if not evicts or pipeline.quantization != NoStage() or pipeline.low_rank != NoStage():
         stores = make_plan(layers.model.model, without_eviction(plan.config))
         stage = {"kind": "storing a prompt", **stored_form(plan.config)}
         curve = _curve(layers, stores, stopwatch, stage, longest)
         points = [point + curve(held_tokens(plan, size)) for point, size in zip(points, sizes, strict=True)]
-    return Curve.fit([(size, count * point) for size, point in zip(sizes, points, strict=True)])
+        limit = min(limit, max((size for size in sizes if held_tokens(plan, size) <= curve.measured_to), default=0))
+    return Curve.fit([(size, count * point) for size, point in zip(sizes, points, strict=True)], limit=limit)
 
 
 def _curve(layers: Layers, plan: Plan, stopwatch: Stopwatch, stage: dict[str, Any], longest: int) -> Curve:
@@ -49,7 +50,7 @@ def _curve(layers: Layers, plan: Plan, stopwatch: Stopwatch, stage: dict[str, An
         measured.append((tokens, seconds))
         if seconds > LAYER_SECONDS:
             break
-    return Curve.fit(bent(measured, longest))
+    return Curve.fit(bent(measured, longest), limit=measured[-1][0])
 
 
 def _measure(layers: Layers, plan: Plan, stopwatch: Stopwatch, tokens: int) -> Callable[[], list[float]]:

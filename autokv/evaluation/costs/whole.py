@@ -36,7 +36,7 @@ def attention_within_prompts(layers: Layers, stopwatch: Stopwatch, longest: int)
         measured.append((tokens, sum(count[window] * seconds[window] for window in kinds)))
         if max(seconds.values()) > LAYER_SECONDS:
             break
-    return Curve.fit(bent(measured, longest))
+    return Curve.fit(bent(measured, longest), limit=measured[-1][0])
 
 
 def _pass(layers: Layers, stopwatch: Stopwatch, tokens: int, rows: int) -> float:
