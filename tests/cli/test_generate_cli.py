@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from autokv.cli.main import main
 from autokv.cli.stream import TextPrinter
 
 Run = Callable[..., tuple[int, str, str]]
@@ -22,25 +20,6 @@ INT8 = {
     "value": {"bits": 8, "axis": "token", "group_size": 16},
     "residual_tokens": 32,
 }
-
-
-@pytest.fixture
-def autokv(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run ``autokv ARGS``: exit code, standard output, standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["autokv", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        output = capfd.readouterr()
-        return int(caught.value.code or 0), output.out, output.err
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model_folder: Callable[..., Path]) -> Path:
-    return tiny_model_folder("llama")
 
 
 @pytest.fixture

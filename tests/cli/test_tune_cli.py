@@ -16,34 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from autokv.cli.main import main
 from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.storage import Database
 
 AUTOKV = [str(Path(sys.executable).parent / "autokv")]
 SMALL = ["--samples", "2", "--validation-samples", "2", "--context-tokens", "192", "--continuation-tokens", "16"]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def autokv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run ``autokv ARGS`` in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("AUTOKV_DATABASE_URL", raising=False)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["autokv", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        output = capfd.readouterr()
-        return int(caught.value.code or 0), output.out, output.err
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model_folder: Callable[..., Path]) -> Path:
-    return tiny_model_folder("llama")
 
 
 def test_tune_writes_files_that_agree_with_the_database(autokv: Run, model: Path, tmp_path: Path) -> None:
@@ -206,7 +184,7 @@ def refused(result: tuple[int, str, str]) -> str:
         (["--trials", "-5"], "trials"),
         (["--trials", "many"], "--trials"),
         (["--objective", "beauty"], "beauty"),
-        (["--max", "kl_divergence"], "METRIC=VALUE"),
+        (["--max", "kl_divergence"], "NAME=VALUE"),
         (["--max", "attention_fp8_us=100"], "attention_fp8_us"),
         (["--objective", "attention_fp8_us"], "fp8"),
         (["--sampler", "oracle"], "sampler"),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from autokv.cli.main import main
 from autokv.config import ConfigurationDocument
 from autokv.evaluation.metrics import SERVING_METRICS
 from autokv.storage import Database
@@ -17,26 +15,6 @@ from autokv.storage import Database
 SMALL = ["--samples", "2", "--validation-samples", "2", "--continuation-tokens", "8", "--trials", "4"]
 SMALL += ["--max", "kl_divergence=50"]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def autokv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("AUTOKV_DATABASE_URL", raising=False)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["autokv", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        output = capfd.readouterr()
-        return int(caught.value.code or 0), output.out, output.err
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model_folder: Callable[..., Path]) -> Path:
-    return tiny_model_folder("llama")
 
 
 @pytest.fixture
