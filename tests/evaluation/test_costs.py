@@ -70,7 +70,8 @@ class Clock:
 @pytest.fixture(autouse=True)
 def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """No need to make up sequences enough to leave the last-level cache."""
-    monkeypatch.setattr("autokv.evaluation.costs.sequences.last_level_cache_bytes", lambda device: 1 << 12)
+    for module in ("layers", "sequences"):
+        monkeypatch.setattr(f"autokv.evaluation.costs.{module}.last_level_cache_bytes", lambda device: 1 << 12)
 
 
 @pytest.fixture
@@ -123,8 +124,9 @@ def test_costs_are_those_of_what_is_run(llama: LoadedModel, monkeypatch: pytest.
         clock.now += 3e-3 + 1e-3 * len(ids)
         return packed_logits(model, mode, ids, positions, keep)
 
-    def prefilled(call: AttentionCall) -> None:
+    def prefilled(call: AttentionCall) -> Tensor:
         clock.now += 1e-8 * call.query.shape[2] ** 2
+        return call.query
 
     def compressed(plan: Plan, call: AttentionCall, index: int) -> None:
         clock.now += 1e-6 * call.query.shape[2]

@@ -57,6 +57,8 @@ def _measure(layers: Layers, plan: Plan, stopwatch: Stopwatch, tokens: int) -> C
     def measure() -> list[float]:
         index = len(layers.full) // 2
         prompt = layers.prompt(layers.full[index], tokens)
-        return stopwatch.runs(lambda: compress_prompt(plan, prompt, index), runs=RUNS)
+        return stopwatch.runs(
+            lambda: compress_prompt(plan, prompt, index), runs=RUNS, before=lambda: layers.arrive(prompt)
+        )
 
     return measure

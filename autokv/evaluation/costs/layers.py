@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autokv.evaluation.clock import MAX_SCRATCH_BYTES, last_level_cache_bytes
 from autokv.models import LoadedModel
 from autokv.runtime.attention import AttentionCall
 from autokv.runtime.packed import packed_logits
@@ -37,6 +38,7 @@ class Layers:
         self.full = [call for call in calls if call.window is None]
         """A call of every layer with full attention."""
         self.sliding = [call for call in calls if call.window is not None]
+        self._scratch: Tensor | None = None
         self._generator = torch.Generator(model.device).manual_seed(0)
 
     @property
@@ -73,3 +75,13 @@ class Layers:
             for heads in (facts.query_heads, facts.kv_heads, facts.kv_heads)
         )
         return replace(call, query=query, key=key, value=value, mask=None, options={})
+
+    def arrive(self, call: AttentionCall) -> None:
+        """Bring the processor's caches to what a layer finds: the tensors of ``call``, and no trace of the layer
+        before, neither of its tensors nor of the code that ran."""
+        if self._scratch is None:
+            size = min(2 * last_level_cache_bytes(self.model.device), MAX_SCRATCH_BYTES)
+            self._scratch = torch.ones(size // 4, device=self.model.device)
+        self._scratch.sum()
+        for tensor in (call.query, call.key, call.value):
+            tensor.sum()

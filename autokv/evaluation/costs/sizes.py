@@ -14,8 +14,8 @@ from autokv.runtime.layer import open_contents
 from autokv.runtime.plan import Plan
 from autokv.serving.memory import SequenceBytes
 
-LONGEST = 4096
-"""Tokens of the longest prompt whose bytes are counted; beyond it they grow on."""
+LONGEST = 2048
+"""Tokens of the longest prompt whose bytes are counted, unless a window holds many of them; they grow on beyond it."""
 
 
 def bytes_of_sequences(layers: Layers, plan: Plan, longest: int) -> SequenceBytes:
@@ -24,7 +24,7 @@ def bytes_of_sequences(layers: Layers, plan: Plan, longest: int) -> SequenceByte
     A prompt of several chunks is held in 16 bits until its last one, unless nothing is compressed anyway.
     """
     facts = plan.facts
-    last = max(4, min(longest, LONGEST))
+    last = max(4, min(longest, max(LONGEST, 4 * plan.capacity)))
     sizes = sorted({max(1, last // 4), last // 2, max(1, 3 * last // 4), last})
     held = [_held(layers, plan, size) for size in sizes]
     per_token, per_sequence = np.polyfit(sizes, held, 1) if len(sizes) > 1 else (held[0] / sizes[0], 0.0)

@@ -100,17 +100,23 @@ class Stopwatch:
             self._known[key] = found.seconds
         return self._known[key]
 
-    def runs(self, call: Callable[[], object], *, runs: int = RUNS) -> list[float]:
-        """Seconds of up to ``runs`` calls after one that warms up; that one counts where it takes long by itself."""
-        first = self._one(call)
+    def runs(
+        self, call: Callable[[], object], *, runs: int = RUNS, before: Callable[[], object] = lambda: None
+    ) -> list[float]:
+        """Seconds of up to ``runs`` calls after one that warms up; that one counts where it takes long by itself.
+
+        ``before`` is called ahead of each and is not timed.
+        """
+        first = self._one(call, before)
         if first > SECONDS:
             return [first]
-        found = [self._one(call)]
+        found = [self._one(call, before)]
         while len(found) < runs and sum(found) < SECONDS:
-            found.append(self._one(call))
+            found.append(self._one(call, before))
         return found
 
-    def _one(self, call: Callable[[], object]) -> float:
+    def _one(self, call: Callable[[], object], before: Callable[[], object]) -> float:
+        before()
         start = self.now()
         call()
         return self.now() - start
