@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from autokv.report.format import MISSING, number
 from autokv.serving.comparison import Comparison
 
+SECONDS_FROM = 1e4
+"""Milliseconds from which times are given in seconds."""
 COUNT = "count"
 """Unit of what comes in whole numbers."""
 
@@ -36,8 +38,15 @@ class Row:
 def rows(comparison: Mapping[str, Any]) -> tuple[Row, ...]:
     """What there is to compare in a comparison's document; a figure that every run has as 0 or not is left out."""
     runs = comparison["runs"]
-    found = [Row(name, unit, tuple(of(run) for run in runs)) for name, unit, of in _FIGURES]
+    found = [_row(name, unit, [of(run) for run in runs]) for name, unit, of in _FIGURES]
     return tuple(row for row in found if row.name in _ALWAYS or any(row.values))
+
+
+def _row(name: str, unit: str, values: Sequence[float | None]) -> Row:
+    """Long times in seconds."""
+    if unit == "ms" and max((value or 0.0 for value in values), default=0.0) >= SECONDS_FROM:
+        return Row(name, "s", tuple(None if value is None else value / 1e3 for value in values))
+    return Row(name, unit, tuple(values))
 
 
 def remarks(comparison: Comparison) -> tuple[str, ...]:
@@ -59,8 +68,9 @@ def remarks(comparison: Comparison) -> tuple[str, ...]:
 
 
 def sentence(text: str) -> str:
-    """``text`` with a capital and a full stop."""
-    return f"{text[:1].upper()}{text[1:]}."
+    """``text`` with a full stop and, unless it begins with a name such as ``fp8``, a capital."""
+    named = any(character.isdigit() for character in text.partition(" ")[0])
+    return f"{text}." if named else f"{text[:1].upper()}{text[1:]}."
 
 
 def _text(value: float, unit: str) -> str:

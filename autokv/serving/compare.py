@@ -39,6 +39,11 @@ class Server:
     link_gb_per_s: float | None = None
     output_length_ratio: float = 1.0
 
+    @property
+    def memory(self) -> KVMemory:
+        """Its pages; raises RequestError where there is no room for one."""
+        return KVMemory(self.capacity_bytes, self.costs.sequence, self.options.page_tokens)
+
     def serve(self, trace: WorkloadTrace) -> Outcome:
         """Simulate ``trace``; raises what :func:`~autokv.serving.simulator.simulate` does."""
         return simulate(
@@ -52,7 +57,7 @@ class Server:
 
     def concurrent_requests(self, trace: WorkloadTrace) -> float:
         """How many requests of the trace's mean size fit into memory at once, each with all of its tokens."""
-        memory = KVMemory(self.capacity_bytes, self.costs.sequence, self.options.page_tokens)
+        memory = self.memory
         outputs = np.maximum(1, np.rint(trace.output_tokens * self.output_length_ratio)).astype(np.int64)
         tokens = trace.input_tokens + outputs - 1  # the last one is never fed back
         sizes, counts = np.unique(tokens, return_counts=True)
@@ -142,12 +147,19 @@ def _check_sizes(trace: WorkloadTrace, server: Server, outcome: Outcome) -> None
     if not len(refused):
         return
     first = int(refused[0])
+    inputs, outputs = int(outcome.input_tokens[first]), int(outcome.output_tokens[first])
     others = f" (and {len(refused) - 1:,} more like it)" if len(refused) > 1 else ""
+    memory = server.memory
+    if memory.pages_of(inputs + outputs - 1) <= memory.pages:
+        why = " in 16 bits, as which a prompt of several chunks waits for its last one,"
+        remedy = f"allow more tokens an iteration (max_batched_tokens is {server.options.max_batched_tokens:,}), take"
+    else:
+        why, remedy = "", "compress more, take"
     raise WorkloadError(
-        f"{int(trace.input_tokens[first]):,} input and {int(trace.output_tokens[first]):,} output tokens{others} never "
-        f"fit into the {size_text(server.capacity_bytes)} of KV memory with {server.name}",
+        f"{inputs:,} input and {outputs:,} output tokens{others}{why} never fit into the "
+        f"{size_text(server.capacity_bytes)} of KV memory with {server.name}",
         field=f"{trace.name}, request {first + 1:,} by arrival",
-        remedy="take more memory, compress more, or have such requests refused (--refuse-oversized)",
+        remedy=f"{remedy} more memory, or have such requests refused (--refuse-oversized)",
     )
 
 

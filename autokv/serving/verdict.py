@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 SAME = 0.05
 """Figures that differ by a smaller share are the same: measured costs are no better than that."""
+SECONDS_FROM = 1e4
+"""Milliseconds from which times are given in seconds."""
 SMALL_SHARE = 0.1
 """Bandwidth is not short where decode attention takes less of a decoding step: no cache at all would gain no more."""
 
@@ -77,7 +79,8 @@ def _change(name: str, new: Run, old: Run) -> str:
     if None in values:
         return ""
     after, before = values
-    return f"{name} {_percent(after, before, _milliseconds(after), f'{_milliseconds(before)} ms')}"
+    scale, unit = (1e3, "s") if max(after, before) >= SECONDS_FROM else (1.0, "ms")
+    return f"{name} {_percent(after, before, _time(after / scale), f'{_time(before / scale)} {unit}')}"
 
 
 def _faster(new: Run, old: Run) -> bool:
@@ -108,7 +111,7 @@ def _percent(after: float, before: float, new: str, old: str) -> str:
     return f"{f'{after / before - 1:+.0%} ' if before else ''}({new} instead of {old})"
 
 
-def _milliseconds(value: float) -> str:
+def _time(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 

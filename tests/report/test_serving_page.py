@@ -126,3 +126,17 @@ def test_figures_that_say_nothing_are_left_out(found: Comparison) -> None:
     assert "prompt tokens shared" not in names
     assert "sustained rate" in names
     assert {"goodput", "within the SLO", "peak KV memory"} <= set(names)
+
+
+def test_long_times_are_in_seconds(found: Comparison) -> None:
+    document = found.to_dict()
+    for run, milliseconds in zip(document["runs"], (9_000.0, 1_810_435.0, 12_000.0), strict=True):
+        run["ttft_ms"] = {**run["ttft_ms"], "p95": milliseconds}
+    (row,) = (row for row in rows(document) if row.name == "time to first token, p95")
+    assert row.title.endswith("(s)")
+    assert row.texts == ("9.00", "1,810", "12.0")
+
+
+@pytest.mark.parametrize(("text", "written"), [("a queue grows", "A queue grows."), ("fp8: a queue", "fp8: a queue.")])
+def test_a_name_keeps_its_small_letter(text: str, written: str) -> None:
+    assert sentence(text) == written
