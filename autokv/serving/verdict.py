@@ -42,8 +42,11 @@ def _against(found: Comparison, old: Run) -> str:
     new, gain = found.candidate, found.gain(old)
     parts = [f"{_times(gain.concurrent_requests)} as many requests fit at once"]
     after, before = new.report.goodput_requests_per_s, old.report.goodput_requests_per_s
-    if after is not None and before is not None:
-        parts.append(f"goodput {_percent(after, before, f'{after:.3g}', f'{before:.3g} requests/s')}")
+    if after or before:
+        parts.append(f"goodput {_percent(after or 0, before or 0, f'{after:.3g}', f'{before:.3g} requests/s')}")
+    else:
+        after, before = new.report.throughput_tokens_per_s, old.report.throughput_tokens_per_s
+        parts.append(f"throughput {_percent(after, before, f'{after:.3g}', f'{before:.3g} tokens/s')}")
     parts += [_change(name, new, old) for name in ("p95 TTFT", "p50 TPOT")]
     if old.report.refused > new.report.refused:
         parts.append(f"{old.report.refused - new.report.refused:,} requests fit that never would")

@@ -73,6 +73,12 @@ def test_where_16_bits_are_short_of_memory_the_gain_is_named() -> None:
     assert "against 16 bits, which are short of memory: 4x as many requests fit at once" in found.verdict
 
 
+def test_where_nothing_is_within_the_slo_throughput_is_compared() -> None:
+    verdict = compare(trace(rate=14.0), *servers(capacity=5e6), slo=SLO(ttft_ms=0.001)).verdict
+    assert "goodput" not in verdict
+    assert "throughput about the same" in verdict
+
+
 def test_where_only_bandwidth_is_short_time_is_what_is_bought() -> None:
     small, full = servers(capacity=1e9, attention=5e-6)
     found = compare(trace(rate=1.0), small, full)
