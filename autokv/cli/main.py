@@ -11,7 +11,21 @@ import sys
 import typer
 
 from autokv import __version__
-from autokv.cli import bench, config, configs, demo, evaluate, generate, hardware, jobs, kernels, models, simulate, trace, tune
+from autokv.cli import (
+    bench,
+    config,
+    configs,
+    demo,
+    evaluate,
+    generate,
+    hardware,
+    jobs,
+    kernels,
+    models,
+    simulate,
+    trace,
+    tune,
+)
 from autokv.errors import AutoKVError, InputError, Interrupted
 
 EXIT_INPUT = 2
