@@ -94,7 +94,7 @@ def from_rows(rows: Sequence[Row], lines: Sequence[int]) -> Columns:
 
 
 def concatenate(parts: Sequence[Columns]) -> Columns:
-    """The parts, one behind the other; a column that some have is filled for those that do not.
+    """The parts, one behind the other; a column that only some have is filled, and one that says nothing is left out.
 
     What is not said of each request is not kept.
     """
@@ -103,9 +103,10 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
         columns = [getattr(part, name) for part in parts]
         if all(column is None for column in columns):
             return None
-        return np.concatenate(
+        whole = np.concatenate(
             [np.full(len(part), default) if c is None else c for part, c in zip(parts, columns, strict=True)]
         )
+        return whole if (whole != default).any() else None
 
     if not parts:
         return from_rows((), ())

@@ -18,9 +18,6 @@ from autokv.workload.readers.reader import BadRows, ReadOptions
 from autokv.workload.readers.times import TimeUnit, all_nanoseconds, arrow_type, checked_unit, is_number, nanoseconds
 from autokv.workload.source import Source
 
-ROW_BYTES = 1 << 30
-"""More than a block has: Arrow parses a block at once."""
-
 
 @dataclass(frozen=True)
 class CsvFields:
@@ -115,7 +112,9 @@ class CsvRows:
         table = pa.csv.read_csv(
             pa.BufferReader(data),
             read_options=pa.csv.ReadOptions(
-                column_names=[str(place) for place in range(len(self.header))], use_threads=False, block_size=ROW_BYTES
+                column_names=[str(place) for place in range(len(self.header))],
+                use_threads=False,
+                block_size=len(data) + 1,
             ),
             parse_options=pa.csv.ParseOptions(delimiter=self.delimiter),
             convert_options=pa.csv.ConvertOptions(

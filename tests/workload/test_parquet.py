@@ -1,0 +1,140 @@
+"""The project's own Parquet form gives back every field, and refuses what is not one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autokv.errors import WorkloadError
+from autokv.workload import PrefixBlocks, RejectedRows, WorkloadTrace, read_trace
+from autokv.workload.parquet import write_parquet
+
+COUNT = 50
+
+
+def example(seed: int = 0, requests: int = COUNT) -> WorkloadTrace:
+    """A trace with everything that a trace can have."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 4, requests)
+    return WorkloadTrace(
+        name="größe",
+        format="bailian",
+        arrival_s=np.sort(rng.exponential(1.0, requests)),
+        input_tokens=rng.integers(1, 100, requests),
+        output_tokens=rng.integers(1, 100, requests),
+        rejected=RejectedRows(3, (4, 5, 9), "no tokens"),
+        prefixes=PrefixBlocks(
+            16, np.concatenate([[0], np.cumsum(counts)]), rng.integers(-(2**63), 2**63 - 1, int(counts.sum()))
+        ),
+        session=rng.integers(0, 5, requests),
+        turn=rng.integers(1, 9, requests),
+        notes=("a note", "another"),
+        lines=rng.permutation(requests) + 1,
+    )
+
+
+def same(one: object, other: object) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.dtype == other.dtype and bool(np.array_equal(one, other))
+    if isinstance(one, PrefixBlocks) and isinstance(other, PrefixBlocks):
+        return all(same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+    return one == other
+
+
+def assert_same(one: WorkloadTrace, other: WorkloadTrace) -> None:
+    assert [field.name for field in fields(one) if not same(getattr(one, field.name), getattr(other, field.name))] == []
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 30))
+def test_every_field_comes_back(tmp_path_factory: pytest.TempPathFactory, seed: int, requests: int) -> None:
+    path = tmp_path_factory.mktemp("trace") / "renamed.csv"
+    trace = example(seed, requests)
+    write_parquet(trace, path)
+    assert_same(read_trace(path), trace)
+
+
+def test_a_plain_trace_comes_back(tmp_path: Path) -> None:
+    trace = WorkloadTrace("plain", "vidur", np.zeros(2), np.array([5, 6]), np.array([7, 8]))
+    write_parquet(trace, tmp_path / "a.parquet")
+    assert_same(read_trace(tmp_path / "a.parquet"), trace)
+
+
+def changed(path: Path, **columns: Any) -> None:  # noqa: ANN401 - whatever Arrow takes
+    """Write the example with other columns; ``None`` drops one, ``document`` changes the metadata."""
+    write_parquet(example(), path)
+    table = pq.read_table(path)
+    document = {**json.loads(table.schema.metadata[b"autokv"]), **columns.pop("document", {})}
+    for name, column in columns.items():
+        if name in table.column_names:
+            table = table.drop_columns([name])
+        if column is not None:
+            table = table.append_column(name, column)
+    pq.write_table(table.replace_schema_metadata({b"autokv": json.dumps(document).encode()}), path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"input_tokens": pa.array([0] * COUNT)}, "row 1: the request makes no sense"),
+        ({"output_tokens": pa.array([5] * 7 + [10**9] * (COUNT - 7))}, "row 8: the request makes no sense"),
+        ({"arrival_s": pa.array([float(-index) for index in range(COUNT)])}, "row 2: the request"),
+        ({"arrival_s": pa.array([0.0, float("nan")] * (COUNT // 2))}, "row 2: the request"),
+        ({"turn": pa.array([0] * COUNT)}, "row 1: the request"),
+        ({"input_tokens": None}, "has no column input_tokens"),
+        ({"input_tokens": pa.array(["5"] * COUNT)}, "column input_tokens is string, not int64"),
+        ({"input_tokens": pa.array([5, None] * (COUNT // 2))}, "column input_tokens has missing values"),
+        ({"hash_ids": pa.array([[1, None]] * COUNT)}, "column hash_ids has missing values"),
+        ({"hash_ids": pa.array([[1.5]] * COUNT)}, "column hash_ids is list"),
+        ({"document": {"schema": "autokv.trace/v9"}}, "has the schema 'autokv.trace/v9', not 'autokv.trace/v1'"),
+        ({"document": {"rejected": None}}, "its metadata is damaged"),
+        ({"document": {"block_tokens": 0}}, "its metadata is damaged .block_tokens"),
+    ],
+)  # fmt: skip
+def test_what_is_no_trace_is_refused(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
+    changed(tmp_path / "a", **columns)
+    with pytest.raises(WorkloadError, match=message) as caught:
+        read_trace(tmp_path / "a")
+    assert caught.value.remedy
+    assert "\n" not in str(caught.value)
+
+
+def test_other_parquet_files_are_refused(tmp_path: Path) -> None:
+    table = pa.table({"arrival_s": [1.0], "input_tokens": [5], "output_tokens": [5]})
+    pq.write_table(table, tmp_path / "a")
+    with pytest.raises(WorkloadError, match="is a Parquet file, but no trace of AutoKV; make one with"):
+        read_trace(tmp_path / "a")
+    write_parquet(example(), tmp_path / "b")
+    whole = (tmp_path / "b").read_bytes()
+    for length in (4, 100, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "c").write_bytes(whole[:length])
+        with pytest.raises(WorkloadError, match="cannot be read as Parquet"):
+            read_trace(tmp_path / "c")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_damage_is_one_line_or_a_trace(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = tmp_path_factory.mktemp("trace") / "a"
+    write_parquet(example(), path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(4, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(bytes(content))
+    try:
+        trace = read_trace(path)
+    except WorkloadError as error:
+        lines = str(error).count("\n")
+    else:
+        lines = 0
+        assert len(trace) == len(trace.input_tokens) > 0
+    assert lines == 0
