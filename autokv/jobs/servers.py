@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal, cast
 
 import numpy as np
@@ -15,8 +16,10 @@ from autokv.hardware import HardwareProfile
 from autokv.models import LoadedModel
 from autokv.serving import Server, ServingOptions, kv_capacity_bytes
 from autokv.serving.estimate import ModelShape, estimate
+from autokv.serving.prefixes import shareable
 from autokv.workload import WorkloadTrace
 
+UNSHARED = "what an eviction or a low-rank stage holds depends on the whole prompt, so prefixes are not shared"
 IDENTITY = CompressionConfig.parse({"pipeline": {}})
 
 
@@ -94,7 +97,14 @@ class Servers:
             self._target,
             kept_share=1.0 if isinstance(eviction, NoStage) else eviction.keep_ratio,
         )
-        link = self._target.link_gb_per_s
+        options, link = self._options, self._target.link_gb_per_s
+        alone = options.prefix_caching and not shareable(config)
         return Server(
-            name, costs, self.capacity_bytes, self._options, None if link is None else link.median, output_length_ratio
+            name,
+            costs,
+            self.capacity_bytes,
+            replace(options, prefix_caching=False) if alone else options,
+            None if link is None else link.median,
+            output_length_ratio,
+            (UNSHARED,) if alone else (),
         )

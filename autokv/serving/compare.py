@@ -38,6 +38,8 @@ class Server:
     options: ServingOptions = field(default_factory=ServingOptions)
     link_gb_per_s: float | None = None
     output_length_ratio: float = 1.0
+    notes: tuple[str, ...] = ()
+    """What a reader of its figures must know."""
 
     @property
     def memory(self) -> KVMemory:
@@ -130,7 +132,7 @@ def attention_share(costs: CostModel, outcome: Outcome) -> float:
 
 def _run(trace: WorkloadTrace, server: Server, slo: SLO, max_rate: bool) -> Run:
     outcome = server.serve(trace)
-    notes = [note for note in (overload(outcome), *extrapolations(server.costs, outcome)) if note]
+    notes = [note for note in (*server.notes, overload(outcome), *extrapolations(server.costs, outcome)) if note]
     if server.costs.predicted:
         notes.append(server.costs.predicted)
     return Run(

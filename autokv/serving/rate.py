@@ -14,6 +14,7 @@ from autokv.serving.costs import CostModel
 from autokv.serving.options import SLO
 from autokv.serving.outcome import Outcome
 from autokv.workload import WorkloadTrace
+from autokv.workload.transform import with_rate
 
 Serve = Callable[[WorkloadTrace], Outcome]
 
@@ -65,7 +66,7 @@ def max_sustainable_rate(
     tried: dict[float, float] = {}
 
     def kept(rate: float) -> bool:
-        tried[rate] = float(serve(at_rate(head, rate)).good(slo).mean())
+        tried[rate] = float(serve(with_rate(head, rate)).good(slo).mean())
         return tried[rate] >= attainment
 
     low = capacity
@@ -82,11 +83,6 @@ def max_sustainable_rate(
             else:
                 high = middle
     return SustainableRate(low, capacity, tried[low], len(head), 1 + len(tried))
-
-
-def at_rate(trace: WorkloadTrace, requests_per_s: float) -> WorkloadTrace:
-    """``trace`` stretched or squeezed in time to a mean rate; it must be timed."""
-    return replace(trace, arrival_s=trace.arrival_s * (len(trace) / float(trace.arrival_s[-1]) / requests_per_s))
 
 
 def default_slo(trace: WorkloadTrace, costs: CostModel) -> SLO:

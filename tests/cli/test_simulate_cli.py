@@ -95,7 +95,7 @@ def test_costs_are_measured_once_and_the_trace_is_served(autokv: Run, options: l
     few = [*options, "--requests", 8, "--kv-memory", "1MB", "--max-batched-tokens", 64]
     code, out, err = autokv(*few, "--page", tmp_path / "page.html")
     assert code == 0, err
-    for word in ("K8V8", "16-bit", "fp8", "goodput (requests/s)", "with 16 bits", "The first 8 of 60"):
+    for word in ("K8V8", "16-bit", "fp8", "goodput (requests/s)", "requests that fit at once", "The first 8 of 60"):
         assert word in out
     assert "<!doctype html>" in (tmp_path / "page.html").read_text(encoding="utf-8")
     # The second time nothing is measured, so that the answer is the same to the last digit.
@@ -235,3 +235,20 @@ def test_a_trace_with_columns_of_its_own_is_read(autokv: Run, options: list[obje
     assert code == 0, err
     assert json.loads(out)["requests_per_s"] == pytest.approx(40 / 7.8)
     assert "own.csv" in refused(autokv(*own))
+
+
+def test_what_depends_on_the_whole_prompt_shares_no_prefix(
+    autokv: Run, options: list[object], given_costs: None, tmp_path: Path
+) -> None:
+    evicting = tmp_path / "evicting.json"
+    evicting.write_text(json.dumps({"pipeline": {"eviction": {"method": "knorm", "keep_ratio": 0.5}}}))
+    shared = trace(tmp_path, tokens=1200, gap=0.5, hash_ids=[1, 2, 3])
+    common = [*options[:2], "--workload", shared, "--prefix-caching", "--kv-memory", "8MB", "--json"]
+    for config, expected in ((options[-1], True), (evicting, False)):
+        code, out, err = autokv(*common, "--config", config, "--max-batched-tokens", 64)
+        assert code == 0, err
+        found = json.loads(out)
+        candidate, full = found["runs"][:2]
+        assert (candidate["cached_share"] > 0.2) == expected
+        assert full["cached_share"] > 0.2
+        assert any("prefixes are not shared" in note for note in found["notes"]) != expected

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from autokv.errors import RequestError
 from autokv.serving import SLO, CostModel, Curve, Grid, Outcome, SequenceBytes, ServingOptions, Timeline, simulate
-from autokv.serving.rate import REQUESTS, at_rate, max_sustainable_rate
+from autokv.serving.rate import REQUESTS, max_sustainable_rate
 from autokv.workload import WorkloadTrace, synthesize
+from autokv.workload.transform import with_rate
 
 SERVICE = 0.1
 
@@ -60,7 +61,7 @@ def test_with_an_slo_it_is_the_rate_of_the_queue_with_that_quantile() -> None:
     assert found.limited_by_slo
     assert found.attainment is not None
     assert found.attainment >= 0.9
-    assert one_by_one(at_rate(trace(), found.requests_per_s * 1.02)).good(limit).mean() < 0.9
+    assert one_by_one(with_rate(trace(), found.requests_per_s * 1.02)).good(limit).mean() < 0.9
     assert found.requests_per_s * SERVICE == pytest.approx(0.75, abs=0.06)
 
 
@@ -126,7 +127,7 @@ def test_more_memory_never_sustains_less() -> None:
 
 
 def test_a_trace_keeps_its_pattern_at_another_rate() -> None:
-    faster = at_rate(trace(100), 12.5)
+    faster = with_rate(trace(100), 12.5)
     assert faster.summary().requests_per_s == pytest.approx(12.5)
     gaps = np.diff(trace(100).arrival_s)
     np.testing.assert_allclose(np.diff(faster.arrival_s) / gaps, faster.arrival_s[-1] / trace(100).arrival_s[-1])
