@@ -22,10 +22,10 @@ from autokv.serving.curves import Curve
 
 SHORTEST = 64
 RATIO = 4.0
-RUNS = 3
+RUNS = 4
 ROOM = 2 * (RUNS + 1)
 """Tokens that a window must take while it is timed without a block leaving it."""
-BATCHES = {"cpu": (1, 4), "cuda": (1, 8, 64)}
+BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}
 """Sequences that are timed; more of them cost in proportion."""
 MEMORY_SHARE = 0.25
 """Of the memory that is free, for the sequences of one layer."""
@@ -106,11 +106,11 @@ class StepTimes:
             return [self._leave(sequences, step) for _ in range(RUNS)]
         sequences.open(ROOM)
         step.seconds()
-        return [step.seconds() for _ in range(RUNS)]
+        return [step.seconds()[0] for _ in range(RUNS)]
 
     def _leave(self, sequences: Sequences, step: AttentionPass) -> float:
         sequences.fill()
-        return step.seconds()
+        return step.seconds()[0]
 
     def _cold(self, sequences: Sequences, state: State, batch: int) -> list[float]:
         """Every layer by itself, what it reads out of the caches."""
