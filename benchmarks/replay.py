@@ -1,0 +1,237 @@
+"""Serving predicted against serving measured: SmolLM2, a hundred requests of a trace, four ways to hold their caches.
+
+The simulator and the replay share the scheduler; the simulator takes every iteration's time from a cost model, the
+replay runs the iteration. Costs are measured before the first round and after every one, and the prediction is made
+from their mean; within a round the configurations take turns, each round beginning with another. Lengths are those of
+the trace over ``--shorter``, arrivals come at ``--load`` times the rate at which 16-bit caches are predicted to be
+served, and KV memory holds ``--in-flight`` average requests in 16 bits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autokv.config import CompressionConfig
+from autokv.evaluation.costs.meter import CostMeter
+from autokv.evaluation.replay import Iteration, Replay, replay
+from autokv.models import demo_model_path, load
+from autokv.serving import CostModel, Curve, Grid, KVMemory, Outcome, ServingOptions, Step, simulate
+from autokv.serving.simulator import PredictedExecutor
+from autokv.workload import WorkloadTrace, read_trace, synthesize
+from common import percentiles, write_result
+
+
+def integers(key: int, value: int, *, axis: str, group: int) -> dict[str, Any]:
+    return {
+        "method": "integer",
+        "key": {"bits": key, "axis": axis, "group_size": group},
+        "value": {"bits": value, "axis": "token", "group_size": group},
+        "residual_tokens": 16,
+    }
+
+
+SNAPKV = {"method": "snapkv", "keep_ratio": 0.5, "recent_tokens": 16, "options": {"window": 16}}
+STAGES: dict[str, dict[str, Any]] = {
+    "16 bit": {},
+    "K8V8 g32": {"quantization": integers(8, 8, axis="channel", group=32)},
+    "SnapKV 0.5, K4V4 g64": {"eviction": SNAPKV, "quantization": integers(4, 4, axis="token", group=64)},
+    "K4V2 g64": {"quantization": integers(4, 2, axis="token", group=64)},
+}
+CONFIGS = {name: CompressionConfig.parse({"pipeline": stages}) for name, stages in STAGES.items()}
+FIGURES = ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "tpot_p95_ms", "throughput_tokens_per_s")
+HIGHER_IS_BETTER = ("throughput_tokens_per_s",)
+
+
+def figures(outcome: Outcome) -> dict[str, float]:
+    report = outcome.report()
+    return {
+        "ttft_p50_ms": report.ttft_ms["p50"],
+        "ttft_p95_ms": report.ttft_ms["p95"],
+        "tpot_p50_ms": report.tpot_ms["p50"],
+        "tpot_p95_ms": report.tpot_ms["p95"],
+        "throughput_tokens_per_s": report.throughput_tokens_per_s,
+    }
+
+
+def requests_of(path: Path | None, count: int, shorter: float) -> WorkloadTrace:
+    """The first ``count`` requests, with the trace's lengths over ``shorter``."""
+    if path is None:
+        whole = synthesize(
+            requests=count, seed=20, requests_per_s=0.5, input_tokens=(1020, 2400), output_tokens=(130, 450)
+        )
+    else:
+        whole = read_trace(path)
+    first = whole.take(np.arange(count))
+    lengths = (np.maximum(8, np.rint(t / shorter)).astype(np.int64) for t in (first.input_tokens, first.output_tokens))
+    inputs, outputs = lengths
+    return replace(first, input_tokens=inputs, output_tokens=outputs, prefixes=None)
+
+
+def mean_costs(measured: Sequence[CostModel]) -> CostModel:
+    """Point by point; all were measured at the same sizes."""
+
+    def curve(curves: Sequence[Curve]) -> Curve:
+        return Curve(curves[0].x, tuple(np.mean([one.y for one in curves], axis=0).tolist()))
+
+    grids = [one.decode_attention for one in measured]
+    return replace(
+        measured[0],
+        rest=curve([one.rest for one in measured]),
+        prefill_attention=curve([one.prefill_attention for one in measured]),
+        compress=curve([one.compress for one in measured]),
+        decode_attention=Grid(
+            grids[0].batches, tuple(curve(row) for row in zip(*(grid.curves for grid in grids), strict=True))
+        ),
+    )
+
+
+def by_kind(iterations: Sequence[Iteration], costs: CostModel) -> dict[str, dict[str, float]]:
+    """Predicted over measured seconds of iterations of a kind, and how many seconds of it were measured."""
+    executor = PredictedExecutor(costs)
+    sums: dict[str, list[float]] = {}
+    for one in iterations:
+        step = Step(decoding=range(one.decoding), held_tokens=one.held_tokens, chunks=one.chunks)
+        if one.chunks:
+            kind = "with prompts" if one.decoding else "prompts alone"
+        else:
+            kind = f"decoding up to {1 << (one.decoding - 1).bit_length()}"
+        found = sums.setdefault(kind, [0.0, 0.0, 0.0])
+        found[0] += executor.run(step, float("inf"))[1]
+        found[1] += one.seconds
+        found[2] += 1
+    return {
+        kind: {"predicted_over_measured": predicted / measured, "seconds": measured, "iterations": count}
+        for kind, (predicted, measured, count) in sorted(sums.items())
+    }
+
+
+def ranking(values: Mapping[str, Mapping[str, float]], figure: str) -> list[str]:
+    """Names, the best first."""
+    return sorted(values, key=lambda name: values[name][figure], reverse=figure in HIGHER_IS_BETTER)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trace", type=Path, help="AzureLLMInferenceTrace_conv.csv, or any other trace")
+    parser.add_argument("--model", help="folder with weights (default: the demo model)")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--requests", type=int, default=100)
+    parser.add_argument("--shorter", type=float, default=7.0)
+    parser.add_argument("--load", type=float, default=3.0)
+    parser.add_argument("--in-flight", type=float, default=5.0)
+    parser.add_argument("--max-sequences", type=int, default=24)
+    parser.add_argument("--max-batched-tokens", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="24 requests, one round")
+    options = parser.parse_args()
+    if options.quick:
+        options.requests, options.rounds = 24, 1
+    model = load(options.model or str(demo_model_path()), dtype=options.dtype, device=options.device)
+    work = requests_of(options.trace, options.requests, options.shorter)
+    serving = ServingOptions(max_batched_tokens=options.max_batched_tokens, max_sequences=options.max_sequences)
+    lengths = work.input_tokens + work.output_tokens
+
+    def measure() -> dict[str, CostModel]:
+        began = time.perf_counter()
+        meter = CostMeter(
+            model,
+            fingerprint="here",
+            longest_tokens=int(lengths.max()),
+            max_batch=options.max_sequences,
+            max_batched_tokens=options.max_batched_tokens,
+            output_tokens=round(float(work.output_tokens.mean())),
+        )
+        found = {name: meter.measure(config) for name, config in CONFIGS.items()}
+        print(f"costs measured in {time.perf_counter() - began:.0f} s", flush=True)
+        return found
+
+    measured = [measure()]
+    plain = measured[0]["16 bit"]
+    capacity = options.in_flight * (float(lengths.mean()) * plain.sequence.per_token + plain.sequence.per_sequence)
+    at_once = simulate(replace(work, arrival_s=np.zeros(len(work))), plain, capacity, serving).report()
+    rate = options.load * at_once.throughput_requests_per_s
+    work = replace(work, arrival_s=work.arrival_s * ((len(work) - 1) / float(work.arrival_s[-1]) / rate))
+    print(f"{len(work)} requests, {rate:.2f} a second; KV memory of {capacity / 1e6:.0f} MB", flush=True)
+
+    rounds: list[dict[str, Replay]] = []
+    for number in range(options.rounds):
+        names = list(CONFIGS)
+        names = names[number % len(names) :] + names[: number % len(names)]
+        found: dict[str, Replay] = {}
+        for name in names:
+            memory = KVMemory(capacity, plain.sequence, serving.page_tokens)
+            memory = replace(memory, sequence=measured[0][name].sequence)
+            found[name] = replay(work, model, CONFIGS[name], memory, serving)
+            line = ", ".join(f"{key} {value:.4g}" for key, value in figures(found[name].outcome).items())
+            print(f"round {number + 1}, {name}: {line}", flush=True)
+        rounds.append(found)
+        measured.append(measure())
+
+    costs = {name: mean_costs([one[name] for one in measured]) for name in CONFIGS}
+    rows: dict[str, Any] = {}
+    predicted_figures: dict[str, dict[str, float]] = {}
+    measured_figures: dict[str, dict[str, float]] = {}
+    for name in CONFIGS:
+        simulated = simulate(work, costs[name], capacity, serving)
+        before = simulate(work, measured[0][name], capacity, serving)
+        real = [found[name] for found in rounds]
+        each = [figures(one.outcome) for one in real]
+        predicted_figures[name] = predicted = figures(simulated)
+        measured_figures[name] = {key: float(np.median([one[key] for one in each])) for key in FIGURES}
+        report = real[-1].outcome.report()
+        rows[name] = {
+            "predicted": predicted,
+            "predicted_beforehand": figures(before),
+            "measured": measured_figures[name],
+            "measured_rounds": each,
+            "error": {key: predicted[key] / measured_figures[name][key] - 1 for key in FIGURES},
+            "error_beforehand": {key: figures(before)[key] / measured_figures[name][key] - 1 for key in FIGURES},
+            "max_running": {"predicted": simulated.max_running, "measured": report.max_running},
+            "iterations": {"predicted": simulated.iterations, "measured": report.iterations},
+            "preemptions": {"predicted": int(simulated.preemptions.sum()), "measured": report.preemptions},
+            "peak_kv_bytes": {
+                "accounted": max(one.outcome.peak_kv_bytes for one in real),
+                "held": max(one.peak_held_bytes for one in real),
+                "capacity": capacity,
+            },
+            "iteration_times": by_kind([one for found in real for one in found.iterations], costs[name]),
+        }
+        print(name)
+        for key in FIGURES:
+            print(
+                f"  {key:24} predicted {predicted[key]:9.1f}  measured {measured_figures[name][key]:9.1f}  "
+                f"{rows[name]['error'][key]:+6.1%} (beforehand {rows[name]['error_beforehand'][key]:+6.1%})"
+            )
+        for kind, one in rows[name]["iteration_times"].items():
+            ratio, seconds = one["predicted_over_measured"], one["seconds"]
+            print(f"    {kind:20} {ratio:.3f} of {seconds:.1f} s ({one['iterations']:.0f})")
+    errors = [abs(rows[name]["error"][key]) for name in CONFIGS for key in FIGURES]
+    rankings = {
+        key: {"predicted": ranking(predicted_figures, key), "measured": ranking(measured_figures, key)}
+        for key in FIGURES
+    }
+    same = {key: one["predicted"] == one["measured"] for key, one in rankings.items()}
+    print(f"largest error {max(errors):.1%}, mean {np.mean(errors):.1%}; same ranking: {same}")
+    settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
+    result = {
+        "settings": {**settings, "trace": work.name, "model": model.name, "requests_per_s": rate},
+        "largest_error": max(errors),
+        "errors": percentiles(errors),
+        "same_ranking": same,
+        "rankings": rankings,
+        "configurations": rows,
+        "costs": {name: one.to_dict() for name, one in costs.items()},
+    }
+    print(f"written to {write_result('replay', result)}")
+
+
+if __name__ == "__main__":
+    main()
