@@ -59,7 +59,7 @@ class CostMeter:
         check: Callable[[], None] = lambda: None,
         now: Callable[[], float] | None = None,
     ) -> None:
-        plan = make_plan(model.model, CompressionConfig())
+        self._plain = plan = make_plan(model.model, CompressionConfig())
         self._model = model
         self._layers = Layers(model)
         self._stopwatch = Stopwatch(
@@ -89,7 +89,7 @@ class CostMeter:
 
     @cached_property
     def _rest(self) -> Curve:
-        return rest_of_the_model(self._layers, self._stopwatch, self._max_batched_tokens, self._max_batch)
+        return rest_of_the_model(self._layers, self._plain, self._stopwatch, self._max_batched_tokens, self._max_batch)
 
     @cached_property
     def _within_prompts(self) -> Curve:

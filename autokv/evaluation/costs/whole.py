@@ -7,25 +7,42 @@ from dataclasses import replace
 import torch
 
 from autokv.evaluation.costs.layers import Layers, NoAttention
+from autokv.evaluation.costs.passes import AttentionPass
 from autokv.evaluation.costs.points import bent, ladder
-from autokv.evaluation.costs.timing import Stopwatch
+from autokv.evaluation.costs.sequences import Sequences
+from autokv.evaluation.costs.timing import RUNS, Stopwatch
 from autokv.runtime.attention import AttentionCall, prefill_attention
 from autokv.runtime.packed import packed_logits
+from autokv.runtime.plan import Plan
 from autokv.serving.curves import Curve
 
 FEW = 16
-"""Tokens of a pass up to which sizes are measured more closely."""
+"""Tokens of a pass up to which sizes are measured more closely, and as steps that decode."""
 SHORTEST = 16
 """Tokens of a prompt from which attention within it is measured."""
 LAYER_SECONDS = 1.0
 """Attention within a prompt is measured until one layer of it takes so long, and drawn on from there."""
 
 
-def rest_of_the_model(layers: Layers, stopwatch: Stopwatch, max_tokens: int, max_batch: int) -> Curve:
-    """Tokens of a pass to seconds without attention; the head runs over as many of them as may decode at once."""
+def rest_of_the_model(layers: Layers, plan: Plan, stopwatch: Stopwatch, max_tokens: int, max_batch: int) -> Curve:
+    """Tokens of a pass to seconds without attention; the head runs over as many of them as may decode at once.
+
+    Args:
+        layers: of the model.
+        plan: 16 bits.
+        stopwatch: what times.
+        max_tokens: of a pass.
+        max_batch: requests that decode at once.
+    """
     few = min(FEW, max_tokens)
-    sizes = sorted({*ladder(1, few, 1.5), *ladder(few, max_tokens)})
-    return Curve.fit([(tokens, _pass(layers, stopwatch, tokens, min(tokens, max_batch))) for tokens in sizes])
+    points = []
+    for tokens in sorted({*ladder(1, few, 1.5), *ladder(few, max_tokens)}):
+        if tokens <= min(few, max_batch) and layers.model.device.type == "cpu":
+            seconds = _beside_attention(layers, plan, stopwatch, tokens)
+        else:
+            seconds = _pass(layers, stopwatch, tokens, min(tokens, max_batch))
+        points.append((tokens, seconds))
+    return Curve.fit(points)
 
 
 def attention_within_prompts(layers: Layers, stopwatch: Stopwatch, longest: int) -> Curve:
@@ -39,6 +56,19 @@ def attention_within_prompts(layers: Layers, stopwatch: Stopwatch, longest: int)
         if max(seconds.values()) > LAYER_SECONDS:
             break
     return Curve.fit(bent(measured, longest), limit=measured[-1][0])
+
+
+def _beside_attention(layers: Layers, plan: Plan, stopwatch: Stopwatch, batch: int) -> float:
+    """Of a step that does attend: attention leaves the processor's caches to the rest otherwise than nothing does."""
+
+    def measure() -> list[float]:
+        sequences = Sequences(layers, plan, SHORTEST, batch, joined=False)
+        sequences.open(RUNS + 1)
+        step = AttentionPass(layers, plan, sequences, batch, stopwatch.now)
+        step.seconds()
+        return [step.seconds()[1] for _ in range(RUNS)]
+
+    return stopwatch.seconds(layers.shape, {"kind": "a step beside its attention"}, batch, SHORTEST, measure)
 
 
 def _pass(layers: Layers, stopwatch: Stopwatch, tokens: int, rows: int) -> float:
