@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from autokv.workload.readers.columns import NONE, Columns, Ints
+from autokv.workload.readers.columns import NONE, Columns, Ints, counted
 from autokv.workload.trace import PrefixBlocks, RejectedRows, WorkloadTrace
 from autokv.workload.units import unit_notes
 
@@ -22,7 +22,10 @@ def assemble(name: str, form: str, columns: Columns, rejected: RejectedRows) -> 
         prefixes, trimmed = _prefixes(columns, columns.hash_counts, columns.hashes, columns.block_tokens)
         prefixes = prefixes.take(order)
         if trimmed:
-            notes.append(f"{trimmed} prompts have more hashes than blocks of {columns.block_tokens} tokens; cut")
+            notes.append(
+                f"hashes left out: {counted(trimmed, 'prompt')} with more of them than blocks of "
+                f"{columns.block_tokens} tokens"
+            )
     return WorkloadTrace(
         name=name,
         format=form,
@@ -44,8 +47,8 @@ def _disorder(columns: Columns) -> Iterator[str]:
     # Sessions that have clocks of their own lie one behind the other.
     if len(behind) and not columns.own_clocks:
         yield (
-            f"{len(behind)} rows arrive before the ones above them (the first in line {columns.lines[behind[0]]}); "
-            "sorted by arrival"
+            f"sorted by arrival: {counted(len(behind), 'row')} out of order, the first in line "
+            f"{columns.lines[behind[0]]}"
         )
 
 

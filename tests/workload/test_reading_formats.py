@@ -115,7 +115,7 @@ def test_hashes_follow_their_requests_when_rows_are_sorted(tmp_path: Path) -> No
     trace = read(tmp_path, "\n".join(["", lines[2], lines[1], "", lines[0]]))
     assert blocks(trace) == [[0, 1], [0, 2], []]
     assert listed(trace.lines) == [5, 3, 2]
-    assert trace.notes == ("2 rows arrive before the ones above them (the first in line 3); sorted by arrival",)
+    assert trace.notes == ("sorted by arrival: 2 rows out of order, the first in line 3",)
 
 
 def test_more_hashes_than_blocks_are_cut(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_more_hashes_than_blocks_are_cut(tmp_path: Path) -> None:
     long = json.dumps({"timestamp": 1, "input_length": 512, "output_length": 3, "hash_ids": [4, 5, 6]})
     trace = read(tmp_path, "\n".join([lines[0], long, *lines[1:]]))
     assert blocks(trace) == [[0, 1], [4], [0, 2], []]
-    assert "1 prompts have more hashes" in trace.notes[0]
+    assert "hashes left out: 1 prompt with more of them" in trace.notes[0]
 
 
 def test_a_trace_without_hashes_has_no_prefixes(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_burstgpt_without_sessions(tmp_path: Path) -> None:
     trace = read(tmp_path, SAMPLES["burstgpt"])
     assert rows(trace) == [(0.0, 472, 18), (113.5, 417, 276)]
     assert trace.rejected.count == 0
-    assert trace.notes == ("1 calls that failed (no response tokens) are left out",)
+    assert trace.notes == ("left out: 1 call that failed, without response tokens",)
     assert trace.session is None
     assert listed(trace.lines) == [2, 4]
 
@@ -204,7 +204,7 @@ def test_sharegpt_makes_a_request_of_every_answer(tmp_path: Path) -> None:
     assert listed(trace.session) == [0, 0, 1]
     assert listed(trace.turn) == [1, 2, 3]
     assert not trace.timed
-    assert trace.notes == ("2 answers that are empty or answer nothing are left out",)
+    assert trace.notes == ("left out: 2 answers without a question or without text",)
 
 
 def test_sharegpt_of_many_batches_is_counted_like_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,7 +378,7 @@ def vidur(*arrivals: float) -> str:
     ("arrivals", "note"),
     [
         ([1.0, 2.0, 3.5], None),
-        ([3.0, 1.0, 2.0], "2 rows arrive before the ones above them .the first in line 3."),
+        ([3.0, 1.0, 2.0], "sorted by arrival: 2 rows out of order, the first in line 3"),
         ([1e6 * index for index in range(200)], "a request arrives every 9.95e.05 s: if the timestamps are not in s"),
         ([1.7e9, 1.7e9 + 1, 1.7e9 + 2], None),
         ([0.5, 1.0, 1.5, 2000.0, 2000.5, 2001.0], "jump by 1998.5 s in line 5.*split the file"),

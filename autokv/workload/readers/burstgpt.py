@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from autokv.workload.readers.columns import Columns
+from autokv.workload.readers.columns import Columns, counted
 from autokv.workload.readers.csv_rows import CsvFields, CsvReader, CsvRows
 from autokv.workload.readers.opening import Opening
 from autokv.workload.readers.reader import BadRows, ReadOptions
@@ -31,9 +31,8 @@ class BurstGptReader(CsvReader):
         failed = len(columns) - int(answered.sum())
         if not failed:
             return columns
-        return replace(
-            columns.where(answered), notes=(f"{failed} calls that failed (no response tokens) are left out",)
-        )
+        note = f"left out: {counted(failed, 'call')} that failed, without response tokens"
+        return replace(columns.where(answered), notes=(note,))
 
 
 BURSTGPT = BurstGptReader(

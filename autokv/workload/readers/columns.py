@@ -170,3 +170,8 @@ def check_columns(columns: Columns, *, least_output: int = 1) -> None:
 def number_of(text: str) -> int:
     """A number from 0 for a session that is named in text: equal for equal text, else different but for 1 in 2**63."""
     return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "little") >> 1
+
+
+def counted(count: int, thing: str) -> str:
+    """``1 row``, ``2,000 rows``."""
+    return f"{count:,} {thing}" + ("" if count == 1 else "s")

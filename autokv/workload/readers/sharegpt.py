@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from autokv.errors import WorkloadError
-from autokv.workload.readers.columns import Columns, Row, checked, from_rows
+from autokv.workload.readers.columns import Columns, Row, checked, counted, from_rows
 from autokv.workload.readers.documents import documents
 from autokv.workload.readers.opening import Opening
 from autokv.workload.readers.reader import BadRows, ReadOptions, Tokenizer
@@ -71,7 +71,7 @@ class ShareGptReader:
         columns = from_rows(rows, lines)
         if not left_out:
             return columns
-        return replace(columns, notes=(f"{left_out} answers that are empty or answer nothing are left out",))
+        return replace(columns, notes=(f"left out: {counted(left_out, 'answer')} without a question or without text",))
 
 
 def _counted(
