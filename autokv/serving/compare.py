@@ -157,10 +157,11 @@ def _check_sizes(trace: WorkloadTrace, server: Server, outcome: Outcome) -> None
         remedy = f"allow more tokens an iteration (max_batched_tokens is {server.options.max_batched_tokens:,}), take"
     else:
         why, remedy = "", "compress more, take"
+    line = "" if trace.lines is None else f", line {trace.lines[first]} of its file"
     raise WorkloadError(
         f"{inputs:,} input and {outputs:,} output tokens{others}{why} never fit into the "
         f"{size_text(server.capacity_bytes)} of KV memory with {server.name}",
-        field=f"{trace.name}, request {first + 1:,} by arrival",
+        field=f"{trace.name}, request {first + 1:,} by arrival{line}",
         remedy=f"{remedy} more memory, or have such requests refused (--refuse-oversized)",
     )
 

@@ -112,6 +112,9 @@ def test_a_request_that_never_fits_is_named_with_its_row() -> None:
     with pytest.raises(WorkloadError, match=r"request 8 by arrival: 50,000 input .* never fit into the 5 MB") as raised:
         compare(requests, small, full)
     assert "\n" not in str(raised.value)
+    read = replace(requests, lines=np.arange(2, 22))
+    with pytest.raises(WorkloadError, match="request 8 by arrival, line 9 of its file: "):
+        compare(read, small, full)
     found = compare(requests, small, full, oversized="refuse")
     assert found.candidate.report.refused == 1
 
