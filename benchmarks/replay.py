@@ -2,9 +2,10 @@
 
 The simulator and the replay share the scheduler; the simulator takes every iteration's time from a cost model, the
 replay runs the iteration. Costs are measured before the first round and after every one, and the prediction is made
-from their mean; within a round the configurations take turns, each round beginning with another. Lengths are those of
-the trace over ``--shorter``, arrivals come at ``--load`` times the rate at which 16-bit caches are predicted to be
-served, and KV memory holds ``--in-flight`` average requests in 16 bits.
+from their mean; within a round the configurations take turns, each round beginning with another. Prompts and outputs
+are those of the trace, shorter by a factor each; KV memory holds ``--in-flight`` average requests in 16 bits. Requests
+come at ``--load`` times the rate at which 16-bit caches are predicted to be served: far above it, since near it a queue
+grows or not by an error of a few percent, and its times by any factor.
 """
 
 from __future__ import annotations
@@ -28,21 +29,22 @@ from autokv.workload import WorkloadTrace, read_trace, synthesize
 from common import percentiles, write_result
 
 
-def integers(key: int, value: int, *, axis: str, group: int) -> dict[str, Any]:
+def integers(key: int, value: int, *, residual: int = 16) -> dict[str, Any]:
+    """By token, so that no more than 16 tokens wait for others to share scales with: requests are short here."""
     return {
         "method": "integer",
-        "key": {"bits": key, "axis": axis, "group_size": group},
-        "value": {"bits": value, "axis": "token", "group_size": group},
-        "residual_tokens": 16,
+        "key": {"bits": key, "axis": "token", "group_size": 64},
+        "value": {"bits": value, "axis": "token", "group_size": 64},
+        "residual_tokens": residual,
     }
 
 
 SNAPKV = {"method": "snapkv", "keep_ratio": 0.5, "recent_tokens": 16, "options": {"window": 16}}
 STAGES: dict[str, dict[str, Any]] = {
     "16 bit": {},
-    "K8V8 g32": {"quantization": integers(8, 8, axis="channel", group=32)},
-    "SnapKV 0.5, K4V4 g64": {"eviction": SNAPKV, "quantization": integers(4, 4, axis="token", group=64)},
-    "K4V2 g64": {"quantization": integers(4, 2, axis="token", group=64)},
+    "K8V8": {"quantization": integers(8, 8, residual=32)},
+    "SnapKV 0.5, K4V4": {"eviction": SNAPKV, "quantization": integers(4, 4)},
+    "K4V2": {"quantization": integers(4, 2)},
 }
 CONFIGS = {name: CompressionConfig.parse({"pipeline": stages}) for name, stages in STAGES.items()}
 FIGURES = ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "tpot_p95_ms", "throughput_tokens_per_s")
@@ -60,8 +62,8 @@ def figures(outcome: Outcome) -> dict[str, float]:
     }
 
 
-def requests_of(path: Path | None, count: int, shorter: float) -> WorkloadTrace:
-    """The first ``count`` requests, with the trace's lengths over ``shorter``."""
+def requests_of(path: Path | None, count: int, shorter: tuple[float, float]) -> WorkloadTrace:
+    """The first ``count`` requests, with the trace's input and output tokens over ``shorter``."""
     if path is None:
         whole = synthesize(
             requests=count, seed=20, requests_per_s=0.5, input_tokens=(1020, 2400), output_tokens=(130, 450)
@@ -69,8 +71,10 @@ def requests_of(path: Path | None, count: int, shorter: float) -> WorkloadTrace:
     else:
         whole = read_trace(path)
     first = whole.take(np.arange(count))
-    lengths = (np.maximum(8, np.rint(t / shorter)).astype(np.int64) for t in (first.input_tokens, first.output_tokens))
-    inputs, outputs = lengths
+    inputs, outputs = (
+        np.maximum(1, np.rint(tokens / factor)).astype(np.int64)
+        for tokens, factor in zip((first.input_tokens, first.output_tokens), shorter, strict=True)
+    )
     return replace(first, input_tokens=inputs, output_tokens=outputs, prefixes=None)
 
 
@@ -124,18 +128,20 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--requests", type=int, default=100)
-    parser.add_argument("--shorter", type=float, default=7.0)
-    parser.add_argument("--load", type=float, default=3.0)
-    parser.add_argument("--in-flight", type=float, default=5.0)
+    parser.add_argument("--shorter", type=float, nargs=2, default=(8.0, 6.0), metavar=("INPUTS", "OUTPUTS"))
+    parser.add_argument("--load", type=float, default=8.0)
+    parser.add_argument("--in-flight", type=float, default=4.0)
     parser.add_argument("--max-sequences", type=int, default=24)
     parser.add_argument("--max-batched-tokens", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3, help="at most; another only begins if it will end in time")
+    parser.add_argument("--minutes", type=float, default=8.5)
     parser.add_argument("--quick", action="store_true", help="24 requests, one round")
     options = parser.parse_args()
+    started = time.perf_counter()
     if options.quick:
         options.requests, options.rounds = 24, 1
     model = load(options.model or str(demo_model_path()), dtype=options.dtype, device=options.device)
-    work = requests_of(options.trace, options.requests, options.shorter)
+    work = requests_of(options.trace, options.requests, tuple(options.shorter))
     serving = ServingOptions(max_batched_tokens=options.max_batched_tokens, max_sequences=options.max_sequences)
     lengths = work.input_tokens + work.output_tokens
 
@@ -163,6 +169,7 @@ def main() -> None:
 
     rounds: list[dict[str, Replay]] = []
     for number in range(options.rounds):
+        began = time.perf_counter()
         names = list(CONFIGS)
         names = names[number % len(names) :] + names[: number % len(names)]
         found: dict[str, Replay] = {}
@@ -174,6 +181,9 @@ def main() -> None:
             print(f"round {number + 1}, {name}: {line}", flush=True)
         rounds.append(found)
         measured.append(measure())
+        now = time.perf_counter()
+        if now - started + now - began > 60 * options.minutes:
+            break
 
     costs = {name: mean_costs([one[name] for one in measured]) for name in CONFIGS}
     rows: dict[str, Any] = {}
@@ -223,6 +233,7 @@ def main() -> None:
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
     result = {
         "settings": {**settings, "trace": work.name, "model": model.name, "requests_per_s": rate},
+        "rounds": len(rounds),
         "largest_error": max(errors),
         "errors": percentiles(errors),
         "same_ranking": same,
