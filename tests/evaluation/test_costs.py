@@ -17,16 +17,19 @@ from transformers import PreTrainedModel
 
 from autokv import CompressedCache, CompressionConfig
 from autokv.errors import AutoKVError
-from autokv.evaluation.costs import KernelTime, MemoryCache, key_of, passes, timing, whole
+from autokv.evaluation.costs import KernelTime, MemoryCache, key_of, passes, steps, timing, whole
 from autokv.evaluation.costs import compression as compression_costs
+from autokv.evaluation.costs.layers import Layers
 from autokv.evaluation.costs.meter import CostMeter
 from autokv.evaluation.costs.points import bent, ladder
 from autokv.evaluation.costs.sizes import activation_bytes, weights_bytes
+from autokv.evaluation.costs.timing import Stopwatch
 from autokv.models import LoadedModel, load
 from autokv.runtime.attention import AttentionCall, AttentionMode
 from autokv.runtime.contents import LayerContents
+from autokv.runtime.continuing import attend_one
 from autokv.runtime.decoding import decode
-from autokv.runtime.plan import Plan
+from autokv.runtime.plan import Plan, make_plan
 from autokv.serving import CostModel
 from autokv.storage import Database
 
@@ -90,8 +93,9 @@ def meter(model: LoadedModel, said: list[str] | None = None, **options: Any) -> 
     return CostMeter(model, say=(lambda line: None) if said is None else said.append, **options)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
+@pytest.mark.parametrize(
+    ("family", "form"), [*(("llama", form) for form in FORMS), ("gemma3_text", "16-bit"), ("gemma3_text", "pyramid")]
+)
 def test_every_form_is_measured_and_costs_rise(form: str, family: str, tiny_model_folder: Callable[..., Path]) -> None:
     """Whatever the clock says, costs are finite, at least 0, and rise with the batch and the tokens."""
     model = load(str(tiny_model_folder(family)), dtype="float32", device="cpu")
@@ -230,6 +234,31 @@ def test_bytes_of_weights_count_what_is_tied_once(tiny_model_folder: Callable[..
     assert weights_bytes(untied.model) - weights_bytes(tied.model) == vocabulary
     assert activation_bytes(untied.facts, 64, torch.float32) > activation_bytes(untied.facts, 32, torch.float32)
     assert activation_bytes(untied.facts, 64, torch.float32) > activation_bytes(untied.facts, 64, torch.bfloat16)
+
+
+@pytest.mark.parametrize("form", ["16-bit", "snapkv, int4", "ragged, int4"])
+def test_sequences_joined_to_one_batch_of_the_kernels_are_timed(
+    form: str, llama: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on CUDA: one call attends for the whole batch, in every layer by itself."""
+    plan, layers = make_plan(llama.model, config(form)), Layers(llama)
+    batches: list[int] = []
+
+    def attended(plan: Plan, contents: LayerContents, call: AttentionCall) -> Tensor:
+        batches.append(contents.batch)
+        output = attend_one(plan, contents, call)
+        assert output.shape[0] == call.query.shape[0] == contents.batch
+        return output
+
+    monkeypatch.setattr(steps, "attend_one", attended)
+    monkeypatch.setattr("autokv.evaluation.clock.last_level_cache_bytes", lambda device: 1 << 12)
+    times = steps.StepTimes(layers, plan, Stopwatch("here", "cpu", Clock()), LONGEST, BATCH)
+    times._joined = True
+    with torch.inference_mode():
+        times.measure(["prompt", "grown"])
+        assert times.leaving() >= 0
+    assert set(batches) == {1, BATCH}
+    assert times.curve("grown", BATCH)(LONGEST) > 0
 
 
 def test_keys_depend_on_content_alone() -> None:
