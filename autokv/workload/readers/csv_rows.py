@@ -109,7 +109,7 @@ class CsvRows:
             types[fields.session] = pa.string()
         # By place: names may occur twice, and then the first counts.
         places = {name: str(self.header.index(name)) for name in types}
-        table = pa.csv.read_csv(
+        table = pa.csv.open_csv(
             pa.BufferReader(data),
             read_options=pa.csv.ReadOptions(
                 column_names=[str(place) for place in range(len(self.header))],
@@ -120,7 +120,7 @@ class CsvRows:
             convert_options=pa.csv.ConvertOptions(
                 include_columns=list(places.values()), column_types={places[name]: types[name] for name in types}
             ),
-        )
+        ).read_all()
         columns = {name: table[place] for name, place in places.items()}
         if any(column.null_count for name, column in columns.items() if name != fields.session):
             raise ValueError("missing values")

@@ -13,7 +13,7 @@ from autokv.workload.readers.columns import Columns, Ints, Row, check_columns, c
 from autokv.workload.readers.reader import BadRows
 from autokv.workload.source import Source
 
-SMALL_BYTES = 16384
+SMALL_BYTES = 4096
 """A part with a bad row is halved until it is this small, then read line by line: that takes as long as a few calls."""
 
 
