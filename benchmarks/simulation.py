@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from typing import NamedTuple
 from autokv.serving import CostModel, Curve, Grid, SequenceBytes, simulate
 from autokv.workload import WorkloadTrace, read_trace
 from autokv.workload.transform import with_rate
-from common import percentiles, write_result
+from process import peak_mib
 
 COSTS = CostModel(
     rest=Curve((1, 64, 256, 2048), (0.008, 0.0085, 0.010, 0.060)),
@@ -56,6 +55,8 @@ def main() -> None:
     if options.one:
         print(json.dumps(one(Case(**json.loads(options.one)))))
         return
+    from common import percentiles, write_result  # late: it loads torch
+
     trace = str(options.trace) if options.trace else None
     cases = {
         "azure conversation, memory to spare": Case(trace, AZURE_REQUESTS, PLENTY),
@@ -84,7 +85,7 @@ def one(case: Case) -> dict[str, float]:
     return {
         "requests": len(found),
         "seconds": seconds,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_mib(),
         "iterations": report.iterations,
         "max_running": report.max_running,
         "preemptions": report.preemptions,

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from autokv.workload import WorkloadTrace, read_trace, synthesize, write_trace
+from process import peak_mib
 
 REQUESTS = 1_000_000
 BAD_ROWS = (100, 9_000)
@@ -60,7 +61,7 @@ def main() -> None:
 
 def one(path: Path) -> dict[str, float]:
     """Read one file, once."""
-    before = _peak_mib()
+    before = peak_mib()
     start = time.perf_counter()
     trace = read_trace(path)
     seconds = time.perf_counter() - start
@@ -68,7 +69,7 @@ def one(path: Path) -> dict[str, float]:
         "seconds": seconds,
         "requests": len(trace),
         "bad_rows": trace.rejected.count,
-        "peak_mib": _peak_mib(),
+        "peak_mib": peak_mib(),
         "peak_mib_before": before,
     }
 
@@ -122,12 +123,6 @@ def _in_a_process(path: Path) -> dict[str, Any]:
     command = [sys.executable, __file__, "--one", str(path)]
     result: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return result
-
-
-def _peak_mib() -> float:
-    """Of this program alone: what getrusage says includes the process that started it."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 if __name__ == "__main__":

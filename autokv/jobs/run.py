@@ -136,6 +136,8 @@ def _prepare(
             f"{trace.name}: {trace.rejected.count} bad rows left out, the first in line {trace.rejected.lines[0]} "
             f"({trace.rejected.reason})"
         )
+    for note in trace.notes if trace is not None else ():
+        listener.say(f"{trace.name}: {note}")
     listener.say(f"loading {request.model}")
     model = load(request.model, dtype=request.dtype, device=request.device)
     check_measurable(request, model.device)
