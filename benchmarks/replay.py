@@ -1,8 +1,10 @@
 """Serving predicted against serving measured: SmolLM2, a hundred requests of a trace, four ways to hold their caches.
 
 The simulator and the replay share the scheduler; the simulator takes every iteration's time from a cost model, the
-replay runs the iteration. Costs are measured before the first round and after every one, and the prediction is made
-from their mean; within a round the configurations take turns, each round beginning with another. Prompts and outputs
+replay runs the iteration. Costs are measured while the trace is replayed, a point of a curve after every few
+iterations, so that what else a shared machine does meets both alike; the replay's clock stops meanwhile. The prediction
+is made from the mean of all that was measured of a configuration. Within a round the configurations take turns, each
+round beginning with another. Prompts and outputs
 are those of the trace, shorter by a factor each; KV memory holds ``--in-flight`` average requests in 16 bits. Requests
 come at ``--load`` times the rate at which 16-bit caches are predicted to be served: far above it, since near it a queue
 grows or not by an error of a few percent, and its times by any factor.
@@ -11,14 +13,16 @@ grows or not by an error of a few percent, and its times by any factor.
 from __future__ import annotations
 
 import argparse
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from autokv.config import CompressionConfig
 from autokv.evaluation.costs.meter import CostMeter
@@ -50,6 +54,8 @@ STAGES: dict[str, dict[str, Any]] = {
 CONFIGS = {name: CompressionConfig.parse({"pipeline": stages}) for name, stages in STAGES.items()}
 FIGURES = ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "tpot_p95_ms", "throughput_tokens_per_s")
 HIGHER_IS_BETTER = ("throughput_tokens_per_s",)
+EVERY = 5
+"""Iterations from one point of a cost that is measured to the next."""
 TIE = 0.05
 """Two measured figures that differ by no more are a tie: repeated replays differ by as much."""
 
@@ -79,6 +85,63 @@ def requests_of(path: Path | None, count: int, shorter: tuple[float, float]) -> 
         for tokens, factor in zip((first.input_tokens, first.output_tokens), shorter, strict=True)
     )
     return replace(first, input_tokens=inputs, output_tokens=outputs, prefixes=None)
+
+
+class Between:
+    """Lets work that is done step by step, in a thread of its own, go on by one step at a time.
+
+    Args:
+        work: is given what it is to call before every step; begins anew when it has ended.
+    """
+
+    def __init__(self, work: Callable[[Callable[[], None]], CostModel]) -> None:
+        self.results: list[CostModel] = []
+        self._go, self._paused, self._stopping = threading.Semaphore(0), threading.Semaphore(0), False
+        self._work, self._turns = work, 0
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self._paused.acquire()
+
+    def __call__(self) -> None:
+        """One step, in every :data:`EVERY`-th call."""
+        self._turns += 1
+        if self._turns % EVERY == 0:
+            self._step()
+
+    def stop(self) -> None:
+        """Go on until there is at least one result, and leave what has begun."""
+        while not self.results:
+            self._step()
+        self._stopping = True
+        self._go.release()
+        self._thread.join()
+
+    def _step(self) -> None:
+        self._go.release()
+        self._paused.acquire()
+        if self._failure is not None:
+            raise self._failure
+
+    def _pause(self) -> None:
+        self._paused.release()
+        self._go.acquire()
+        if self._stopping:
+            raise _Stopped
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self.results.append(self._work(self._pause))
+        except _Stopped:
+            return
+        except BaseException as failure:  # raised again where it is waited for
+            self._failure = failure
+            self._paused.release()
+
+
+class _Stopped(Exception):  # noqa: N818 - an event
+    pass
 
 
 def mean_costs(measured: Sequence[CostModel]) -> CostModel:
@@ -149,11 +212,11 @@ def main() -> None:
     parser.add_argument("--in-flight", type=float, default=4.0)
     parser.add_argument("--max-sequences", type=int, default=24)
     parser.add_argument("--max-batched-tokens", type=int, default=192)
-    parser.add_argument("--rounds", type=int, default=3, help="at most; another only begins if it will end in time")
-    parser.add_argument("--minutes", type=float, default=8.5)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="of torch; a second core then meets what else runs")
     parser.add_argument("--quick", action="store_true", help="24 requests, one round")
     options = parser.parse_args()
-    started = time.perf_counter()
+    torch.set_num_threads(options.threads)
     if options.quick:
         options.requests, options.rounds = 24, 1
     model = load(options.model or str(demo_model_path()), dtype=options.dtype, device=options.device)
@@ -161,22 +224,22 @@ def main() -> None:
     serving = ServingOptions(max_batched_tokens=options.max_batched_tokens, max_sequences=options.max_sequences)
     lengths = work.input_tokens + work.output_tokens
 
-    def measure() -> dict[str, CostModel]:
-        began = time.perf_counter()
-        meter = CostMeter(
+    def meter(check: Callable[[], None]) -> CostMeter:
+        torch.set_num_threads(options.threads)
+        return CostMeter(
             model,
             fingerprint="here",
             longest_tokens=int(lengths.max()),
             max_batch=options.max_sequences,
             max_batched_tokens=options.max_batched_tokens,
             output_tokens=round(float(work.output_tokens.mean())),
+            check=check,
         )
-        found = {name: meter.measure(config) for name, config in CONFIGS.items()}
-        print(f"costs measured in {time.perf_counter() - began:.0f} s", flush=True)
-        return found
 
-    measured = [measure()]
-    plain = measured[0]["16 bit"]
+    began, first = time.perf_counter(), meter(lambda: None)
+    beforehand = {name: first.measure(config) for name, config in CONFIGS.items()}
+    print(f"costs measured beforehand in {time.perf_counter() - began:.0f} s", flush=True)
+    plain = beforehand["16 bit"]
     capacity = options.in_flight * (float(lengths.mean()) * plain.sequence.per_token + plain.sequence.per_sequence)
     at_once = simulate(replace(work, arrival_s=np.zeros(len(work))), plain, capacity, serving).report()
     rate = options.load * at_once.throughput_requests_per_s
@@ -184,30 +247,29 @@ def main() -> None:
     print(f"{len(work)} requests, {rate:.2f} a second; KV memory of {capacity / 1e6:.0f} MB", flush=True)
 
     rounds: list[dict[str, Replay]] = []
+    measured: dict[str, list[CostModel]] = {name: [] for name in CONFIGS}
     for number in range(options.rounds):
-        began = time.perf_counter()
         names = list(CONFIGS)
         names = names[number % len(names) :] + names[: number % len(names)]
         found: dict[str, Replay] = {}
         for name in names:
             memory = KVMemory(capacity, plain.sequence, serving.page_tokens)
-            memory = replace(memory, sequence=measured[0][name].sequence)
-            found[name] = replay(work, model, CONFIGS[name], memory, serving)
+            memory = replace(memory, sequence=beforehand[name].sequence)
+            between = Between(lambda check, config=CONFIGS[name]: meter(check).measure(config))  # type: ignore[misc]
+            found[name] = replay(work, model, CONFIGS[name], memory, serving, between=between)
+            between.stop()
+            measured[name] += between.results
             line = ", ".join(f"{key} {value:.4g}" for key, value in figures(found[name].outcome).items())
             print(f"round {number + 1}, {name}: {line}", flush=True)
         rounds.append(found)
-        measured.append(measure())
-        now = time.perf_counter()
-        if now - started + now - began > 60 * options.minutes:
-            break
 
-    costs = {name: mean_costs([one[name] for one in measured]) for name in CONFIGS}
+    costs = {name: mean_costs(found) for name, found in measured.items()}
     rows: dict[str, Any] = {}
     predicted_figures: dict[str, dict[str, float]] = {}
     measured_figures: dict[str, dict[str, float]] = {}
     for name in CONFIGS:
         simulated = simulate(work, costs[name], capacity, serving)
-        before = simulate(work, measured[0][name], capacity, serving)
+        before = simulate(work, beforehand[name], capacity, serving)
         real = [found[name] for found in rounds]
         each = [figures(one.outcome) for one in real]
         predicted_figures[name] = predicted = figures(simulated)
@@ -218,6 +280,7 @@ def main() -> None:
             "predicted_beforehand": figures(before),
             "measured": measured_figures[name],
             "measured_rounds": each,
+            "cost_measurements": len(measured[name]),
             "error": {key: predicted[key] / measured_figures[name][key] - 1 for key in FIGURES},
             "error_beforehand": {key: figures(before)[key] / measured_figures[name][key] - 1 for key in FIGURES},
             "max_running": {"predicted": simulated.max_running, "measured": report.max_running},

@@ -51,6 +51,7 @@ def replay(
     options: ServingOptions,
     *,
     seed: int = 0,
+    between: Callable[[], None] = lambda: None,
 ) -> Replay:
     """Serve ``trace`` on ``model`` under ``config``, every iteration a real forward pass.
 
@@ -63,6 +64,7 @@ def replay(
         memory: what the scheduler accounts for.
         options: how the server schedules.
         seed: of the prompts.
+        between: called after every iteration; the clock of the replay does not count it.
 
     Raises:
         ConfigError: the configuration cannot run on the model.
@@ -75,7 +77,7 @@ def replay(
         raise RequestError(
             "is not replayed: requests hold caches of their own", field="prefix_caching", remedy="switch it off"
         )
-    executor = ReplayExecutor(trace, make_plan(model.model, config), seed=seed)
+    executor = ReplayExecutor(trace, make_plan(model.model, config), seed=seed, between=between)
     outcome = serve(trace, memory, executor, options)
     return Replay(outcome, tuple(executor.iterations), executor.peak_held_bytes)
 
@@ -88,14 +90,21 @@ class ReplayExecutor:
         plan: model and configuration.
         seed: of the prompts.
         clock: seconds.
+        between: called after every iteration.
     """
 
     def __init__(
-        self, trace: WorkloadTrace, plan: Plan, *, seed: int = 0, clock: Callable[[], float] = time.perf_counter
+        self,
+        trace: WorkloadTrace,
+        plan: Plan,
+        *,
+        seed: int = 0,
+        clock: Callable[[], float] = time.perf_counter,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
         self._lengths: list[int] = trace.input_tokens.tolist()
         self._vocabulary = plan.facts.vocab_size
-        self._batch, self._seed, self._clock = PackedBatch(plan), seed, clock
+        self._batch, self._seed, self._clock, self._between = PackedBatch(plan), seed, clock, between
         self._texts: dict[int, list[int]] = {}
         """Prompt and output of every request that is not finished, those that were preempted included."""
         self._held: set[int] = set()
@@ -117,6 +126,7 @@ class ReplayExecutor:
         self.iterations.append(Iteration(len(decoding), step.held_tokens, step.chunks, seconds))
         if len(self.iterations) % COUNT_EVERY == 0:
             self.peak_held_bytes = max(self.peak_held_bytes, sum(map(self._batch.nbytes, self._held)))
+        self._between()
         return 1, seconds
 
     def finished(self, requests: Collection[int]) -> None:

@@ -79,7 +79,7 @@ class Stopwatch:
         tokens: int,
         measure: Callable[[], list[float]],
     ) -> float:
-        """The median of what ``measure`` gives, or what was measured of the same before.
+        """The mean of what ``measure`` gives, or what was measured of the same before.
 
         Args:
             shape: of the tensors.
