@@ -17,7 +17,17 @@ from autokv.models import demo_model_path
 from autokv.report import describe
 from common import RESULTS, write_result
 
-SHOWN = ("kl_divergence", "kv_bytes_per_token", "compression_ratio", "attention_us", "attention_baseline_us")
+SHOWN = (
+    "kl_divergence",
+    "kv_bytes_per_token",
+    "compression_ratio",
+    "attention_us",
+    "attention_baseline_us",
+    "ttft_ms",
+    "tpot_ms",
+    "goodput_requests_per_s",
+    "concurrent_requests",
+)
 
 
 def main() -> None:
@@ -32,6 +42,7 @@ def main() -> None:
         seconds = time.perf_counter() - began
         written = Path(folder) / "autokv-results"
         front = json.loads((written / "pareto.json").read_text(encoding="utf-8"))
+        recommended = json.loads((written / "recommended.json").read_text(encoding="utf-8"))
         shutil.copy(written / "front.svg", RESULTS / "demo.svg")
     gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"{options.trials} trials in {seconds / 60:.1f} min, at most {gib:.2f} GiB")
@@ -39,6 +50,7 @@ def main() -> None:
         "trials": options.trials,
         "seconds": seconds,
         "max_rss_gib": gib,
+        "serving": {key: recommended["serving"][key] for key in ("requests_per_s", "slo", "gains", "verdict")},
         "front": [
             {
                 "configuration": describe(CompressionConfig.parse(point["config"])),

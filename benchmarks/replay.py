@@ -54,7 +54,7 @@ STAGES: dict[str, dict[str, Any]] = {
 CONFIGS = {name: CompressionConfig.parse({"pipeline": stages}) for name, stages in STAGES.items()}
 FIGURES = ("ttft_p50_ms", "ttft_p95_ms", "tpot_p50_ms", "tpot_p95_ms", "throughput_tokens_per_s")
 HIGHER_IS_BETTER = ("throughput_tokens_per_s",)
-EVERY = 5
+EVERY = 10
 """Iterations from one point of a cost that is measured to the next."""
 TIE = 0.05
 """Two measured figures that differ by no more are a tie: repeated replays differ by as much."""

@@ -10,6 +10,9 @@ import typer
 from autokv import settings
 from autokv.cli.tune import RESULTS, run_and_show
 
+REQUESTS_PER_S = 0.2
+"""Of the example trace: what two CPU cores keep up with."""
+
 
 def demo(
     trials: Annotated[int, typer.Option(min=1, help="Candidates to run.")] = 60,
@@ -22,12 +25,13 @@ def demo(
     from autokv.models.gguf import converted
     from autokv.tuning.request import TuningRequest
 
-    typer.echo("SmolLM2-135M-Instruct on an excerpt of Persuasion, contexts as in a synthesized chat trace")
+    typer.echo("SmolLM2-135M-Instruct on an excerpt of Persuasion, contexts and traffic as in a synthesized chat trace")
     if converted(demo_gguf_path(), settings.current().cache_dir) is None:
         typer.echo("converting the model from GGUF, once: about 20 s")
     request = TuningRequest(
         model=str(demo_model_path()),
         workload=str(example_trace()),
+        rate=REQUESTS_PER_S,
         maximums={"kl_divergence": 0.05},
         trials=trials,
         max_context_tokens=2048,

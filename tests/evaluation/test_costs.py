@@ -158,6 +158,7 @@ def test_a_configuration_that_shares_a_stage_shares_its_measurements(llama: Load
     one = meter(llama, said)
     first = one.measure(config("int4"))
     assert {"a pass without attention", "a step beside its attention"} <= {line.split(" of ")[0] for line in said}
+    one.measure(CompressionConfig())
     said.clear()
     assert one.measure(config("int4")) == first
     assert said == []
