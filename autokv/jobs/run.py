@@ -131,13 +131,8 @@ def _prepare(
     """Everything that can be wrong with a request is found here; ``plan`` is that of an earlier process."""
     load_space(request.space)
     trace = None if request.workload is None else read_trace(request.workload)
-    if trace is not None and trace.rejected.count:
-        listener.say(
-            f"{trace.name}: {trace.rejected.count} bad rows left out, the first in line {trace.rejected.lines[0]} "
-            f"({trace.rejected.reason})"
-        )
-    for note in trace.notes if trace is not None else ():
-        listener.say(f"{trace.name}: {note}")
+    for note in () if trace is None else _remarks(trace):
+        listener.say(f"{request.workload}: {note}")
     listener.say(f"loading {request.model}")
     model = load(request.model, dtype=request.dtype, device=request.device)
     check_measurable(request, model.device)
@@ -174,6 +169,13 @@ def _prepare(
         for note in serving.notes:
             listener.say(note)
     return _Prepared(request, fitted, model, hardware, trace, scenario, serving, plan, prompts)
+
+
+def _remarks(trace: WorkloadTrace) -> tuple[str, ...]:
+    """What its reader left out, changed or found strange."""
+    bad = trace.rejected
+    left_out = [f"{bad.count} bad rows left out, the first in line {bad.lines[0]} ({bad.reason})"] if bad.count else []
+    return (*left_out, *trace.notes)
 
 
 def _scenario(request: TuningRequest, model: LoadedModel, trace: WorkloadTrace, target: HardwareProfile) -> Scenario:
