@@ -34,6 +34,7 @@ class Servers:
         options: how it schedules.
         kv_memory: bytes for KV caches; by default what weights and activations leave of ``memory_share``.
         memory_share: share of the device's memory that is used at all.
+        thorough: see :class:`~autokv.evaluation.costs.meter.CostMeter`.
         cache: measured times, kept.
         say: told, in a line, what is about to be measured.
         check: called before each measurement; may raise to stop.
@@ -49,6 +50,7 @@ class Servers:
         options: ServingOptions,
         kv_memory: float | None = None,
         memory_share: float = 0.9,
+        thorough: bool = True,
         cache: CostCache | None = None,
         say: Callable[[str], None] = lambda line: None,
         check: Callable[[], None] = lambda: None,
@@ -78,6 +80,7 @@ class Servers:
             max_batch=options.max_sequences,
             max_batched_tokens=options.max_batched_tokens,
             output_tokens=max(1, round(float(np.mean(trace.output_tokens)))),
+            thorough=thorough,
             cache=cache,
             say=say,
             check=check,

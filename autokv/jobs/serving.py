@@ -72,6 +72,7 @@ class ServingJudge:
             target=target,
             options=self._options,
             kv_memory=request.kv_memory,
+            thorough=False,
             cache=cache,
             check=check,
         )

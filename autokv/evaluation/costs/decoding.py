@@ -13,19 +13,26 @@ from autokv.serving.curves import Grid
 
 
 def attention_while_decoding(
-    layers: Layers, plan: Plan, stopwatch: Stopwatch, longest: int, max_batch: int, output_tokens: int
+    layers: Layers,
+    plan: Plan,
+    stopwatch: Stopwatch,
+    longest: int,
+    max_batch: int,
+    output_tokens: int,
+    *,
+    thorough: bool,
 ) -> Grid:
     """(Batch, tokens seen per sequence) to seconds of one step's attention, all layers.
 
     Blocks that leave windows are spread over an output of ``output_tokens``. A layer with a sliding window costs what
-    a 16-bit cache of so many tokens does.
+    a 16-bit cache of so many tokens does. Unless ``thorough``, from two sizes, and as if only prompts were held.
     """
-    grid = _grid(layers, plan, stopwatch, longest, max_batch, output_tokens).scaled(len(layers.full))
+    grid = _grid(layers, plan, stopwatch, longest, max_batch, output_tokens, thorough).scaled(len(layers.full))
     if not layers.sliding:
         return grid
     window = min(int(layers.sliding[0].window or longest), longest)
     plain = make_plan(layers.model.model, CompressionConfig())
-    bounded = _grid(layers, plain, stopwatch, window, max_batch, output_tokens).scaled(len(layers.sliding))
+    bounded = _grid(layers, plain, stopwatch, window, max_batch, output_tokens, thorough).scaled(len(layers.sliding))
     sizes = ladder(SHORTEST, longest)
     return Grid.fit(
         [
@@ -36,12 +43,15 @@ def attention_while_decoding(
     )
 
 
-def _grid(layers: Layers, plan: Plan, stopwatch: Stopwatch, longest: int, max_batch: int, output_tokens: int) -> Grid:
+def _grid(
+    layers: Layers, plan: Plan, stopwatch: Stopwatch, longest: int, max_batch: int, output_tokens: int, thorough: bool
+) -> Grid:
     """Of one layer with full attention."""
     room = first_room(plan, longest)
     alone = min(1.0, room / output_tokens) if room >= ROOM else 0.0
+    alone = alone if thorough or not alone else 1.0
     blocks = max(0.0, output_tokens - room) / plan.block / output_tokens
-    times = StepTimes(layers, plan, stopwatch, longest, max_batch)
+    times = StepTimes(layers, plan, stopwatch, longest, max_batch, thorough=thorough)
     states: dict[State, bool] = {"prompt": alone > 0, "grown": alone < 1}
     times.measure([state for state, occurs in states.items() if occurs])
     leaving = times.leaving() if blocks else 0.0

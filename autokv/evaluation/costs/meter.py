@@ -35,6 +35,8 @@ class CostMeter:
         max_batch: requests that decode at once.
         max_batched_tokens: of one iteration.
         output_tokens: of a request, on average: what a window holds and how often a block leaves it follow from it.
+        thorough: time decoding at all sizes, and with what was generated beside the prompt; else, as for a search over
+            many configurations, at two sizes and over prompts alone.
         cache: where times are kept for later; None keeps them for this meter alone.
         say: told in a few words what is about to be measured.
         check: called before every measurement; may raise to stop.
@@ -54,6 +56,7 @@ class CostMeter:
         max_batch: int,
         max_batched_tokens: int,
         output_tokens: int = OUTPUT_TOKENS,
+        thorough: bool = True,
         cache: CostCache | None = None,
         say: Callable[[str], None] = lambda line: None,
         check: Callable[[], None] = lambda: None,
@@ -67,7 +70,7 @@ class CostMeter:
         )
         self._longest = max(1, min(longest_tokens, model.facts.context_tokens))
         self._max_batch, self._max_batched_tokens = max(1, max_batch), max(1, max_batched_tokens)
-        self._output_tokens = max(1, output_tokens)
+        self._output_tokens, self._thorough = max(1, output_tokens), thorough
 
     def measure(self, config: CompressionConfig) -> CostModel:
         """The cost model of ``config``; measures what is not known yet.
@@ -82,7 +85,13 @@ class CostMeter:
                 prefill_attention=self._within_prompts,
                 compress=compression_of_prompts(self._layers, plan, self._stopwatch, self._longest),
                 decode_attention=attention_while_decoding(
-                    self._layers, plan, self._stopwatch, self._longest, self._max_batch, self._output_tokens
+                    self._layers,
+                    plan,
+                    self._stopwatch,
+                    self._longest,
+                    self._max_batch,
+                    self._output_tokens,
+                    thorough=self._thorough,
                 ),
                 sequence=bytes_of_sequences(self._layers, plan, self._longest),
             )

@@ -22,11 +22,14 @@ from autokv.serving.curves import Curve
 
 SHORTEST = 64
 RATIO = 4.0
+ENOUGH = 1024
+"""Tokens up to which attention is timed where two points have to do."""
 RUNS = 4
 ROOM = 2 * (RUNS + 1)
 """Tokens that a window must take while it is timed without a block leaving it."""
 BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}
 """Sequences that are timed; more of them cost in proportion."""
+FEW_BATCHES = {"cpu": (1, 3), "cuda": (1, 16)}
 MEMORY_SHARE = 0.25
 """Of the memory that is free, for the sequences of one layer."""
 
@@ -38,14 +41,18 @@ this step."""
 class StepTimes:
     """Seconds of one layer's attention by state and batch, over tokens held."""
 
-    def __init__(self, layers: Layers, plan: Plan, stopwatch: Stopwatch, longest: int, max_batch: int) -> None:
+    def __init__(
+        self, layers: Layers, plan: Plan, stopwatch: Stopwatch, longest: int, max_batch: int, *, thorough: bool
+    ) -> None:
         self._layers, self._plan, self._stopwatch = layers, plan, stopwatch
         self._joined = layers.model.device.type == "cuda"
-        self.batches = sorted({min(batch, max_batch) for batch in BATCHES[layers.model.device.type]})
+        batches = (BATCHES if thorough else FEW_BATCHES)[layers.model.device.type]
+        self.batches = sorted({min(batch, max_batch) for batch in batches})
         held = held_tokens(plan, longest)
-        sizes = ladder(SHORTEST, longest, RATIO)
+        # Attention is a line over the tokens held, but for its beginning: two points draw it.
+        sizes = ladder(SHORTEST, longest, RATIO) if thorough else [SHORTEST, max(2 * SHORTEST, min(longest, ENOUGH))]
         # The same sizes whatever is evicted; one beyond what is held ends the curve.
-        self._sizes = sizes[: 1 + next(place for place, size in enumerate(sizes) if size >= held)]
+        self._sizes = sizes[: 1 + next((place for place, size in enumerate(sizes) if size >= held), len(sizes))]
         self._points: dict[tuple[State, int], list[tuple[float, float]]] = {}
         self._sequences: tuple[int, int, State, Sequences] | None = None
 
