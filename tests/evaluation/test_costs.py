@@ -253,7 +253,7 @@ def test_sequences_joined_to_one_batch_of_the_kernels_are_timed(
 
     monkeypatch.setattr(steps, "attend_one", attended)
     monkeypatch.setattr("autokv.evaluation.clock.last_level_cache_bytes", lambda device: 1 << 12)
-    times = steps.StepTimes(layers, plan, Stopwatch("here", "cpu", Clock()), LONGEST, BATCH)
+    times = steps.StepTimes(layers, plan, Stopwatch("here", "cpu", Clock()), LONGEST, BATCH, thorough=True)
     times._joined = True
     with torch.inference_mode():
         times.measure(["prompt", "grown"])
@@ -286,3 +286,15 @@ def test_a_square_is_drawn_through_few_points_and_beyond_them() -> None:
     assert max(drawn) == 500
     for size, seconds in drawn.items():
         assert seconds == pytest.approx(1e-9 * size**2, rel=0.02)
+
+
+def test_a_search_measures_less_and_still_rising_times(llama: LoadedModel) -> None:
+    said: dict[bool, list[str]] = {True: [], False: []}
+    for thorough, lines in said.items():
+        decode_attention = meter(llama, lines, thorough=thorough).measure(config("int4")).decode_attention
+        values = [[decode_attention(batch, tokens) for tokens in (64, 300, 600)] for batch in (1, 8)]
+        assert all(row == sorted(row) for row in values)
+        assert all(one <= many for one, many in zip(*values, strict=True))
+        assert values[0][0] > 0
+    counts = {key: sum("decoding" in line for line in lines) for key, lines in said.items()}
+    assert 0 < counts[False] < counts[True]
