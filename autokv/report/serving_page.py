@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from autokv.report.document import document, place
 from autokv.report.html import Markup, join, tag
-from autokv.report.parts import Figure, layout, line, note, plain_axis
+from autokv.report.parts import Figure, layout, line, note, plain_axis, short
 from autokv.report.serving_rows import sentence
 from autokv.report.serving_section import comparison_table
 from autokv.serving.comparison import Comparison, Run
@@ -132,12 +132,7 @@ def _averages(
     some = samples > 0
     means = np.bincount(span, weights=values, minlength=POINTS)[some] / samples[some].astype(np.float64)
     middles = (np.flatnonzero(some).astype(np.float64) + 0.5) * (longest / POINTS)
-    return {"x": _short(middles), "y": _short(means)}
-
-
-def _short(values: NDArray[np.floating]) -> list[float]:
-    """Five significant figures, which no screen shows more of."""
-    return [float(f"{value:.5g}") for value in values.tolist()]
+    return {"x": short(middles), "y": short(means)}
 
 
 def _facts(facts: Mapping[str, str]) -> Markup:
