@@ -35,7 +35,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	rm -rf $(LAYOUT)
 	mkdir -p $(LAYOUT)/autokv
-	ln -s "$(CURDIR)"/autokv/* "$(CURDIR)/kernels" "$(CURDIR)/search_spaces" $(LAYOUT)/autokv/
+	ln -s "$(CURDIR)"/autokv/* "$(CURDIR)/api" "$(CURDIR)/kernels" "$(CURDIR)/search_spaces" $(LAYOUT)/autokv/
 	MYPYPATH=$(LAYOUT) $(BIN)/mypy --package autokv
 	MYPYPATH="$(LAYOUT):$(BENCHMARK_PATH)" $(BIN)/mypy $(CHECKED_BENCHMARKS)
 	cd $(LAYOUT) && ../bin/lint-imports --no-logo --config "$(CURDIR)/.importlinter"

@@ -8,7 +8,15 @@ AutoKVError                     one line: what is wrong, where, and what to do
 │   ├── PromptError             a text, a prompt file or a task that cannot be evaluated
 │   ├── SpaceError              a search space that is malformed
 │   ├── RequestError            a tuning request, an option or a setting that makes no sense
+│   ├── TooLargeError           larger or longer than a limit
 │   └── StorageError            a database or a results folder that cannot be used
+│       ├── NotFoundError       nothing of this name is stored
+│       ├── ConflictError       what is stored, or its state, forbids it
+│       │   ├── KeyReusedError  an idempotency key that came with another request before
+│       │   └── LeaseLostError  a job that another process has taken over, or that was cancelled
+│       ├── PreconditionError   it has changed since it was read
+│       └── UnavailableError    the database cannot be reached now; what was stored before is safe
+├── ServerError                 a server that cannot be reached, or that failed
 ├── InfeasibleError             a candidate that is known not to run here; it is recorded, not run
 └── Interrupted                 stopped on request; what was finished is kept
 """
@@ -18,14 +26,22 @@ from __future__ import annotations
 __all__ = [
     "AutoKVError",
     "ConfigError",
+    "ConflictError",
     "InfeasibleError",
     "InputError",
     "Interrupted",
+    "KeyReusedError",
+    "LeaseLostError",
     "ModelError",
+    "NotFoundError",
+    "PreconditionError",
     "PromptError",
     "RequestError",
+    "ServerError",
     "SpaceError",
     "StorageError",
+    "TooLargeError",
+    "UnavailableError",
     "WorkloadError",
 ]
 
@@ -73,8 +89,40 @@ class RequestError(InputError):
     """A tuning request, a command-line option or a setting makes no sense."""
 
 
+class TooLargeError(InputError):
+    """Something is larger or longer than a limit, which the message names."""
+
+
 class StorageError(InputError):
     """A database or a results folder cannot be used."""
+
+
+class NotFoundError(StorageError):
+    """Nothing of this name is stored."""
+
+
+class ConflictError(StorageError):
+    """What is stored, or the state that it is in, forbids what was asked; nothing was changed."""
+
+
+class KeyReusedError(ConflictError):
+    """An idempotency key came with another request before."""
+
+
+class LeaseLostError(ConflictError):
+    """A job is not this process's any more: another has taken it over, or it was cancelled."""
+
+
+class PreconditionError(StorageError):
+    """What was to be changed is not as the caller read it."""
+
+
+class UnavailableError(StorageError):
+    """The database cannot be reached now; what was stored before is safe, and the same call may succeed later."""
+
+
+class ServerError(AutoKVError):
+    """A server cannot be reached, failed, or answered with something that is not this API's."""
 
 
 class InfeasibleError(AutoKVError):

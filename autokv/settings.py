@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from autokv.errors import RequestError
@@ -47,6 +47,19 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="time budget of the prefills of one run, which caps the contexts",
     )
+    server_url: str = Field(
+        default="http://127.0.0.1:8765", min_length=1, description="server that `autokv remote` and the client talk to"
+    )
+    lease_seconds: float = Field(
+        default=30.0, ge=0.5, le=3600, description="a worker that was silent for this long loses its job to another"
+    )
+    heartbeat_seconds: float = Field(
+        default=2.0, ge=0.05, le=600, description="between two heartbeats of a worker; at most a third of the lease"
+    )
+    max_upload_bytes: int = Field(default=256 << 20, ge=1, description="largest trace or prompts file that is accepted")
+    retention_days: float | None = Field(
+        default=None, gt=0, description="finished jobs older than this are deleted; unset keeps them for ever"
+    )
     offline: bool = Field(default=False, description="never ask the Hugging Face Hub; use its local cache only")
 
     @field_validator("model_roots", mode="before")
@@ -59,6 +72,12 @@ class Settings(BaseSettings):
     def _expand(cls, value: Any) -> Any:  # noqa: ANN401 - a path or a tuple of paths
         return value.expanduser() if isinstance(value, Path) else tuple(path.expanduser() for path in value)
 
+    @model_validator(mode="after")
+    def _beats_in_a_lease(self) -> Self:
+        if self.heartbeat_seconds > self.lease_seconds / 3:
+            raise ValueError("heartbeat_seconds exceeds a third of lease_seconds")
+        return self
+
 
 def current() -> Settings:
     """The settings as the environment has them now.
@@ -70,7 +89,7 @@ def current() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
+        name = str((*first["loc"], "heartbeat_seconds")[0])
         raise RequestError(
             f"{first['msg']}, got {first['input']!r}",
             field=f"{PREFIX}{name.upper()}",

@@ -9,6 +9,7 @@ from typing import Self
 from sqlalchemy.orm import Session
 
 from autokv.errors import StorageError
+from autokv.storage import service_tables  # noqa: F401 - the tables of tuning refer to them
 from autokv.storage.configurations import Configurations
 from autokv.storage.engine import WRITES, open_engine, translated
 from autokv.storage.jobs import Jobs

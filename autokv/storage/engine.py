@@ -61,6 +61,30 @@ def open_engine(url: str, *, create: bool) -> Engine:
 
 
 @contextmanager
+def tables_may_be_copied(connection: Connection) -> Iterator[None]:
+    """Let a migration alter a table that others refer to by copying it; to be entered before it begins."""
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, sqlite3.Connection):
+        yield
+        return
+    driver.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA foreign_keys=ON")
+
+
+def check_references(connection: Connection) -> None:
+    """Check, at the end of a migration, the references that were not enforced while it ran.
+
+    Raises:
+        StorageError: a row refers to one that is not there.
+    """
+    if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+        raise StorageError("the database has rows that refer to missing ones", remedy="restore a copy of it")
+
+
+@contextmanager
 def translated(url: str) -> Iterator[None]:
     """Turn what the driver raises into one line for a person.
 

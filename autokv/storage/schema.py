@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect
 
 from autokv.errors import StorageError
-from autokv.storage.engine import WRITES
+from autokv.storage.engine import WRITES, check_references, tables_may_be_copied
 
 VERSION_TABLE = "autokv_version"
 
@@ -26,10 +26,15 @@ def migrate(engine: Engine, url: str) -> None:
     with engine.connect() as connection:
         if _is_current(connection, scripts, url):
             return
-    with engine.execution_options(**{WRITES: True}).begin() as connection:
+    with (
+        engine.execution_options(**{WRITES: True}).connect() as connection,
+        tables_may_be_copied(connection),
+        connection.begin(),
+    ):
         if not _is_current(connection, scripts, url):
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            check_references(connection)
 
 
 def _is_current(connection: Connection, scripts: ScriptDirectory, url: str) -> bool:

@@ -1,4 +1,5 @@
-"""The tables. Rows are added and jobs change state; nothing is deleted and nothing measured is rewritten.
+"""The tables of tuning. Rows are added and jobs change state; nothing measured is rewritten, and only deleting a job
+deletes what belongs to it.
 
 models ◄── jobs ◄── trials ◄── measurements ◄── samples
             ▲          ▲             ▲ (validation)
@@ -7,29 +8,48 @@ models ◄── jobs ◄── trials ◄── measurements ◄── samples
                   └─ configurations
 
 kernel_times
+
+The service's tables are in :mod:`autokv.storage.service_tables`.
 """
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import CheckConstraint, Double, ForeignKey, ForeignKeyConstraint, Index, MetaData, String
+from sqlalchemy import (
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    String,
+    UniqueConstraint,
+    true,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from autokv.storage.columns import Document, Line, UtcDateTime, database_now
 from autokv.tuning.trial import StoppedBy
 
-JobState = Literal["queued", "running", "done", "failed", "interrupted"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 TrialState = Literal["complete", "infeasible", "failed"]
 Phase = Literal["calibration", "validation"]
 
 DIGEST = 64
 """Characters of a SHA-256 in hexadecimal."""
 JOB_ID = 12
+"""Characters of the ids of jobs, and of everything else that has an id of its own."""
 
 
-def _one_of(column: str, names: object) -> CheckConstraint:
+def new_id() -> str:
+    """A new id: hexadecimal digits, unguessed but no secret."""
+    return secrets.token_hex(JOB_ID // 2)
+
+
+def one_of(column: str, names: object) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(name) for name in get_args(names))})", name=column)
 
 
@@ -61,7 +81,11 @@ class JobRow(Base):
     """A tuning run: what was asked, what it ran on, how far it came, and who runs it now."""
 
     __tablename__ = "jobs"
-    __table_args__ = (_one_of("state", JobState), Index(None, "created_at"))
+    __table_args__ = (
+        one_of("state", JobState),
+        Index(None, "created_at", "id"),
+        Index(None, "state", "selector", "created_at"),
+    )
 
     id: Mapped[str] = mapped_column(String(JOB_ID), primary_key=True)
     state: Mapped[JobState] = mapped_column(String(16))
@@ -80,13 +104,32 @@ class JobRow(Base):
     owner_host: Mapped[str | None] = mapped_column(Line)
     owner_process: Mapped[int | None]
     heartbeat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When the owner, if it has not been heard of by then, counts as gone."""
+    local: Mapped[bool] = mapped_column(default=True, server_default=true())
+    """Run by the command that made it; no worker takes it."""
+    selector: Mapped[str | None] = mapped_column(Line)
+    """Canonical JSON of what a worker must have to run it; see :mod:`autokv.jobs.selector`."""
+    submission: Mapped[Any] = mapped_column(Document, nullable=True)
+    """What was submitted over HTTP, as it was sent."""
+    trace: Mapped[str | None] = mapped_column(String(JOB_ID), ForeignKey("uploads.id"))
+    prompts: Mapped[str | None] = mapped_column(String(JOB_ID), ForeignKey("uploads.id"))
+    profile: Mapped[str | None] = mapped_column(String(JOB_ID), ForeignKey("hardware_profiles.id"))
+    worker: Mapped[str | None] = mapped_column(String(JOB_ID), ForeignKey("workers.id"))
+    crashes: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Attempts in a row that crashed without a finished trial."""
+    conditions: Mapped[Any] = mapped_column(Document, nullable=True)
+    """Type to status, reason, message and time."""
+    progress: Mapped[Any] = mapped_column(Document, nullable=True)
+    last_event: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Number of the newest event."""
 
 
 class TrialRow(Base):
     """A finished trial."""
 
     __tablename__ = "trials"
-    __table_args__ = (_one_of("state", TrialState),)
+    __table_args__ = (one_of("state", TrialState),)
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -105,7 +148,7 @@ class MeasurementRow(Base):
 
     __tablename__ = "measurements"
     __table_args__ = (
-        _one_of("phase", Phase),
+        one_of("phase", Phase),
         ForeignKeyConstraint(["job_id", "trial"], ["trials.job_id", "trials.number"]),
         Index(None, "job_id", "trial"),
     )
@@ -171,8 +214,10 @@ class ConfigurationRow(Base):
     __table_args__ = (
         ForeignKeyConstraint(["job_id", "result"], ["results.job_id", "results.number"]),
         Index(None, "digest"),
+        UniqueConstraint("id"),
     )
 
+    id: Mapped[str] = mapped_column(String(JOB_ID), default=new_id)
     job_id: Mapped[str] = mapped_column(String(JOB_ID), primary_key=True)
     result: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     digest: Mapped[str] = mapped_column(String(DIGEST), primary_key=True)

@@ -23,8 +23,8 @@ MAX_REQUEST_BYTES = 1 << 20
 Name = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
-class TuningRequest(Strict):
-    """A tuning run; the fields are the options of ``autokv tune`` and the keys of its YAML file."""
+class SearchFields(Strict):
+    """What a tuning run is asked wherever it is asked: on the command line, in a YAML file or over HTTP."""
 
     model: Name = Field(description="Hugging Face id, local folder or GGUF file")
     workload: Name | None = Field(None, description="trace: sets the contexts, the scenario and what is served")
@@ -33,10 +33,8 @@ class TuningRequest(Strict):
     kv_memory: float | None = Field(None, gt=0, description="bytes for KV caches, instead of what the device has left")
     slo: dict[str, float] = Field(default_factory=dict, description="ttft_ms, tpot_ms: what goodput counts")
     scenario: Name | None = Field(None, description="deployment scenario, instead of what the trace says")
-    text: Name | None = Field(None, description="text file, cut into samples")
     prompts: Name | None = Field(None, description="JSONL file of prompts")
     tasks: bool = Field(False, description="generated tasks")
-    space: Name = Field("balanced", description="name of a built-in search space, or a YAML file")
     objectives: tuple[str, ...] = Field(DEFAULT_OBJECTIVES, min_length=1, max_length=4)
     maximums: dict[str, float] = Field(
         default_factory=dict, validation_alias=AliasChoices("maximums", "max"), description="metric at most"
@@ -56,7 +54,6 @@ class TuningRequest(Strict):
     max_context_tokens: int | None = Field(None, ge=16)
     continuation_tokens: int = Field(64, ge=2, le=4096)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device: Name = "auto"
 
     @model_validator(mode="after")
     def _about_serving(self) -> Self:
@@ -80,7 +77,7 @@ class TuningRequest(Strict):
             raise ValueError(f"unknown metric {unknown[0]!r}; choose from {', '.join(METRICS)}")
         if len(set(self.objectives)) != len(self.objectives):
             raise ValueError("an objective is named twice")
-        sources = [name for name in ("text", "prompts", "tasks") if getattr(self, name)]
+        sources = [name for name in ("text", "prompts", "tasks") if getattr(self, name, None)]
         if len(sources) > 1:
             raise ValueError(f"{' and '.join(sources)} cannot be combined; choose one source of prompts")
         generated = sorted(GENERATED_METRICS.intersection(named))
@@ -92,6 +89,14 @@ class TuningRequest(Strict):
     def metrics(self) -> tuple[str, ...]:
         """Every metric that the search asks about."""
         return (*self.objectives, *self.maximums, *self.minimums)
+
+
+class TuningRequest(SearchFields):
+    """A tuning run on this machine; the fields are the options of ``autokv tune`` and the keys of its YAML file."""
+
+    text: Name | None = Field(None, description="text file, cut into samples")
+    space: Name = Field("balanced", description="name of a built-in search space, or a YAML file")
+    device: Name = "auto"
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, where: str = "") -> Self:

@@ -65,7 +65,7 @@ def test_import_contracts_hold(tmp_path: Path) -> None:
     """import-linter reads files where they would be installed; links lay them out so."""
     package = tmp_path / "autokv"
     package.mkdir()
-    for entry in (*(ROOT / "autokv").iterdir(), ROOT / "kernels", ROOT / "search_spaces"):
+    for entry in (*(ROOT / "autokv").iterdir(), ROOT / "api", ROOT / "kernels", ROOT / "search_spaces"):
         (package / entry.name).symlink_to(entry)
     lint = [str(Path(sys.executable).with_name("lint-imports")), "--no-logo", "--no-cache"]
     done = subprocess.run(

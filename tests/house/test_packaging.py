@@ -20,7 +20,12 @@ from packaging.utils import canonicalize_name
 import autokv
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"autokv": "autokv", "kernels": "autokv/kernels", "search_spaces": "autokv/search_spaces"}
+PACKAGES = {
+    "autokv": "autokv",
+    "api": "autokv/api",
+    "kernels": "autokv/kernels",
+    "search_spaces": "autokv/search_spaces",
+}
 """Folder of the tree to folder of the installation."""
 PARTS = {"pydantic-core": "pydantic"}
 """Distributions that only ever come with another."""

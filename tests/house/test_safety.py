@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = sorted(path for folder in ("autokv", "kernels", "search_spaces") for path in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(
+    path for folder in ("autokv", "api", "kernels", "search_spaces") for path in (ROOT / folder).rglob("*.py")
+)
 PICKLES = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 CALLS = {"torch.load", "yaml.load", "yaml.unsafe_load", "eval", "exec", "compile", "os.system"}
 MAX_LINES = 500

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 from autokv.evaluation.costs import CostCache, KernelTime, key_of
 from autokv.storage import Database
@@ -78,7 +78,15 @@ def test_a_database_of_the_first_schema_is_upgraded_and_keeps_what_it_has(
         patch.setattr(command, "upgrade", lambda config, revision: upgrade(config, "0001"))
         patch.setattr(ScriptDirectory, "get_current_head", lambda self: "0001")
         with Database(url) as database:
-            job = database.jobs.create(TuningRequest(model="tiny"))
+            job = "0123456789ab"
+            with database.writing() as session:
+                session.execute(
+                    text(
+                        "INSERT INTO jobs (id, state, request, versions, created_at, attempts) "
+                        "VALUES (:id, 'queued', :request, '{}', '2026-11-20 10:00:00.000000', 0)"
+                    ),
+                    {"id": job, "request": TuningRequest(model="tiny").model_dump_json()},
+                )
             with database.reading() as session:
                 assert "kernel_times" not in inspect(session.connection()).get_table_names()
     with Database(url) as database:

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from autokv.storage import service_tables  # noqa: F401 - tables that autogeneration would miss
 from autokv.storage.schema import VERSION_TABLE
 from autokv.storage.tables import Base
 

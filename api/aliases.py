@@ -1,0 +1,5 @@
+"""Aliases: names that stand for configurations."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""Configurations to download."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

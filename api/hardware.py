@@ -1,0 +1,5 @@
+"""Hardware profiles."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

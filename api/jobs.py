@@ -1,0 +1,5 @@
+"""Jobs."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""Models that jobs may name."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""Traces and files of prompts."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""Workers."""
+
+from fastapi import APIRouter
+
+router = APIRouter()
