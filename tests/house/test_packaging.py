@@ -27,7 +27,7 @@ PACKAGES = {
     "search_spaces": "autokv/search_spaces",
 }
 """Folder of the tree to folder of the installation."""
-PARTS = {"pydantic-core": "pydantic"}
+PARTS = {"pydantic-core": "pydantic", "starlette": "fastapi"}
 """Distributions that only ever come with another."""
 RANGES = {"triton"}
 """Held to a range in constraints.txt: torch's CUDA builds pin the one that they work with."""
