@@ -11,6 +11,7 @@ from autokv import __version__
 from autokv.api import (
     aliases,
     configurations,
+    documentation,
     events,
     hardware,
     health,
@@ -51,6 +52,7 @@ def create_app(database_url: str) -> FastAPI:
 
     app = FastAPI(title="AutoKV", version=__version__, lifespan=opened)
     problems.install(app)
+    documentation.install(app)
     app.include_router(health.router)
     for resource in RESOURCES:
         app.include_router(resource.router, prefix="/v1")

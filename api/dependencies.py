@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 
 from autokv.storage import Database
 
@@ -16,3 +16,6 @@ def _database(request: Request) -> Database:
 
 Stored = Annotated[Database, Depends(_database)]
 """The database of the application."""
+
+Id = Annotated[str, Path(pattern=r"^[0-9A-Za-z._-]{1,100}$", description="id")]
+"""An id in a path; what no id looks like is refused before the database is asked."""

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from autokv.api.responses import MEDIA_TYPE
 from autokv.errors import (
     AutoKVError,
     ConflictError,
@@ -21,7 +22,6 @@ from autokv.errors import (
 )
 from autokv.wire import Problem, ProblemField
 
-MEDIA_TYPE = "application/problem+json"
 _STATUS: tuple[tuple[type[AutoKVError], int, str], ...] = (
     (NotFoundError, 404, "not-found"),
     (KeyReusedError, 422, "key-reused"),
