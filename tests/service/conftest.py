@@ -14,11 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx2
 import psutil
-import psycopg
 import pytest
 
 from autokv.storage import Database
@@ -37,46 +35,6 @@ def wait_for(what: str, condition: Callable[[], Value | None]) -> Value:
             return value
         time.sleep(0.05)
     pytest.fail(f"waited {PATIENCE_SECONDS:.0f} s for {what}")
-
-
-class PostgreSQL:
-    """A PostgreSQL server of this test session, which can be restarted without disturbing any other test."""
-
-    def __init__(self) -> None:
-        program = [sys.executable, str(Path(__file__).parents[1] / "postgresql_server.py")]
-        self._process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.url = self._read()
-
-    def create_database(self) -> str:
-        """The URL of a new, empty database."""
-        name = f"test_{secrets.token_hex(6)}"
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-        return urlsplit(self.url)._replace(path=f"/{name}").geturl()
-
-    def stop(self) -> None:
-        """As if its power went: connections break, and it recovers from its log when it starts."""
-        self._tell("stop immediate")
-
-    def start(self) -> None:
-        self._tell("start")
-
-    def close(self) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process.wait(60)
-
-    def _tell(self, command: str) -> None:
-        if self._process.stdin is None:
-            pytest.fail("the server of PostgreSQL takes no commands")
-        self._process.stdin.write(f"{command}\n")
-        self._process.stdin.flush()
-        assert self._read() == "done"
-
-    def _read(self) -> str:
-        if self._process.stdout is None:
-            pytest.fail("the server of PostgreSQL says nothing")
-        return self._process.stdout.readline().strip()
 
 
 class Service:
@@ -225,15 +183,6 @@ class Service:
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgreSQL]:
-    server = PostgreSQL()
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-@pytest.fixture(scope="session")
 def environment(tiny_model_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What every process of a service has in its environment: one model to offer, and short beats."""
     models = tmp_path_factory.mktemp("models")
@@ -256,7 +205,7 @@ def environment(tiny_model_folder: Callable[..., Path], tmp_path_factory: pytest
 def service(request: pytest.FixtureRequest, tmp_path: Path, environment: dict[str, str]) -> Iterator[Service]:
     """A service of which nothing runs yet; at the end of the test nothing of it is left."""
     if request.param == "postgresql":
-        url = request.getfixturevalue("postgresql").create_database()
+        url = str(request.getfixturevalue("postgresql_url"))
     else:
         url = f"sqlite:///{tmp_path / 'autokv.db'}"
     running = Service(tmp_path, url, environment)

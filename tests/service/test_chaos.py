@@ -14,7 +14,7 @@ import pytest
 from autokv.client import Client
 
 if TYPE_CHECKING:
-    from conftest import PostgreSQL, Service
+    from conftest import PostgresqlServer, Service
 
 Until = Callable[[str, Callable[[], Any]], Any]
 TRIALS = 8
@@ -108,7 +108,7 @@ def test_one_process_tree_survives_the_loss_of_each_of_its_processes(service: Se
 
 
 @pytest.mark.parametrize("service", ["postgresql"], indirect=True)
-def test_twenty_kills_in_a_row(service: Service, postgresql: PostgreSQL, until: Until) -> None:
+def test_twenty_kills_in_a_row(service: Service, postgresql_server: PostgresqlServer, until: Until) -> None:
     """An attempt is killed when it has stored something: three in a row that had not would fail the job."""
     chance = random.Random(7)
     kills = chance.sample(KILLS, len(KILLS))
@@ -132,9 +132,9 @@ def test_twenty_kills_in_a_row(service: Service, postgresql: PostgreSQL, until: 
         if victim == "child":
             until("an attempt to kill", service.kill_child)
         elif victim == "postgresql":
-            postgresql.stop()
+            postgresql_server.stop("immediate")
             time.sleep(chance.uniform(0, 1))
-            postgresql.start()
+            postgresql_server.start()
         else:
             service.kill(victim)
         with service.database() as database:
