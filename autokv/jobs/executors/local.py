@@ -1,4 +1,4 @@
-"""The judge of a tuning run: the evaluator on calibration prompts, then the one on validation prompts."""
+"""Judging in this process: the evaluator on calibration prompts, then the one on validation prompts."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from collections.abc import Callable, Sequence
 
 from autokv.compression.context import StatisticsNeeded
 from autokv.config import CompressionConfig
-from autokv.errors import AutoKVError, Interrupted
 from autokv.evaluation.evaluator import Evaluator
-from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.prompt import Prompt
 from autokv.evaluation.prompts import PromptSets
-from autokv.jobs.serving import ServingJudge
+from autokv.jobs.executors import Results
 from autokv.models import LoadedModel
 from autokv.tuning.request import GENERATED_METRICS, TuningRequest
 
 Say = Callable[[str], None]
 
 
-class Judge:
+class LocalExecutor:
     """Prefills a set of prompts when it is first asked about it, and holds one set at a time.
 
     Args:
@@ -27,7 +25,6 @@ class Judge:
         request: the lengths and metrics that are asked for.
         needs: what the space's configurations need of a prefill.
         batch: sequences that decode attention is timed over.
-        serving: adds how the workload's trace is served; None without one.
         say: told, in a line, what takes a while.
         check: called between prompts; may raise to stop.
     """
@@ -39,40 +36,26 @@ class Judge:
         request: TuningRequest,
         needs: StatisticsNeeded,
         batch: int,
-        serving: ServingJudge | None,
-        say: Say,
-        check: Callable[[], None],
+        say: Say = lambda line: None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._model, self._sets, self._request = model, sets, request
-        self._needs, self._batch, self._serving, self._say, self._check = needs, batch, serving, say, check
+        self._needs, self._batch, self._say, self._check = needs, batch, say, check
         self._held: tuple[str, Evaluator] | None = None
 
-    def calibrate(self, configs: Sequence[CompressionConfig]) -> list[Measurement | AutoKVError]:
+    def calibrate(self, configs: Sequence[CompressionConfig]) -> Results:
         """Judge on the calibration prompts; generated metrics only where the request names one."""
-        request = self._request
-        asked = GENERATED_METRICS.intersection(request.metrics)
-        return self._judge("calibration", self._sets.calibration, bool(asked), configs)
+        asked = GENERATED_METRICS.intersection(self._request.metrics)
+        return self._evaluator("calibration", self._sets.calibration, bool(asked)).evaluate(configs)
 
-    def validate(self, configs: Sequence[CompressionConfig]) -> list[Measurement | AutoKVError]:
+    def validate(self, configs: Sequence[CompressionConfig]) -> Results:
         """Judge on the validation prompts, with generated answers wherever there are prompts that ask for them."""
         generate = self._request.tasks or self._request.prompts is not None
-        return self._judge("validation", self._sets.validation, generate, configs)
+        return self._evaluator("validation", self._sets.validation, generate).evaluate(configs)
 
-    def _judge(
-        self, phase: str, prompts: Sequence[Prompt], generate: bool, configs: Sequence[CompressionConfig]
-    ) -> list[Measurement | AutoKVError]:
-        return [self._served(result) for result in self._evaluator(phase, prompts, generate).evaluate(configs)]
-
-    def _served(self, result: Measurement | AutoKVError) -> Measurement | AutoKVError:
-        """The measurement with the metrics of serving; an error where the trace cannot be served with it."""
-        if self._serving is None or not isinstance(result, Measurement):
-            return result
-        try:
-            return self._serving.judged(result)
-        except Interrupted:
-            raise
-        except AutoKVError as error:
-            return error
+    def close(self) -> None:
+        """Let go of the prefills."""
+        self._held = None
 
     def _evaluator(self, phase: str, prompts: Sequence[Prompt], generate: bool) -> Evaluator:
         if self._held is None or self._held[0] != phase:

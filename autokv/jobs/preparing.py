@@ -1,0 +1,182 @@
+"""Everything that a run needs besides its trials; what is wrong with a request is found here."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+from autokv import settings
+from autokv.evaluation.costs import CostCache
+from autokv.evaluation.costs.sizes import weights_bytes
+from autokv.evaluation.metrics import SERVING_METRICS
+from autokv.evaluation.prompts import PromptSets, load_prompts
+from autokv.hardware import HardwareProfile, find, probe
+from autokv.jobs.listener import Listener, Stop
+from autokv.jobs.plan import EvaluationPlan, check_measurable, make_plan
+from autokv.jobs.serving import ServingJudge
+from autokv.models import LoadedModel, load
+from autokv.search_spaces import SearchSpace, load_space
+from autokv.storage import Job
+from autokv.tuning.choice import chosen
+from autokv.tuning.request import TuningRequest
+from autokv.tuning.sampling import check_sampler
+from autokv.workload import WorkloadTrace, read_trace
+from autokv.workload.scenarios import Scenario, classify
+
+PACKAGES = ("autokv", "torch", "transformers", "optuna", "numpy")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request whose model is loaded and whose prompts are chosen."""
+
+    request: TuningRequest
+    """With the space and the objectives that its workload decided."""
+    space: SearchSpace
+    """Fitted to the model."""
+    model: LoadedModel
+    hardware: HardwareProfile
+    trace: WorkloadTrace | None
+    scenario: Scenario | None
+    serving: ServingJudge | None
+    plan: EvaluationPlan
+    prompts: PromptSets
+
+    @property
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """What a job stores of it: model, hardware and workload as JSON documents, and versions."""
+        return {
+            "model": self.model.facts.to_dict(),
+            "hardware": {**self.hardware.to_dict(), "dtype": str(self.model.dtype).removeprefix("torch.")},
+            "workload": _workload_facts(self),
+            "versions": versions(),
+        }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of what figures depend on."""
+    return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
+
+
+def prepare(
+    request: TuningRequest,
+    costs: CostCache,
+    listener: Listener,
+    stop: Stop,
+    *,
+    plan: EvaluationPlan | None = None,
+    space: SearchSpace | None = None,
+    target: HardwareProfile | None = None,
+) -> Prepared:
+    """Read, load and measure what ``request`` names.
+
+    Args:
+        request: with paths that are here.
+        costs: measured times, kept.
+        listener: told what takes a while, and what was decided.
+        stop: may interrupt it.
+        plan: of an earlier process that ran the same job.
+        space: instead of the one that the request names.
+        target: the device to serve on, instead of the one that the request names.
+
+    Raises:
+        InputError: something asked for cannot be used.
+        Interrupted: ``stop`` was asked for.
+    """
+    if space is None:
+        load_space(request.space)
+    trace = None if request.workload is None else read_trace(request.workload)
+    for note in () if trace is None else _remarks(trace):
+        listener.say(f"{request.workload}: {note}")
+    listener.say(f"loading {request.model}")
+    model = load(request.model, dtype=request.dtype, device=request.device)
+    check_measurable(request, model.device)
+    stop.check()
+    hardware = probe(str(model.device))
+    if target is None:
+        target = hardware if request.hardware == "here" else find(request.hardware)
+    scenario = None if trace is None else _scenario(request, model, trace, target)
+    served = trace is not None and (trace.timed or request.rate is not None)
+    if scenario is not None:
+        listener.say(scenario.why[0])
+        request = chosen(request, scenario, served=served)
+        listener.say(f"space {request.space}; objectives {', '.join(request.objectives)}")
+    plan = plan or make_plan(request, model, trace, settings.current().prefill_seconds)
+    for note in plan.notes:
+        listener.say(note)
+    limit = model.facts.context_tokens
+    prompts = load_prompts(
+        model.tokenizer,
+        text=request.text,
+        prompts=request.prompts,
+        tasks=request.tasks,
+        calibration=plan.calibration,
+        validation=plan.validation,
+        continuation_tokens=request.continuation_tokens,
+        context_limit=min(limit, (request.max_context_tokens or limit) + request.continuation_tokens),
+        seed=request.seed,
+    )
+    fitted = (load_space(request.space) if space is None else space).fitted(model.facts.head_dim)
+    check_sampler(request.sampler, fitted)
+    serving = None
+    if trace is not None and (served or SERVING_METRICS.intersection(request.metrics)):
+        listener.say("measuring what serving costs on this device")
+        serving = ServingJudge(model, trace, request, hardware, target, costs, stop.check)
+        for note in serving.notes:
+            listener.say(note)
+    return Prepared(request, fitted, model, hardware, trace, scenario, serving, plan, prompts)
+
+
+def plan_of(job: Job) -> EvaluationPlan | None:
+    """The plan that an earlier process made for a job; ``None`` where none came so far."""
+    contexts = (job.workload or {}).get("contexts")
+    if contexts is None:
+        return None
+    lengths = tuple(contexts["calibration"]), tuple(contexts["validation"])
+    # A job of a version that timed single sequences goes on as it began.
+    return EvaluationPlan(*lengths, tuple(contexts["notes"]), contexts.get("batch", 1))
+
+
+def _remarks(trace: WorkloadTrace) -> tuple[str, ...]:
+    """What its reader left out, changed or found strange."""
+    bad = trace.rejected
+    left_out = [f"{bad.count} bad rows left out, the first in line {bad.lines[0]} ({bad.reason})"] if bad.count else []
+    return (*left_out, *trace.notes)
+
+
+def _scenario(request: TuningRequest, model: LoadedModel, trace: WorkloadTrace, target: HardwareProfile) -> Scenario:
+    facts = model.facts
+    found = classify(
+        trace,
+        context_tokens=facts.context_tokens,
+        kv_bytes_per_token=facts.kv_bytes_per_token,
+        weights_bytes=weights_bytes(model.model),
+        memory_bytes=target.memory_bytes,
+    )
+    return found if request.scenario is None else found.overruled(request.scenario)
+
+
+def _workload_facts(prepared: Prepared) -> dict[str, Any]:
+    trace = prepared.trace
+    traffic: Mapping[str, Any] = (
+        {} if trace is None else {"trace": trace.name, "format": trace.format, **asdict(trace.summary())}
+    )
+    scenario = {} if prepared.scenario is None else {"scenario": asdict(prepared.scenario)}
+    serving = {} if prepared.serving is None else {"serving": prepared.serving.facts}
+    sets = prepared.prompts
+    return {
+        **traffic,
+        **scenario,
+        **serving,
+        "prompts": sets.source,
+        "continuation_tokens": prepared.request.continuation_tokens,
+        "contexts": {
+            "calibration": [len(prompt.context) for prompt in sets.calibration],
+            "validation": [len(prompt.context) for prompt in sets.validation],
+            "notes": list(prepared.plan.notes),
+            "batch": prepared.plan.batch,
+        },
+    }

@@ -1,0 +1,124 @@
+"""A prepared job, run to its end under a lease; everything finished is stored as it finishes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from autokv.config import CompressionConfig
+from autokv.errors import Interrupted
+from autokv.evaluation.evaluator import needs_of
+from autokv.jobs.documents import document
+from autokv.jobs.executors import Results, TrialExecutor
+from autokv.jobs.executors.local import LocalExecutor
+from autokv.jobs.executors.served import ServedExecutor
+from autokv.jobs.listener import Listener, Stop
+from autokv.jobs.preparing import Prepared
+from autokv.jobs.serving import ServingJudge
+from autokv.serving.comparison import Comparison
+from autokv.storage import Database, Job, Lease
+from autokv.tuning.feasibility import CacheShape, feasibility
+from autokv.tuning.run import run_search
+from autokv.tuning.trial import TrialRecord, TuningResult
+
+MakeExecutor = Callable[[Prepared, Listener, Stop], TrialExecutor]
+
+
+def local_executor(prepared: Prepared, listener: Listener, stop: Stop) -> TrialExecutor:
+    """The executor that judges in this process."""
+    needs = needs_of(prepared.space.statistics_configs())
+    batch = prepared.plan.batch
+    return LocalExecutor(prepared.model, prepared.prompts, prepared.request, needs, batch, listener.say, stop.check)
+
+
+def run_job(
+    database: Database,
+    job: Job,
+    prepared: Prepared,
+    lease: Lease,
+    listener: Listener,
+    stop: Stop,
+    make_executor: MakeExecutor = local_executor,
+) -> None:
+    """Search, confirm, recommend and store; goes on where an earlier process stopped.
+
+    Raises:
+        Interrupted: it was stopped; what was finished is stored.
+        LeaseLostError: the job is not this process's any more.
+        AutoKVError: it cannot be run; nobody was told.
+    """
+    request, facts = prepared.request, prepared.model.facts
+    contexts = tuple(len(prompt.context) for prompt in prepared.prompts.calibration)
+    shape = CacheShape(len(facts.full_layers), facts.kv_heads, facts.head_dim, contexts)
+
+    def store(record: TrialRecord) -> None:
+        database.trials.add(job.id, record, lease=lease)
+        listener.trial(record)
+
+    executor = make_executor(prepared, listener, stop)
+    if prepared.serving is not None:
+        executor = ServedExecutor(executor, prepared.serving)
+
+    def calibrate(configs: Sequence[CompressionConfig]) -> Results:
+        with stop.batch():
+            return executor.calibrate(configs)
+
+    def validate(configs: Sequence[CompressionConfig]) -> Results:
+        stop.check()
+        return executor.validate(configs)
+
+    try:
+        result = run_search(
+            request,
+            prepared.space,
+            evaluate=calibrate,
+            validate=validate,
+            fits=feasibility(request, shape),
+            existing=database.trials.of(job.id),
+            on_trial=store,
+            on_progress=listener.batch,
+            should_stop=stop.asked,
+        )
+        if result.stopped_by == "interrupt":
+            raise Interrupted("stopped")
+        _save(database, job, result, prepared, lease)
+    finally:
+        executor.close()
+
+
+def _save(database: Database, job: Job, result: TuningResult, prepared: Prepared, lease: Lease) -> None:
+    provenance = {
+        "job": job.id,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": prepared.request.seed,
+        "sampler": prepared.request.sampler,
+        "space": prepared.request.space,
+        "versions": dict(job.versions),
+        "reason": result.reason,
+    }
+    comparisons = _comparisons(result, prepared.serving)
+    if result.recommended in comparisons:
+        result = replace(result, reason=f"{result.reason}; {comparisons[result.recommended].verdict}")
+    documents = [
+        document(
+            point,
+            model=job.model or {},
+            hardware=job.hardware or {},
+            workload=job.workload or {},
+            provenance=provenance,
+            comparison=comparisons.get(point.calibration.config.digest),
+        )
+        for point in result.front
+    ]
+    database.results.save(job.id, result, documents, lease=lease)
+
+
+def _comparisons(result: TuningResult, serving: ServingJudge | None) -> dict[str, Comparison]:
+    """What the recommended configuration and those with a name buy on the trace, by digest."""
+    wanted = {*result.named.values(), *([result.recommended] if result.recommended else [])}
+    return {
+        point.calibration.config.digest: serving.compared(point.validation or point.calibration)
+        for point in result.front
+        if serving is not None and point.calibration.config.digest in wanted
+    }
