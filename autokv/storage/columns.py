@@ -29,7 +29,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class database_now(FunctionElement[datetime]):  # noqa: N801 - spelled like the SQL function that it is
-    """The database's clock, the only one that is stored; compiled in :mod:`autokv.storage.engine`."""
+    """The database's clock, the only one that is stored; each kind of database spells it in its own module."""
 
     type = UtcDateTime()
     inherit_cache = True

@@ -3,39 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Self
 
 from sqlalchemy.orm import Session
 
 from autokv.errors import StorageError
 from autokv.storage import service_tables  # noqa: F401 - the tables of tuning refer to them
+from autokv.storage.aliases import Aliases
+from autokv.storage.backend import WRITES
 from autokv.storage.configurations import Configurations
-from autokv.storage.engine import WRITES, open_engine, translated
+from autokv.storage.engine import parse, shown, translated
 from autokv.storage.jobs import Jobs
 from autokv.storage.kernel_times import KernelTimes
+from autokv.storage.profiles import Profiles
 from autokv.storage.results import Results
-from autokv.storage.schema import migrate
+from autokv.storage.schema import migrate, require_current
 from autokv.storage.trials import Trials
+from autokv.storage.uploads import Uploads
 
 
 class Database:
     """A database, opened and brought to this version's schema.
 
-    ``create`` makes a missing file; a command that only reads passes ``False``. May be shared by threads, not by
-    forked processes.
+    ``create`` makes a missing SQLite file, and the tables in an empty database; a command that only reads passes
+    ``False``. ``upgrade=False`` leaves an older schema as it is and refuses it. May be shared by threads, not by forked
+    processes.
 
     Raises:
+        UnavailableError: it cannot be reached now.
         StorageError: it cannot be opened, is not a database, is another program's, or is from a newer version.
     """
 
-    def __init__(self, url: str, *, create: bool = True) -> None:
+    def __init__(self, url: str, *, create: bool = True, upgrade: bool = True) -> None:
         self.url = url
-        self._engine = open_engine(url, create=create)
+        """As it was given, with its password; ``shown`` is for people."""
+        self.shown = shown(url)
+        self._url, self._backend = parse(url)
+        self._engine = self._backend.open_engine(self._url, self.shown, create=create)
+        self._reader = self._backend.reading(self._engine)
         self._writer = self._engine.execution_options(**{WRITES: True})
         try:
-            with translated(url):
-                migrate(self._engine, url)
+            with self._translated():
+                if upgrade:
+                    migrate(self._engine, self._backend, self.shown, create=create)
+                else:
+                    require_current(self._engine, self.shown)
         except StorageError:
             self.close()
             raise
@@ -43,23 +56,43 @@ class Database:
         self.trials = Trials(self.reading, self.writing)
         self.results = Results(self.reading, self.writing)
         self.configurations = Configurations(self.reading)
+        self.uploads = Uploads(self.reading, self.writing)
+        self.profiles = Profiles(self.reading, self.writing)
+        self.aliases = Aliases(self.reading, self.writing)
         self.kernel_times = KernelTimes(self.reading, self.writing)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that sees one state of the database and writes nothing."""
-        with translated(self.url), Session(self._engine) as session:
+        with self._translated(), Session(self._reader) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A session that holds the write lock; commits at the end, all or nothing.
+        """A session that writes; commits at the end, all or nothing. On SQLite it holds the only write lock, on
+        PostgreSQL the rows that it locks.
 
         Raises:
-            StorageError: the database is locked, full or refuses what contradicts it; nothing was written.
+            ConflictError: the database refused what contradicts what it holds.
+            UnavailableError: it is locked or cannot be reached; where the connection was lost while it committed, what
+                was written may be there.
+            StorageError: it failed, or the disk is full. Nothing was written in the cases above but that one.
         """
-        with translated(self.url), Session(self._writer) as session, session.begin():
+        with self._translated(), Session(self._writer) as session, session.begin():
             yield session
+
+    def check_ready(self) -> None:
+        """Check that the database answers and has this version's schema.
+
+        Raises:
+            UnavailableError: it does not answer.
+            StorageError: its schema is another version's.
+        """
+        with self._translated():
+            require_current(self._engine, self.shown)
+
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self._url, self._backend, self.shown)
 
     def close(self) -> None:
         """Let go of every connection."""

@@ -8,44 +8,65 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect
 
-from autokv.errors import StorageError
-from autokv.storage.engine import WRITES, check_references, tables_may_be_copied
+from autokv.errors import NotFoundError, StorageError
+from autokv.storage.backend import Backend
 
 VERSION_TABLE = "autokv_version"
 
 
-def migrate(engine: Engine, url: str) -> None:
-    """Upgrade to the newest schema, all or nothing; safe when several processes open one new file.
+def migrate(engine: Engine, backend: Backend, shown: str, *, create: bool = True) -> None:
+    """Upgrade to the newest schema, all or nothing; safe when several processes open one new database.
 
     Raises:
+        NotFoundError: the database is empty, and ``create`` forbids to fill it.
         StorageError: the database is another program's, or from a newer AutoKV.
     """
-    config = Config()
-    config.set_main_option("script_location", "autokv.storage:migrations")
+    config = _config()
     scripts = ScriptDirectory.from_config(config)
     with engine.connect() as connection:
-        if _is_current(connection, scripts, url):
-            return
-    with (
-        engine.execution_options(**{WRITES: True}).connect() as connection,
-        tables_may_be_copied(connection),
-        connection.begin(),
-    ):
-        if not _is_current(connection, scripts, url):
+        found = _revision(connection, scripts, shown)
+    if found is None and not create:
+        raise NotFoundError("the database is empty", field=shown, remedy="check --database, or tune a model first")
+    if found == scripts.get_current_head():
+        return
+    with backend.migrating(engine) as connection:
+        if _revision(connection, scripts, shown) != scripts.get_current_head():
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-            check_references(connection)
 
 
-def _is_current(connection: Connection, scripts: ScriptDirectory, url: str) -> bool:
+def require_current(engine: Engine, shown: str) -> None:
+    """Check that the schema is this version's; changes nothing.
+
+    Raises:
+        StorageError: it is not.
+    """
+    scripts = ScriptDirectory.from_config(_config())
+    with engine.connect() as connection:
+        found = _revision(connection, scripts, shown)
+    if found != scripts.get_current_head():
+        what = "the database is empty" if found is None else f"written by an older AutoKV (schema {found})"
+        raise StorageError(what, field=shown, remedy="run `autokv db upgrade`")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "autokv.storage:migrations")
+    return config
+
+
+def _revision(connection: Connection, scripts: ScriptDirectory, shown: str) -> str | None:
+    """The schema that the database has; None where it is empty."""
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     found = context.get_current_revision()
     if found is None:
         if inspect(connection).get_table_names():
-            raise StorageError("holds the tables of another program", field=url, remedy="name another file")
-        return False
+            raise StorageError("holds the tables of another program", field=shown, remedy="name another database")
+        return None
     if found not in {script.revision for script in scripts.walk_revisions()}:
         raise StorageError(
-            f"written by a newer AutoKV (schema {found})", field=url, remedy="upgrade autokv, or name another file"
+            f"written by a newer AutoKV (schema {found})",
+            field=shown,
+            remedy="upgrade autokv, or name another database",
         )
-    return found == scripts.get_current_head()
+    return found

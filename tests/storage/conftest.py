@@ -1,4 +1,4 @@
-"""A database in a temporary folder, and made-up trials."""
+"""An empty database of each kind, and made-up trials."""
 
 from __future__ import annotations
 
@@ -39,8 +39,14 @@ def build_record(number: int, samples: int = 3) -> TrialRecord:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'runs' / 'autokv.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Of a database that is empty; a test that takes this runs on both kinds."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
 
 
 @pytest.fixture
