@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, Text, case, cast, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from autokv.config import ConfigurationDocument
-from autokv.errors import StorageError
+from autokv.errors import NotFoundError, StorageError
 from autokv.storage.lookup import only_match
+from autokv.storage.paging import Cursor, cut, newest_first
 from autokv.storage.sessions import Sessions
-from autokv.storage.tables import ConfigurationRow, JobRow
+from autokv.storage.tables import DIGEST, ConfigurationRow, JobRow, ModelRow
 
 
 @dataclass(frozen=True)
 class StoredConfiguration:
-    """A configuration that a job found, and what it is there."""
+    """A configuration that a job found, and what it is there; it never changes."""
 
+    id: str
     digest: str
     job_id: str
     roles: tuple[str, ...]
     document: ConfigurationDocument
     created: datetime
+
+
+@dataclass(frozen=True)
+class Match:
+    """A recommended configuration, and how near its job is to what was asked about."""
+
+    configuration: StoredConfiguration
+    hardware: bool
+    """Whether it was found on, or for, a device that was asked about."""
+    workload: bool
+    """Whether it was found for a workload that was asked about."""
+    reason: str
+    """Why its job recommends it."""
 
 
 class Configurations:
@@ -52,17 +70,9 @@ class Configurations:
 
     def list(self, *, job: str = "") -> tuple[StoredConfiguration, ...]:
         """The configurations of every job's last result: the newest job first, the recommended one first in a job."""
-        newest = (
-            select(ConfigurationRow.job_id, func.max(ConfigurationRow.result).label("result"))
-            .group_by(ConfigurationRow.job_id)
-            .subquery()
-        )
         query = (
             _query(job)
-            .join(
-                newest,
-                (newest.c.job_id == ConfigurationRow.job_id) & (newest.c.result == ConfigurationRow.result),
-            )
+            .where(_of_last_result())
             .join(JobRow, JobRow.id == ConfigurationRow.job_id)
             .order_by(JobRow.created_at.desc(), JobRow.id, ConfigurationRow.digest)
         )
@@ -71,11 +81,122 @@ class Configurations:
         order = {one.job_id: place for place, one in reversed(list(enumerate(found)))}
         return tuple(sorted(found, key=lambda one: (order[one.job_id], "recommended" not in one.roles, one.roles)))
 
+    def find(self, key: str) -> StoredConfiguration:
+        """The configuration of this id, or the newest one of this whole digest.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        with self._reading() as session:
+            return _stored(row_of(session, key))
+
+    def page(
+        self,
+        *,
+        job: str | None = None,
+        role: str | None = None,
+        digest: str | None = None,
+        model: str | None = None,
+        cursor: Cursor = None,
+        limit: int = 50,
+    ) -> tuple[tuple[StoredConfiguration, ...], Cursor]:
+        """Configurations of every job's last result, the newest first, and where the next page begins.
+
+        ``model`` is what a job was asked for, or the model's own name.
+        """
+        query = select(ConfigurationRow).where(_of_last_result())
+        if job is not None:
+            query = query.where(ConfigurationRow.job_id == job)
+        if role is not None:
+            query = query.where(_has_role(role))
+        if digest is not None:
+            query = query.where(ConfigurationRow.digest == digest.lower())
+        if model is not None:
+            query = query.join(JobRow, JobRow.id == ConfigurationRow.job_id).where(_of_model(model))
+        columns = (ConfigurationRow.created_at, ConfigurationRow.id)
+        with self._reading() as session:
+            rows = session.scalars(newest_first(query, columns, cursor, limit)).all()
+        shown, following = cut(rows, limit, lambda row: (row.created_at, row.id))
+        return tuple(map(_stored, shown)), following
+
+    def recommended(
+        self, *, model: str, hardware: Collection[str] = (), workload: Collection[str] = (), limit: int = 10
+    ) -> tuple[Match, ...]:
+        """What finished jobs recommend for a model, the nearest first: device, then workload, then the newest.
+
+        Args:
+            model: as for :meth:`page`.
+            hardware: names of the device: ids of profiles, fingerprints, names.
+            workload: names of the workload: ids of traces, names.
+            limit: most matches.
+        """
+        device = _either(hardware, JobRow.profile, JobRow.request["hardware"].as_string(), *_facts("hardware"))
+        traffic = _either(workload, JobRow.trace, JobRow.request["workload"].as_string(), *_facts("workload"))
+        query = (
+            select(ConfigurationRow, JobRow.reason, device, traffic)
+            .join(JobRow, JobRow.id == ConfigurationRow.job_id)
+            .where(JobRow.state == "done", _of_last_result(), _has_role("recommended"), _of_model(model))
+            .order_by(device.desc(), traffic.desc(), ConfigurationRow.created_at.desc(), ConfigurationRow.id)
+            .limit(limit)
+        )
+        with self._reading() as session:
+            return tuple(
+                Match(_stored(row), bool(on_device), bool(on_traffic), reason or "")
+                for row, reason, on_device, on_traffic in session.execute(query)
+            )
+
+
+def row_of(session: Session, key: str) -> ConfigurationRow:
+    """The row of this id, or the newest one of this whole digest.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    column = ConfigurationRow.digest if len(key) == DIGEST else ConfigurationRow.id
+    newest = (ConfigurationRow.created_at.desc(), ConfigurationRow.id.desc())
+    row = session.scalars(select(ConfigurationRow).where(column == key.lower()).order_by(*newest).limit(1)).first()
+    if row is None:
+        raise NotFoundError(
+            "there is no such configuration",
+            field=f"configuration {key}",
+            remedy="give an id, or all 64 characters of a digest",
+        )
+    return row
+
 
 def _query(job: str) -> Select[ConfigurationRow]:
     return select(ConfigurationRow).where(ConfigurationRow.job_id.startswith(job.lower(), autoescape=True))
 
 
+def _of_last_result() -> ColumnElement[bool]:
+    """A job that was resumed has a result for each time that it was run to an end; the last one counts."""
+    other = aliased(ConfigurationRow)
+    last = select(func.max(other.result)).where(other.job_id == ConfigurationRow.job_id).scalar_subquery()
+    return ConfigurationRow.result == last
+
+
+def _has_role(role: str) -> ColumnElement[bool]:
+    return cast(ConfigurationRow.roles, Text).contains(f'"{role}"', autoescape=True)
+
+
+def _of_model(name: str) -> ColumnElement[bool]:
+    """What the job was asked for, or what the model calls itself."""
+    known = select(ModelRow.fingerprint).where(ModelRow.facts["name"].as_string() == name)
+    return or_(JobRow.request["model"].as_string() == name, JobRow.model.in_(known))
+
+
+def _facts(kind: str) -> tuple[ColumnElement[Any], ...]:
+    if kind == "hardware":
+        return JobRow.hardware["fingerprint"].as_string(), JobRow.hardware["name"].as_string()
+    return (JobRow.workload["trace"].as_string(),)
+
+
+def _either(names: Collection[str], *columns: SQLColumnExpression[Any]) -> ColumnElement[int]:
+    """1 where one of ``columns`` is one of ``names``, else 0."""
+    wanted = list(names)
+    return case((or_(*(column.in_(wanted) for column in columns)), 1), else_=0)
+
+
 def _stored(row: ConfigurationRow) -> StoredConfiguration:
     document = ConfigurationDocument.model_validate(row.document)
-    return StoredConfiguration(row.digest, row.job_id, tuple(row.roles), document, row.created_at)
+    return StoredConfiguration(row.id, row.digest, row.job_id, tuple(row.roles), document, row.created_at)

@@ -1,0 +1,110 @@
+"""Hardware profiles: uploaded by people, or measured by workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from autokv.errors import ConflictError, NotFoundError
+from autokv.storage.paging import Cursor, cut, newest_first
+from autokv.storage.service_tables import HardwareProfileRow, ProfileSource, WorkerRow
+from autokv.storage.sessions import Sessions
+from autokv.storage.tables import JobRow
+
+
+@dataclass(frozen=True)
+class StoredProfile:
+    """A device, as it was described once."""
+
+    id: str
+    name: str
+    fingerprint: str
+    source: ProfileSource
+    document: Mapping[str, Any]
+    """As :meth:`autokv.hardware.HardwareProfile.to_dict` makes it."""
+    created: datetime
+
+
+class Profiles:
+    """The repository of hardware profiles."""
+
+    def __init__(self, reading: Sessions, writing: Sessions) -> None:
+        self._reading, self._writing = reading, writing
+
+    def add(self, document: Mapping[str, Any], name: str, source: ProfileSource) -> tuple[StoredProfile, bool]:
+        """Store a profile and say whether it is new: an equal document of one name and source is one profile."""
+        with self._writing() as session:
+            row, new = put(session, document, name, source)
+            return _profile(row), new
+
+    def get(self, profile_id: str) -> StoredProfile:
+        """The profile of this id.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        with self._reading() as session:
+            row = session.get(HardwareProfileRow, profile_id)
+            if row is None:
+                raise _missing(profile_id)
+            return _profile(row)
+
+    def page(self, cursor: Cursor = None, limit: int = 50) -> tuple[tuple[StoredProfile, ...], Cursor]:
+        """Profiles, the newest first, and where the next page begins."""
+        columns = (HardwareProfileRow.created_at, HardwareProfileRow.id)
+        with self._reading() as session:
+            rows = session.scalars(newest_first(select(HardwareProfileRow), columns, cursor, limit)).all()
+        shown, following = cut(rows, limit, lambda row: (row.created_at, row.id))
+        return tuple(map(_profile, shown)), following
+
+    def delete(self, profile_id: str) -> None:
+        """Delete a profile.
+
+        Raises:
+            NotFoundError: there is none of this id.
+            ConflictError: a job uses it, or a worker measured it; workers are kept, because attempts name them.
+        """
+        with self._writing() as session:
+            row = session.get(HardwareProfileRow, profile_id, with_for_update=True)
+            if row is None:
+                raise _missing(profile_id)
+            for kind, key, column in (("job", JobRow.id, JobRow.profile), ("worker", WorkerRow.id, WorkerRow.profile)):
+                user = session.scalars(select(key).where(column == profile_id).limit(1)).first()
+                if user is not None:
+                    remedy = "delete the job first" if kind == "job" else "it stays"
+                    raise ConflictError(f"is used by {kind} {user}", field=f"profile {profile_id}", remedy=remedy)
+            session.delete(row)
+
+
+def put(
+    session: Session, document: Mapping[str, Any], name: str, source: ProfileSource
+) -> tuple[HardwareProfileRow, bool]:
+    """The newest row of this device, name and source where its document is equal, else a new one; and whether it is."""
+    same = (
+        HardwareProfileRow.fingerprint == document["fingerprint"],
+        HardwareProfileRow.name == name,
+        HardwareProfileRow.source == source,
+    )
+    newest = select(HardwareProfileRow).where(*same).order_by(HardwareProfileRow.created_at.desc()).limit(1)
+    row = session.scalars(newest).first()
+    if row is not None and row.document == document:
+        return row, False
+    row = HardwareProfileRow(name=name, fingerprint=document["fingerprint"], source=source, document=dict(document))
+    session.add(row)
+    session.flush()
+    return row, True
+
+
+def _missing(profile_id: str) -> NotFoundError:
+    return NotFoundError(
+        "there is no such hardware profile", field=f"profile {profile_id}", remedy="see the list of hardware profiles"
+    )
+
+
+def _profile(row: HardwareProfileRow) -> StoredProfile:
+    return StoredProfile(row.id, row.name, row.fingerprint, row.source, row.document, row.created_at)
