@@ -7,6 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -142,10 +143,24 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
     process.wait()
 
 
+@contextmanager
+def _empty_database(server: PostgresqlServer) -> Iterator[str]:
+    """Dropped after the test, whoever is still connected."""
+    name = f"test_{secrets.token_hex(6)}"
+    server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    yield make_url(server.url).set(database=name).render_as_string(hide_password=False)
+    server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def postgresql_url(postgresql_server: PostgresqlServer) -> Iterator[str]:
-    """URL of an empty database of its own, dropped after the test whoever is still connected."""
-    name = f"test_{secrets.token_hex(6)}"
-    postgresql_server.execute(f"CREATE DATABASE {name} STRATEGY file_copy TEMPLATE template0")
-    yield make_url(postgresql_server.url).set(database=name).render_as_string(hide_password=False)
-    postgresql_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    """URL of an empty database of its own."""
+    with _empty_database(postgresql_server) as url:
+        yield url
+
+
+@pytest.fixture
+def another_postgresql_url(postgresql_server: PostgresqlServer) -> Iterator[str]:
+    """URL of a second empty database."""
+    with _empty_database(postgresql_server) as url:
+        yield url

@@ -125,9 +125,7 @@ def test_a_write_waits_for_another_and_a_read_does_not(
     with Database(url) as other, database.writing() as session:
         session.execute(text("UPDATE jobs SET attempts = attempts"))
         assert other.jobs.get(job_id).state == "queued"
-        with pytest.raises(
-            UnavailableError, match=r"locked by another process .*wait for it|did not get to it in time"
-        ):
+        with pytest.raises(UnavailableError, match=r"locked by another process .*wait for it|did not get to it"):
             other.jobs.mark(job_id, "failed", "no memory")
     database.trials.add(job_id, record(0))
     assert database.trials.of(job_id) == [record(0)]

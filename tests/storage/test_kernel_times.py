@@ -1,20 +1,15 @@
-"""Kernel times: kept across processes, the newest counts, and a database of the first schema gets their table."""
+"""Kernel times: kept across processes, and the newest counts."""
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 
-import pytest
-from alembic import command
-from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import func, select
 
 from autokv.evaluation.costs import CostCache, KernelTime, key_of
 from autokv.storage import Database
-from autokv.tuning.request import TuningRequest
+from autokv.storage.tables import KernelTimeRow
 
 DOCUMENT = {"stage": {"kind": "eviction"}, "tokens": 64}
 KEY = key_of(DOCUMENT)
@@ -34,8 +29,8 @@ def test_the_newest_time_counts_and_none_is_lost(url: str) -> None:
         database.kernel_times.put(KEY, DOCUMENT, KernelTime(2.0, 0.2, 7))
     with Database(url) as database:
         assert database.kernel_times.get(KEY) == KernelTime(2.0, 0.2, 7)
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
-        rows = connection.execute("SELECT key, seconds FROM kernel_times ORDER BY id").fetchall()
+        with database.reading() as session:
+            rows = session.execute(select(KernelTimeRow.key, KernelTimeRow.seconds).order_by(KernelTimeRow.id)).all()
     assert rows == [(KEY, 1.0), ("another", 3.0), (KEY, 2.0)]
 
 
@@ -66,30 +61,5 @@ def test_two_processes_may_store_one_key(url: str) -> None:
     assert [child.returncode for child in children] == [0, 0]
     with Database(url, create=False) as database:
         assert database.kernel_times.get(KEY) == KernelTime(19.0, 0.0, 1)
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
-        assert connection.execute("SELECT count(*) FROM kernel_times").fetchone() == (40,)
-
-
-def test_a_database_of_the_first_schema_is_upgraded_and_keeps_what_it_has(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    upgrade = command.upgrade
-    with monkeypatch.context() as patch:
-        patch.setattr(command, "upgrade", lambda config, revision: upgrade(config, "0001"))
-        patch.setattr(ScriptDirectory, "get_current_head", lambda self: "0001")
-        with Database(url) as database:
-            job = "0123456789ab"
-            with database.writing() as session:
-                session.execute(
-                    text(
-                        "INSERT INTO jobs (id, state, request, versions, created_at, attempts) "
-                        "VALUES (:id, 'queued', :request, '{}', '2026-11-20 10:00:00.000000', 0)"
-                    ),
-                    {"id": job, "request": TuningRequest(model="tiny").model_dump_json()},
-                )
-            with database.reading() as session:
-                assert "kernel_times" not in inspect(session.connection()).get_table_names()
-    with Database(url) as database:
-        assert [found.id for found in database.jobs.list()] == [job]
-        database.kernel_times.put(KEY, DOCUMENT, KernelTime(1.0, 0.0, 1))
-        assert database.kernel_times.get(KEY) == KernelTime(1.0, 0.0, 1)
+        with database.reading() as session:
+            assert session.scalar(select(func.count()).select_from(KernelTimeRow)) == 40

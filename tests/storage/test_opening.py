@@ -16,8 +16,11 @@ from autokv.storage import Database
     [
         ("autokv.db", "is not a database URL; write it as in sqlite:///"),
         ("", "is not a database URL"),
-        ("mongodb://host/x", "'mongodb' are not supported; use SQLite"),
-        ("postgresql://user:secret@host/x", "'postgresql' are not supported"),
+        ("mongodb://user:secret@host/x", "'mongodb' are not supported; use SQLite or PostgreSQL"),
+        ("postgresql+psycopg2://user:secret@host/x", "'postgresql+psycopg2' are not supported"),
+        ("postgresql://user:secret@host:port/x", "://user:***@host:port/x: is not a database URL"),
+        ("postgresql:/user:secret@host/x", "/user:***@host/x: is not a database URL"),
+        ("postgresql://user:secret@host", "names no database"),
         ("sqlite+aiosqlite:///x.db", "are not supported"),
         ("sqlite://", "nothing would be kept"),
         ("sqlite:///:memory:", "nothing would be kept"),
@@ -25,9 +28,7 @@ from autokv.storage import Database
         ("sqlite://host/x.db", "nothing would be kept"),
     ],
 )
-def test_a_url_that_names_no_sqlite_file(
-    url: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_url_that_names_no_database(url: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StorageError) as caught:
         Database(url)
@@ -36,12 +37,12 @@ def test_a_url_that_names_no_sqlite_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_database_is_made_only_on_request(url: str, tmp_path: Path) -> None:
+def test_a_missing_database_is_made_only_on_request(sqlite_url: str, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="there is no such database"):
-        Database(url, create=False)
+        Database(sqlite_url, create=False)
     assert list(tmp_path.iterdir()) == []
-    Database(url).close()
-    with Database(url, create=False) as database:
+    Database(sqlite_url).close()
+    with Database(sqlite_url, create=False) as database:
         assert database.jobs.list() == ()
 
 
@@ -55,11 +56,11 @@ def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_truncated_database(url: str, tmp_path: Path) -> None:
-    Database(url).close()
+def test_a_truncated_database(sqlite_url: str, tmp_path: Path) -> None:
+    Database(sqlite_url).close()
     file = tmp_path / "runs" / "autokv.db"
     file.write_bytes(file.read_bytes()[:6000])
-    with pytest.raises(StorageError, match="damaged"), Database(url) as database:
+    with pytest.raises(StorageError, match="damaged"), Database(sqlite_url) as database:
         database.jobs.list()
 
 
@@ -81,10 +82,10 @@ def test_a_folder_in_which_nobody_may_write() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder(url: str, tmp_path: Path) -> None:
+def test_a_read_only_folder(sqlite_url: str, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir(mode=0o500)
     with pytest.raises(StorageError, match=r"cannot be (opened|written)"):
-        Database(url)
+        Database(sqlite_url)
 
 
 def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
