@@ -1,1 +1,6 @@
-"""The client of an AutoKV server."""
+"""The client of an AutoKV server: ``Client``, and ``AsyncClient`` for event loops. Loads without torch."""
+
+from autokv.client.async_client import AsyncClient, AsyncTuning
+from autokv.client.client import Client, Tuning
+
+__all__ = ["AsyncClient", "AsyncTuning", "Client", "Tuning"]

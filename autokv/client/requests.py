@@ -1,0 +1,45 @@
+"""An operation as a request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import IO, Any
+
+import httpx2
+
+from autokv.client.operation import Operation
+
+CHUNK_BYTES = 1 << 18
+
+
+def build(
+    http: httpx2.Client | httpx2.AsyncClient,
+    operation: Operation[Any],
+    *,
+    body: IO[bytes] | AsyncIterator[bytes] | None = None,
+    read: float | None = None,
+) -> httpx2.Request:
+    """The request; ``read`` seconds of silence are borne instead of the client's own."""
+    own = http.timeout
+    if read is None and own.read is not None:
+        read = own.read + operation.seconds
+    timeout = httpx2.Timeout(connect=own.connect, read=read, write=own.write, pool=own.pool)
+    return http.build_request(
+        operation.method,
+        operation.path,
+        params=operation.query,
+        headers=dict(operation.headers),
+        json=operation.json,
+        content=body,
+        timeout=timeout,
+    )
+
+
+async def chunks(file: Path) -> AsyncIterator[bytes]:
+    """The bytes of a file, read beside the event loop."""
+    import anyio
+
+    async with await anyio.open_file(file, "rb") as opened:
+        while chunk := await opened.read(CHUNK_BYTES):
+            yield chunk

@@ -1,0 +1,80 @@
+"""What ``tune`` uploads before it submits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from autokv.client import resources
+from autokv.client.operation import Operation
+from autokv.errors import NotFoundError, RequestError
+from autokv.wire import HardwareProfileView, JobView, UploadView
+
+MAX_SPACE_BYTES = 1 << 20
+Upload = Operation[UploadView | HardwareProfileView]
+
+
+def uploads(fields: Mapping[str, Any]) -> Iterator[tuple[str, Upload]]:
+    """The fields that name files, and how each file is uploaded; its id then takes the file's place.
+
+    Raises:
+        RequestError: a path leads to no file.
+    """
+    for name, files in (("workload", resources.traces), ("prompts", resources.prompts)):
+        if file := _file(name, fields.get(name)):
+            yield name, files.upload(file)
+    if file := _file("hardware", fields.get("hardware")):
+        yield "hardware", resources.add_profile(file)
+
+
+def space_of(value: Any) -> Any:  # noqa: ANN401 - a name, or a search space spelled out
+    """A search space: a YAML file is read, anything else is left as it is.
+
+    Raises:
+        RequestError: the file cannot be read.
+    """
+    file = _file("space", value)
+    if file is None:
+        return value
+    try:
+        if file.stat().st_size > MAX_SPACE_BYTES:
+            raise RequestError(f"is larger than {MAX_SPACE_BYTES} bytes", field=str(file), remedy="is it a space?")
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"cannot be read ({error.strerror})", field=str(file), remedy="check the path") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        first = " ".join(str(error).split())
+        raise RequestError(f"is not YAML ({first:.120})", field=str(file), remedy="see docs/configuration.md") from None
+    if not isinstance(document, dict):
+        raise RequestError("holds no search space", field=str(file), remedy="see docs/configuration.md")
+    return document
+
+
+def _file(name: str, value: object) -> Path | None:
+    """The file that a field names; ids and names have neither slashes nor a suffix."""
+    if isinstance(value, Path):
+        file = value.expanduser()
+    elif isinstance(value, str) and (Path(value).is_file() or "/" in value):
+        file = Path(value).expanduser()
+    else:
+        return None
+    if not file.is_file():
+        raise RequestError(f"{value} is not a file", field=name, remedy="check the path, or name an id")
+    return file
+
+
+def recommended_of(job: JobView) -> str:
+    """The id of the configuration that a job recommends.
+
+    Raises:
+        NotFoundError: it recommends none.
+    """
+    if job.recommended is None:
+        reason = job.reason or f"it is {job.state}"
+        raise NotFoundError(
+            f"recommends no configuration ({reason})", field=f"job {job.id}", remedy="look at its report"
+        )
+    return job.recommended
