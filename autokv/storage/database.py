@@ -14,13 +14,17 @@ from autokv.storage.aliases import Aliases
 from autokv.storage.backend import WRITES
 from autokv.storage.configurations import Configurations
 from autokv.storage.engine import parse, shown, translated
+from autokv.storage.events import Events
 from autokv.storage.jobs import Jobs
 from autokv.storage.kernel_times import KernelTimes
 from autokv.storage.profiles import Profiles
+from autokv.storage.queue import Queue
 from autokv.storage.results import Results
 from autokv.storage.schema import migrate, require_current
+from autokv.storage.summaries import Summaries
 from autokv.storage.trials import Trials
 from autokv.storage.uploads import Uploads
+from autokv.storage.workers import Workers
 
 
 class Database:
@@ -53,8 +57,12 @@ class Database:
             self.close()
             raise
         self.jobs = Jobs(self.reading, self.writing)
+        self.queue = Queue(self.reading, self.writing)
+        self.events = Events(self.reading)
+        self.workers = Workers(self.reading, self.writing)
         self.trials = Trials(self.reading, self.writing)
         self.results = Results(self.reading, self.writing)
+        self.summaries = Summaries(self.reading)
         self.configurations = Configurations(self.reading)
         self.uploads = Uploads(self.reading, self.writing)
         self.profiles = Profiles(self.reading, self.writing)

@@ -1,28 +1,31 @@
-"""Jobs: one per tuning run."""
+"""Jobs: one per tuning run, of the command line (``local``) or of the service."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, null, select, tuple_
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
-from autokv.errors import StorageError
-from autokv.storage.columns import database_now, fingerprint
-from autokv.storage.lease import Lease, held, runner
+from autokv.errors import NotFoundError
+from autokv.storage.clock import now
+from autokv.storage.columns import fingerprint
+from autokv.storage.events import append
+from autokv.storage.lease import Lease, held, let_go, locked, runner
 from autokv.storage.lookup import only_match
 from autokv.storage.sessions import Sessions
-from autokv.storage.tables import JOB_ID, JobRow, JobState, ModelRow, TrialRow
+from autokv.storage.tables import JobRow, JobState, ModelRow, TrialRow, new_id
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import StoppedBy
 
 Facts = Mapping[str, Any]
+Cursor = tuple[datetime, str] | None
+"""``created`` and id of the last item of a page; the next page begins behind it."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,17 @@ class Job:
 
     id: str
     state: JobState
-    """``interrupted`` also where the process that ran it is gone."""
+    """Of a local job ``interrupted`` also where the process that ran it is gone."""
     request: TuningRequest
     model: Facts | None
+    """Facts; these and the next two are left out of pages."""
     hardware: Facts | None
     workload: Facts | None
     versions: Mapping[str, str]
     trials: int
     """Trials stored so far."""
     reason: str | None
-    """Why it failed or was interrupted, in one line."""
+    """Why it failed, was cancelled or was interrupted, in one line."""
     stopped_by: StoppedBy | None
     """What ended the search."""
     attempts: int
@@ -49,10 +53,26 @@ class Job:
     created: datetime
     started: datetime | None
     finished: datetime | None
+    local: bool = True
+    """Run by the command that made it; no worker takes it."""
+    selector: str | None = None
+    submission: Mapping[str, Any] | None = None
+    """What was submitted over HTTP, as it was sent."""
+    trace: str | None = None
+    prompts: str | None = None
+    profile: str | None = None
+    """Ids of the uploads and of the hardware profile that it refers to."""
+    worker: str | None = None
+    """Id of the worker that runs it now."""
+    crashes: int = 0
+    """Attempts in a row that crashed without a finished trial."""
+    conditions: Mapping[str, Mapping[str, Any]] | None = None
+    progress: Mapping[str, Any] | None = None
+    last_event: int = 0
 
 
 class Jobs:
-    """The repository of jobs. A job's id may be shortened to any prefix that only it has."""
+    """The repository of jobs."""
 
     def __init__(self, reading: Sessions, writing: Sessions) -> None:
         self._reading, self._writing = reading, writing
@@ -66,15 +86,15 @@ class Jobs:
         workload: Facts | None = None,
         versions: Mapping[str, str] | None = None,
     ) -> str:
-        """Store a queued job and return its id. The facts are JSON documents."""
-        job_id = secrets.token_hex(JOB_ID // 2)
+        """Store a job that this process is about to run, and return its id. The facts are JSON documents."""
+        job_id = new_id()
         with self._writing() as session:
             session.add(
                 JobRow(
                     id=job_id,
                     state="queued",
                     request=request.model_dump(mode="json"),
-                    model=None if model is None else _model(session, model),
+                    model=None if model is None else model_key(session, model),
                     hardware=hardware,
                     workload=workload,
                     versions=versions or {},
@@ -86,48 +106,92 @@ class Jobs:
         """The job whose id begins with ``prefix``.
 
         Raises:
-            StorageError: no job, or more than one, has it.
+            NotFoundError: no job has it.
+            StorageError: more than one has it.
         """
         with self._reading() as session:
             matches = session.scalars(
                 select(JobRow.id).where(JobRow.id.startswith(prefix.lower(), autoescape=True)).order_by(JobRow.id)
             )
             job_id = only_match("job", prefix, matches.all(), "see `autokv jobs list`")
-            return _jobs(session, job_id)[0]
+            return job_of(session, job_id)
+
+    def find(self, job_id: str) -> Job:
+        """The job of this id.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        with self._reading() as session:
+            return job_of(session, job_id)
 
     def list(self) -> tuple[Job, ...]:
         """Every job, the newest first."""
         with self._reading() as session:
-            return _jobs(session)
+            return _jobs(session, job_query().order_by(JobRow.created_at.desc(), JobRow.id))
+
+    def page(
+        self,
+        *,
+        states: Sequence[JobState] = (),
+        model: str | None = None,
+        hardware: str | None = None,
+        workload: str | None = None,
+        cursor: Cursor = None,
+        limit: int = 50,
+    ) -> tuple[tuple[Job, ...], Cursor]:
+        """A page of jobs, the newest first, and the cursor of the next; filtered by what was requested."""
+        query = job_query(facts=False).options(defer(JobRow.hardware), defer(JobRow.workload))
+        if states:
+            query = query.where(JobRow.state.in_(states))
+        for name, value in (("model", model), ("hardware", hardware), ("workload", workload)):
+            if value is not None:
+                query = query.where(JobRow.request[name].as_string() == value)
+        if cursor is not None:
+            query = query.where(tuple_(JobRow.created_at, JobRow.id) < cursor)
+        with self._reading() as session:
+            found = _jobs(
+                session, query.order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit + 1), facts=False
+            )
+        page = found[:limit]
+        return page, (page[-1].created, page[-1].id) if len(found) > limit else None
+
+    def counts(self) -> dict[JobState, int]:
+        """How many jobs are in each state that any is in."""
+        with self._reading() as session:
+            rows = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state)).all()
+            return {row[0]: row[1] for row in rows}
 
     def lease(self, job_id: str) -> AbstractContextManager[Lease]:
-        """Run a job: ``with jobs.lease(job_id) as lease``; see :mod:`autokv.storage.lease`.
+        """Run a job of the command line: ``with jobs.lease(job_id) as lease``; see :mod:`autokv.storage.lease`.
 
         Raises:
-            StorageError: the job runs elsewhere, is done, or does not exist.
+            ConflictError: the job runs elsewhere, is done, or is the service's.
+            NotFoundError: there is no such job.
         """
         return held(self._writing, job_id)
 
     def mark(
         self, job_id: str, state: Literal["done", "failed", "interrupted"], reason: str, *, lease: Lease | None = None
     ) -> None:
-        """Say how a job ended where there is no result that says it.
+        """Say how a job of the command line ended where there is no result that says it.
 
         Raises:
-            StorageError: the job does not exist, or ``lease`` is lost.
+            NotFoundError: there is no such job.
+            LeaseLostError: ``lease`` is lost.
         """
         with self._writing() as session:
-            if lease is not None:
-                lease.require(session)
-            row = session.get(JobRow, job_id, with_for_update=True)
-            if row is None:
-                raise StorageError("there is no such job", field=f"job {job_id}", remedy="see `autokv jobs list`")
-            row.state, row.reason = state, reason
-            row.finished_at = database_now()
+            row = locked(session, job_id) if lease is None else lease.require(session)
+            row.state, row.reason, row.finished_at = state, reason, now(session)
+            let_go(row)
+            if state == "interrupted":
+                append(session, row, "released", {"attempt": row.attempts, "reason": reason})
+            else:
+                append(session, row, state, {"reason": reason})
 
 
-def _model(session: Session, facts: Facts) -> str:
-    """The row of these facts, added where it is new; another process may add it first."""
+def model_key(session: Session, facts: Facts) -> str:
+    """The row of these facts of a model, added where it is new; another process may add it first."""
     key = fingerprint(facts)
     if session.get(ModelRow, key) is None:
         try:
@@ -138,29 +202,42 @@ def _model(session: Session, facts: Facts) -> str:
     return key
 
 
-def _jobs(session: Session, job_id: str | None = None) -> tuple[Job, ...]:
+def job_query(*, facts: bool = True) -> Select[Any]:
+    """Jobs with the facts of their models, and how many trials are stored of each."""
     done = select(func.count()).where(TrialRow.job_id == JobRow.id).scalar_subquery()
-    query = (
-        select(JobRow, ModelRow.facts, done)
-        .outerjoin(ModelRow, ModelRow.fingerprint == JobRow.model)
-        .order_by(JobRow.created_at.desc(), JobRow.id)
-    )
-    if job_id is not None:
-        query = query.where(JobRow.id == job_id)
-    now = session.scalars(select(database_now())).one()
-    return tuple(_job(row, facts, trials, now) for row, facts, trials in session.execute(query))
+    if not facts:
+        return select(JobRow, null(), done)
+    return select(JobRow, ModelRow.facts, done).outerjoin(ModelRow, ModelRow.fingerprint == JobRow.model)
 
 
-def _job(row: JobRow, model: Facts | None, trials: int, now: datetime) -> Job:
-    running = runner(row, now)
-    died = row.state == "running" and running is None
+def job_of(session: Session, job_id: str) -> Job:
+    """The job of this id, as this transaction sees it.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = _jobs(session, job_query().where(JobRow.id == job_id))
+    if not found:
+        raise NotFoundError("there is no such job", field=f"job {job_id}", remedy="see `autokv jobs list`")
+    return found[0]
+
+
+def _jobs(session: Session, query: Select[Any], *, facts: bool = True) -> tuple[Job, ...]:
+    time = now(session)
+    return tuple(as_job(row, model, trials, time, facts) for row, model, trials in session.execute(query))
+
+
+def as_job(row: JobRow, model: Facts | None, trials: int, time: datetime, facts: bool = True) -> Job:
+    """A row as what it means at ``time``."""
+    running = runner(row, time)
+    died = row.local and row.state == "running" and running is None
     return Job(
         id=row.id,
         state="interrupted" if died else row.state,
         request=TuningRequest.model_validate(row.request),
         model=model,
-        hardware=row.hardware,
-        workload=row.workload,
+        hardware=row.hardware if facts else None,
+        workload=row.workload if facts else None,
         versions=row.versions,
         trials=trials,
         reason="the process that ran it is gone" if died else row.reason,
@@ -170,4 +247,15 @@ def _job(row: JobRow, model: Facts | None, trials: int, now: datetime) -> Job:
         created=row.created_at,
         started=row.started_at,
         finished=row.finished_at,
+        local=row.local,
+        selector=row.selector,
+        submission=row.submission,
+        trace=row.trace,
+        prompts=row.prompts,
+        profile=row.profile,
+        worker=row.worker,
+        crashes=row.crashes,
+        conditions=row.conditions,
+        progress=row.progress,
+        last_event=row.last_event,
     )

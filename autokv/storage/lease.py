@@ -1,9 +1,12 @@
 """The lease of a job: who runs it now.
 
-A job is run by at most one process. The process that claims it writes down an owner (a token of its own), its host and
-its process id, and renews a heartbeat, in the database's time, every ``HEARTBEAT_SECONDS``. Another process may take
-the job over when the owner is gone: its process is dead and was on this host, or its heartbeat is older than
-``STALE_SECONDS``. A process that was only asleep finds at its next write that the job is no longer its own.
+A job is run by at most one process. The process that takes it writes down an owner (a token of its own), its host and
+its process id, and renews the lease, in the database's time, before it ends. Another process may take the job over
+when the owner is gone: its process is dead and was on this host, or its lease has ended. A process that was only
+asleep finds at its next write that the job is no longer its own.
+
+A job of the command line is held here by the command that made it; the service's are handed out by
+:mod:`autokv.storage.queue`.
 """
 
 from __future__ import annotations
@@ -15,20 +18,22 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psutil
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from autokv.errors import StorageError
-from autokv.storage.columns import database_now
+from autokv.errors import ConflictError, LeaseLostError, NotFoundError, StorageError
+from autokv.storage.clock import now
+from autokv.storage.events import append
 from autokv.storage.sessions import Sessions
 from autokv.storage.tables import JobRow
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
+"""Lease of a command's own job."""
 
 
 @dataclass(frozen=True)
@@ -40,30 +45,46 @@ class Lease:
     attempt: int
     """1 for the first process that ran the job."""
 
-    def require(self, session: Session) -> None:
-        """Fence a write: in the same transaction, check that the job is still ours.
+    def require(self, session: Session) -> JobRow:
+        """Fence a write: in the same transaction, lock the job's row and check that the job is still ours.
 
         Raises:
-            StorageError: another process has taken the job over.
+            LeaseLostError: another process has taken the job over, or the job was cancelled, or it is gone.
         """
-        owner = session.scalar(select(JobRow.owner).where(JobRow.id == self.job_id).with_for_update())
-        if owner != self.owner:
-            raise StorageError(
-                "another process has taken this job over",
+        row = session.get(JobRow, self.job_id, with_for_update=True)
+        if row is None or row.owner != self.owner:
+            cancelled = row is not None and row.state == "cancelled"
+            raise LeaseLostError(
+                "was cancelled" if cancelled else "another process has taken this job over",
                 field=f"job {self.job_id}",
                 remedy=f"follow it with `autokv jobs show {self.job_id}`",
             )
+        return row
 
 
-def runner(row: JobRow, now: datetime) -> str | None:
+def locked(session: Session, job_id: str) -> JobRow:
+    """The row of a job, which nobody else changes before this transaction ends.
+
+    Raises:
+        NotFoundError: there is no such job.
+    """
+    row = session.get(JobRow, job_id, with_for_update=True)
+    if row is None:
+        raise NotFoundError("there is no such job", field=f"job {job_id}", remedy="see `autokv jobs list`")
+    return row
+
+
+def runner(row: JobRow, time: datetime) -> str | None:
     """Who runs the job, for a person; ``None`` where nobody does, or whoever did is gone."""
     if row.owner is None or row.heartbeat_at is None or row.owner_process is None:
         return None
-    age = (now - row.heartbeat_at).total_seconds()
-    if age > STALE_SECONDS or (row.owner_host == this_host() and not _lives(row.owner_process)):
+    # A row of an earlier version has no end of its lease.
+    until = row.lease_until or row.heartbeat_at + timedelta(seconds=STALE_SECONDS)
+    if time > until or (row.owner_host == this_host() and not lives(row.owner_process)):
         return None
     host = (row.owner_host or "").partition(" pid:")[0]
-    return f"process {row.owner_process} on {host}, last seen {max(age, 0):.0f} s ago"
+    age = max((time - row.heartbeat_at).total_seconds(), 0)
+    return f"process {row.owner_process} on {host}, last seen {age:.0f} s ago"
 
 
 def this_host() -> str:
@@ -74,14 +95,38 @@ def this_host() -> str:
     return platform.node()
 
 
+def lives(process: int) -> bool:
+    """Whether a process of this host still runs."""
+    try:
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
+
+
+def renew(session: Session, lease: Lease, seconds: float) -> bool:
+    """Let the lease end ``seconds`` from now; ``False`` where the job is not ours any more."""
+    time = now(session)
+    ours = (JobRow.id == lease.job_id, JobRow.owner == lease.owner)
+    values = {"heartbeat_at": time, "lease_until": time + timedelta(seconds=seconds)}
+    renewed = session.scalars(update(JobRow).where(*ours).values(values).returning(JobRow.id))
+    return renewed.one_or_none() is not None
+
+
+def let_go(row: JobRow) -> None:
+    """Let nobody run the job; whoever did finds at its next write that it is not its own."""
+    row.owner = row.owner_host = row.owner_process = row.heartbeat_at = row.lease_until = row.worker = None
+
+
 @contextmanager
 def held(writing: Sessions, job_id: str) -> Iterator[Lease]:
-    """Claim the job, keep the heartbeat while the block runs, and let go at its end.
+    """Claim a job of the command line, keep the heartbeat while the block runs, and let go at its end.
 
     A job that is still running when the block ends, however it ends, is marked interrupted.
 
     Raises:
-        StorageError: the job runs elsewhere, or is done.
+        StorageError: the job runs elsewhere, is done, or is the service's.
     """
     with writing() as session:
         lease = _claim(session, job_id)
@@ -99,44 +144,35 @@ def held(writing: Sessions, job_id: str) -> Iterator[Lease]:
 
 
 def _claim(session: Session, job_id: str) -> Lease:
-    row = session.get(JobRow, job_id, with_for_update=True)
-    if row is None:
-        raise StorageError("there is no such job", field=f"job {job_id}", remedy="see `autokv jobs list`")
+    row, time = locked(session, job_id), now(session)
+    if not row.local:
+        raise ConflictError("is run by a worker", field=f"job {job_id}", remedy="see `autokv remote watch`")
     if row.state == "done":
-        raise StorageError("is done", field=f"job {job_id}", remedy=f"see `autokv jobs show {job_id}`")
-    running = runner(row, session.scalars(select(database_now())).one())
+        raise ConflictError("is done", field=f"job {job_id}", remedy=f"see `autokv jobs show {job_id}`")
+    running = runner(row, time)
     if running is not None:
-        raise StorageError(f"is running ({running})", field=f"job {job_id}", remedy="wait for it, or stop it")
+        raise ConflictError(f"is running ({running})", field=f"job {job_id}", remedy="wait for it, or stop it")
     row.state, row.reason, row.stopped_by, row.finished_at = "running", None, None, None
     row.attempts += 1
     row.owner, row.owner_host, row.owner_process = secrets.token_hex(16), this_host(), os.getpid()
-    row.heartbeat_at = database_now()
-    if row.started_at is None:
-        row.started_at = database_now()
+    row.heartbeat_at, row.lease_until = time, time + timedelta(seconds=STALE_SECONDS)
+    row.started_at = row.started_at or time
+    append(session, row, "started", {"attempt": row.attempts, "worker": None})
     return Lease(job_id, row.owner, row.attempts)
 
 
 def _keep(writing: Sessions, lease: Lease, stop: threading.Event) -> None:
-    ours = (JobRow.id == lease.job_id, JobRow.owner == lease.owner)
     while not stop.wait(HEARTBEAT_SECONDS):
         with suppress(StorageError), writing() as session:
-            session.execute(update(JobRow).where(*ours).values(heartbeat_at=database_now()))
+            renew(session, lease, STALE_SECONDS)
 
 
 def _release(session: Session, lease: Lease) -> None:
     row = session.get(JobRow, lease.job_id, with_for_update=True)
     if row is None or row.owner != lease.owner:
         return
-    row.owner = row.owner_host = row.owner_process = row.heartbeat_at = None
+    let_go(row)
     if row.state == "running":
         row.state, row.reason = "interrupted", "stopped before it had finished"
-        row.finished_at = database_now()
-
-
-def _lives(process: int) -> bool:
-    try:
-        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:
-        return True
+        row.finished_at = now(session)
+        append(session, row, "released", {"attempt": row.attempts, "reason": row.reason})

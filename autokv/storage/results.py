@@ -9,10 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from autokv.config import ConfigurationDocument
-from autokv.errors import StorageError
-from autokv.storage import measurements, trials
-from autokv.storage.columns import database_now, fingerprint
-from autokv.storage.lease import Lease
+from autokv.storage import attempts, measurements, trials
+from autokv.storage.clock import now
+from autokv.storage.columns import fingerprint
+from autokv.storage.events import append
+from autokv.storage.lease import Lease, locked
 from autokv.storage.sessions import Sessions
 from autokv.storage.tables import ConfigurationRow, FrontPointRow, JobRow, MeasurementRow, ResultRow
 from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
@@ -32,27 +33,28 @@ class Results:
         *,
         lease: Lease | None = None,
     ) -> None:
-        """Store a result whose trials are stored, and end the job: ``interrupted`` or ``done``; all or nothing.
+        """Store a result whose trials are stored, and end the job: ``done``, or ``interrupted``; all or nothing.
 
         A document's roles follow from ``result`` (``recommended``, the named ones, ``front``). Saving the result that
-        was saved last again changes nothing.
+        was saved last again changes nothing. A job of the service that was interrupted goes back into the queue.
 
         Raises:
-            StorageError: the job or a trial of the front is not stored, or ``lease`` is lost.
+            NotFoundError: there is no such job.
+            ConflictError: a trial of the front is not stored.
+            LeaseLostError: ``lease`` is lost.
         """
         with self._writing() as session:
-            job = session.get(JobRow, job_id, with_for_update=True)
-            if job is None:
-                raise StorageError("there is no such job", field=f"job {job_id}", remedy="see `autokv jobs list`")
-            if lease is not None:
-                lease.require(session)
+            if lease is not None and attempts.outcome_of(session, lease) == "done":
+                return
+            job = locked(session, job_id) if lease is None else lease.require(session)
             latest = _latest(session, job_id)
             key = fingerprint([_summary(result), [document.model_dump(mode="json") for document in documents]])
+            if latest is not None and latest.fingerprint == key and job.state in {"done", "interrupted"}:
+                return
             if latest is None or latest.fingerprint != key:
                 _add(session, job_id, 1 if latest is None else latest.number + 1, key, result, documents)
-            job.state = "interrupted" if result.stopped_by == "interrupt" else "done"
-            job.stopped_by, job.reason = result.stopped_by, result.reason or None
-            job.finished_at = database_now()
+            job.stopped_by = result.stopped_by
+            _end(session, job, result)
 
     def of(self, job_id: str) -> TuningResult | None:
         """The last result of a job, as it was saved; ``None`` where there is none yet."""
@@ -79,6 +81,18 @@ def roles(result: TuningResult, digest: str) -> list[str]:
     named = [name for name, named in result.named.items() if named == digest]
     front = any(point.calibration.config.digest == digest for point in result.front)
     return ["recommended"] * (digest == result.recommended) + named + ["front"] * front
+
+
+def _end(session: Session, job: JobRow, result: TuningResult) -> None:
+    time = now(session)
+    if result.stopped_by != "interrupt":
+        told = {"recommended": result.recommended, "trials": len(result.trials)}
+        attempts.finish(session, job, "done", result.reason, time, told)
+    elif not job.local:
+        attempts.give_back(session, job, "released", result.reason, time)
+    else:
+        job.state, job.reason, job.finished_at = "interrupted", result.reason or None, time
+        append(session, job, "released", {"attempt": job.attempts, "reason": result.reason})
 
 
 def _latest(session: Session, job_id: str) -> ResultRow | None:

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from autokv.config import CompressionConfig
-from autokv.errors import StorageError
+from autokv.errors import ConflictError
 from autokv.storage import measurements
+from autokv.storage.columns import fingerprint
+from autokv.storage.events import append
 from autokv.storage.lease import Lease
 from autokv.storage.measurements import StoredMeasurement
 from autokv.storage.sessions import Sessions
-from autokv.storage.tables import MeasurementRow, TrialRow
-from autokv.tuning.trial import TrialRecord
+from autokv.storage.tables import JobRow, MeasurementRow, TrialRow
+from autokv.tuning.trial import TrialRecord, TrialState
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """A trial without its samples."""
+
+    number: int
+    state: TrialState
+    source: str
+    digest: str | None
+    config: Mapping[str, Any] | None
+    metrics: Mapping[str, Mapping[str, Any]] | None
+    """Metric to its statistics."""
+    reason: str | None
+    seconds: float
 
 
 class Trials:
@@ -24,16 +45,26 @@ class Trials:
     def add(self, job_id: str, record: TrialRecord, *, lease: Lease | None = None) -> None:
         """Store a finished trial with its samples, all or nothing; it is durable when this returns.
 
+        A trial that the holder of ``lease`` has stored already, and that is equal, is stored: the answer to the first
+        call may have been lost.
+
         Raises:
-            StorageError: the job has a trial of this number or does not exist, or ``lease`` is lost.
+            ConflictError: the job has another trial of this number, or does not exist.
+            LeaseLostError: ``lease`` is lost.
         """
         with self._writing() as session:
             if lease is not None:
-                lease.require(session)
+                row: JobRow | None = lease.require(session)
+            else:
+                row = session.get(JobRow, job_id, with_for_update=True)
             if session.get(TrialRow, (job_id, record.number)) is not None:
-                raise StorageError(
+                if lease is not None and _same(session, job_id, record):
+                    return
+                raise ConflictError(
                     f"has a trial {record.number} already", field=f"job {job_id}", remedy="does another process run it?"
                 )
+            digest = None if record.config is None else record.config.digest
+            config = None if record.config is None else record.config.model_dump(mode="json")
             session.add(
                 TrialRow(
                     job_id=job_id,
@@ -41,8 +72,8 @@ class Trials:
                     state=record.state,
                     params=record.params,
                     source=record.source,
-                    config=None if record.config is None else record.config.model_dump(mode="json"),
-                    digest=None if record.config is None else record.config.digest,
+                    config=config,
+                    digest=digest,
                     reason=record.reason,
                     seconds=record.seconds,
                 )
@@ -50,6 +81,32 @@ class Trials:
             session.flush()
             if record.measurement is not None:
                 measurements.add(session, job_id, record.number, "calibration", record.measurement)
+            if row is not None:
+                append(session, row, "trial", _told(record))
+
+    def page(self, job_id: str, after: int = -1, limit: int = 100) -> tuple[list[StoredTrial], int | None]:
+        """The trials of a job behind number ``after``, by number, and the number to go on after; None at the end."""
+        query = (
+            select(TrialRow, MeasurementRow.metrics)
+            .outerjoin(
+                MeasurementRow,
+                (MeasurementRow.job_id == TrialRow.job_id)
+                & (MeasurementRow.trial == TrialRow.number)
+                & (MeasurementRow.phase == "calibration"),
+            )
+            .where(TrialRow.job_id == job_id, TrialRow.number > after)
+            .order_by(TrialRow.number)
+            .limit(limit + 1)
+        )
+        with self._reading() as session:
+            found = [_stored(row, metrics) for row, metrics in session.execute(query)]
+        page = found[:limit]
+        return page, page[-1].number if len(found) > limit else None
+
+    def count(self) -> int:
+        """How many trials of all jobs are stored."""
+        with self._reading() as session:
+            return session.scalar(select(func.count()).select_from(TrialRow)) or 0
 
     def of(self, job_id: str) -> list[TrialRecord]:
         """Every trial of a job as it was stored, by number."""
@@ -77,3 +134,37 @@ def _record(row: TrialRow, measured: StoredMeasurement | None) -> TrialRecord:
         reason=row.reason,
         seconds=row.seconds,
     )
+
+
+def _same(session: Session, job_id: str, record: TrialRecord) -> bool:
+    mine = (TrialRow.job_id == job_id, TrialRow.number == record.number)
+    row = session.scalars(select(TrialRow).where(*mine)).one()
+    about = (MeasurementRow.job_id == job_id, MeasurementRow.trial == record.number)
+    measured = measurements.load(session, *about, MeasurementRow.phase == "calibration")
+    return _key(_record(row, measured[0] if measured else None)) == _key(record)
+
+
+def _key(record: TrialRecord) -> str:
+    """Equal for equal records; NaN is equal to itself here."""
+    measurement = None if record.measurement is None else record.measurement.to_dict()
+    config = None if record.config is None else record.config.model_dump(mode="json")
+    rest = [record.number, record.state, record.params, record.source, record.reason, record.seconds]
+    return fingerprint([*rest, config, measurement])
+
+
+def _told(record: TrialRecord) -> dict[str, Any]:
+    metrics = {} if record.measurement is None else record.measurement.metrics
+    return {
+        "number": record.number,
+        "state": record.state,
+        "source": record.source,
+        "digest": None if record.config is None else record.config.digest,
+        "config": None if record.config is None else record.config.model_dump(mode="json"),
+        "metrics": {name: statistics.mean for name, statistics in metrics.items()},
+        "reason": record.reason,
+        "seconds": record.seconds,
+    }
+
+
+def _stored(row: TrialRow, metrics: Mapping[str, Any] | None) -> StoredTrial:
+    return StoredTrial(row.number, row.state, row.source, row.digest, row.config, metrics, row.reason, row.seconds)

@@ -32,7 +32,8 @@ def alter(database: Database, **values: object) -> None:
 
 
 def age(database: Database) -> None:
-    alter(database, heartbeat_at=datetime(2020, 1, 1, tzinfo=UTC))
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    alter(database, heartbeat_at=past, lease_until=past)
 
 
 def test_a_running_job_is_refused_and_a_dead_one_taken_over(

@@ -1,0 +1,99 @@
+"""Attempts: how a job goes from one state to the next.
+
+queued ──begin──► running ──finish──► done | failed | cancelled
+   ▲                 │
+   └──── give_back ◄─┘    (a third attempt in a row that crashed, or whose worker was lost, without a finished trial
+                           ends in failed)
+
+Every function here works in its caller's transaction, which has locked the job's row, and takes the database's time.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from autokv.storage import conditions
+from autokv.storage.events import append
+from autokv.storage.lease import Lease, let_go, this_host
+from autokv.storage.service_tables import AttemptRow, Outcome
+from autokv.storage.tables import JobRow, TrialRow
+
+MAX_CRASHES = 3
+"""Attempts in a row that may crash, or lose their worker, without a finished trial; the last of them fails the job."""
+
+FinalState = Literal["done", "failed", "cancelled"]
+Returned = Literal["released", "crashed", "lost"]
+_REASONS = {"released": "Released", "crashed": "Crashed", "lost": "WorkerLost"}
+
+
+def begin(session: Session, row: JobRow, worker: str, trials: int, seconds: float, now: datetime) -> Lease:
+    """Give a queued job of the service to this process, for ``seconds`` from ``now``."""
+    row.state, row.worker = "running", worker
+    row.attempts += 1
+    row.owner, row.owner_host, row.owner_process = secrets.token_hex(16), this_host(), os.getpid()
+    row.heartbeat_at, row.lease_until = now, now + timedelta(seconds=seconds)
+    row.started_at = row.started_at or now
+    conditions.running(row, now)
+    session.add(AttemptRow(job_id=row.id, number=row.attempts, worker=worker, trials=trials, started_at=now))
+    append(session, row, "started", {"attempt": row.attempts, "worker": worker})
+    return Lease(row.id, row.owner, row.attempts)
+
+
+def give_back(session: Session, row: JobRow, outcome: Returned, reason: str, now: datetime) -> None:
+    """Put a running job of the service back into the queue, or fail it where it crashed too often."""
+    _end(session, row, outcome, reason, now)
+    append(session, row, outcome, {"attempt": row.attempts, "reason": reason})
+    if row.crashes >= MAX_CRASHES:
+        text = f"{row.crashes} attempts in a row ended without a finished trial; the last one: {reason}"
+        _close(session, row, "failed", text, now, {})
+        return
+    row.state = "queued"
+    conditions.waiting(row, _REASONS[outcome], reason, now)
+
+
+def finish(
+    session: Session, row: JobRow, state: FinalState, reason: str, now: datetime, told: Mapping[str, Any] | None = None
+) -> None:
+    """End a job, running or queued; ``told`` is what its event says beside the reason."""
+    if row.state == "running":
+        _end(session, row, state, reason, now)
+    _close(session, row, state, reason, now, told or {})
+
+
+def outcome_of(session: Session, lease: Lease) -> Outcome | None:
+    """How the lease's attempt ended; ``None`` where it has not, and for a job of the command line."""
+    keys = (AttemptRow.job_id == lease.job_id, AttemptRow.number == lease.attempt)
+    return session.scalar(select(AttemptRow.outcome).where(*keys))
+
+
+def stored_trials(session: Session, job_id: str) -> int:
+    """How many trials of a job are stored."""
+    return session.scalar(select(func.count()).where(TrialRow.job_id == job_id)) or 0
+
+
+def _end(session: Session, row: JobRow, outcome: Outcome, reason: str, now: datetime) -> None:
+    let_go(row)
+    attempt = session.get(AttemptRow, (row.id, row.attempts))
+    if attempt is None:
+        return
+    attempt.outcome, attempt.reason, attempt.ended_at = outcome, reason, now
+    if stored_trials(session, row.id) > attempt.trials:
+        row.crashes = 0
+    elif outcome in {"crashed", "lost"}:
+        row.crashes += 1
+
+
+def _close(
+    session: Session, row: JobRow, state: FinalState, reason: str, now: datetime, told: Mapping[str, Any]
+) -> None:
+    row.state, row.reason, row.finished_at = state, reason or None, now
+    if not row.local:
+        conditions.finished(row, state.capitalize(), reason, now)
+    append(session, row, state, {**told, "reason": reason})

@@ -1,0 +1,312 @@
+"""The queue: jobs of the service, from their submission to their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from autokv.errors import ConflictError, KeyReusedError
+from autokv.storage import attempts, conditions, reaping, removal
+from autokv.storage.clock import now
+from autokv.storage.columns import fingerprint
+from autokv.storage.events import append
+from autokv.storage.jobs import Facts, Job, as_job, job_of, job_query, model_key
+from autokv.storage.lease import Lease, locked, renew
+from autokv.storage.service_tables import AttemptRow, IdempotencyKeyRow, Outcome
+from autokv.storage.sessions import Sessions
+from autokv.storage.tables import JobRow, new_id
+from autokv.tuning.request import TuningRequest
+
+_WAITING = (JobRow.state == "queued", JobRow.local.is_(False))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job to run, and the right to."""
+
+    lease: Lease
+    job: Job
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One worker's run of a job."""
+
+    number: int
+    worker: str
+    started: datetime
+    ended: datetime | None
+    outcome: Outcome | None
+    reason: str | None
+
+
+class Queue:
+    """Jobs that wait for workers, the oldest first, and those that workers run."""
+
+    def __init__(self, reading: Sessions, writing: Sessions) -> None:
+        self._reading, self._writing = reading, writing
+
+    def submit(
+        self,
+        request: TuningRequest,
+        *,
+        submission: Mapping[str, Any],
+        selector: str,
+        trace: str | None = None,
+        prompts: str | None = None,
+        profile: str | None = None,
+        key: str | None = None,
+    ) -> tuple[Job, bool]:
+        """Store a job for the workers that ``selector`` fits; durable when this returns.
+
+        The second value is ``False`` where an equal submission came with ``key`` before: that one's job is returned.
+
+        Raises:
+            KeyReusedError: another submission came with ``key`` before.
+            ConflictError: an upload or a hardware profile that it refers to is gone.
+        """
+        asked = fingerprint(submission)
+        with self._writing() as session:
+            before = None if key is None else _known(session, key, asked)
+            if before is not None:
+                return before, False
+            row = JobRow(
+                id=new_id(),
+                state="queued",
+                request=request.model_dump(mode="json"),
+                versions={},
+                local=False,
+                selector=selector,
+                submission=dict(submission),
+                trace=trace,
+                prompts=prompts,
+                profile=profile,
+                attempts=0,
+                crashes=0,
+                last_event=0,
+                created_at=now(session),
+            )
+            conditions.accepted(row, row.created_at)
+            try:
+                with session.begin_nested():
+                    session.add(row)
+                    session.flush()
+                    append(session, row, "queued", {"reason": "submitted"})
+                    if key is not None:
+                        session.add(IdempotencyKeyRow(key=key, fingerprint=asked, job_id=row.id))
+            except IntegrityError:
+                before = None if key is None else _known(session, key, asked)
+                if before is None:
+                    raise
+                return before, False
+            return as_job(row, None, 0, row.created_at), True
+
+    def claim(self, worker: str, fits: Callable[[str], bool], lease_seconds: float) -> Claim | None:
+        """Take the oldest job whose selector ``fits`` for a registered worker; ``None`` where there is none.
+
+        The lease ends after ``lease_seconds`` unless it is renewed by :meth:`heartbeat`.
+        """
+        with self._reading() as session:
+            selectors = session.scalars(select(JobRow.selector).where(*_WAITING).distinct()).all()
+        fitting = [selector for selector in selectors if selector is not None and fits(selector)]
+        if not fitting:
+            return None
+        oldest = (
+            job_query()
+            .where(*_WAITING, JobRow.selector.in_(fitting))
+            .order_by(JobRow.created_at, JobRow.id)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=JobRow)
+        )
+        with self._writing() as session:
+            found = session.execute(oldest).first()
+            if found is None:
+                return None
+            row, model, trials = found
+            time = now(session)
+            lease = attempts.begin(session, row, worker, trials, lease_seconds, time)
+            return Claim(lease, as_job(row, model, trials, time))
+
+    def heartbeat(self, lease: Lease, lease_seconds: float) -> bool:
+        """Renew a lease; ``False`` where the job is not ours any more."""
+        with self._writing() as session:
+            return renew(session, lease, lease_seconds)
+
+    def progress(self, lease: Lease, progress: Mapping[str, Any]) -> None:
+        """Say where the job stands (fields of ``wire.Progress``).
+
+        Raises:
+            LeaseLostError: the job is not ours any more.
+        """
+        with self._writing() as session:
+            row = lease.require(session)
+            row.progress = dict(progress)
+            append(session, row, "progress", progress)
+
+    def message(self, lease: Lease, text: str) -> None:
+        """Tell those who follow the job a line.
+
+        Raises:
+            LeaseLostError: the job is not ours any more.
+        """
+        with self._writing() as session:
+            append(session, lease.require(session), "message", {"text": text})
+
+    def describe(
+        self, lease: Lease, *, model: Facts, hardware: Facts, workload: Facts, versions: Mapping[str, str]
+    ) -> None:
+        """Store what the job runs on and with; what an earlier attempt stored stays.
+
+        Raises:
+            LeaseLostError: the job is not ours any more.
+        """
+        with self._writing() as session:
+            row = lease.require(session)
+            if row.model is None:
+                row.model, row.hardware = model_key(session, model), dict(hardware)
+                row.workload, row.versions = dict(workload), dict(versions)
+
+    def release(self, lease: Lease, reason: str) -> None:
+        """Give the job back to the queue: its worker stops, and nothing is wrong with the job.
+
+        Raises:
+            LeaseLostError: the job is not ours any more.
+        """
+        self._give_back(lease, "released", reason)
+
+    def crashed(self, lease: Lease, reason: str) -> None:
+        """The process of the attempt died; the job is tried again, but fails after the third in a row.
+
+        Raises:
+            LeaseLostError: the job is not ours any more.
+        """
+        self._give_back(lease, "crashed", reason)
+
+    def fail(self, lease: Lease, reason: str) -> None:
+        """End the job: something is wrong with it that another attempt cannot mend.
+
+        Raises:
+            LeaseLostError: the job is not ours any more.
+        """
+        with self._writing() as session:
+            if attempts.outcome_of(session, lease) != "failed":
+                attempts.finish(session, lease.require(session), "failed", reason, now(session))
+
+    def reap(self) -> tuple[str, ...]:
+        """Take from workers that are gone what they ran; returns the ids of those jobs."""
+        return reaping.reap(self._reading, self._writing)
+
+    def cancel(self, job_id: str, reason: str) -> bool:
+        """End a job that waits or runs, at once; ``False`` where it was cancelled before.
+
+        Raises:
+            NotFoundError: there is no such job.
+            ConflictError: it has ended otherwise, or is a command's own.
+        """
+        with self._writing() as session:
+            row = _ours(session, job_id, "cancelled", "stop the command that runs it")
+            if row.state == "cancelled":
+                return False
+            if row.state in {"done", "failed"}:
+                raise ConflictError(
+                    f"has ended ({row.state})", field=f"job {job_id}", remedy="there is nothing to stop"
+                )
+            attempts.finish(session, row, "cancelled", reason, now(session))
+            return True
+
+    def retry(self, job_id: str) -> bool:
+        """Queue a job again that failed or was cancelled; its trials stay. ``False`` where it waits or runs already.
+
+        Raises:
+            NotFoundError: there is no such job.
+            ConflictError: it is done, or is a command's own.
+        """
+        with self._writing() as session:
+            row = _ours(session, job_id, "retried", f"go on with `autokv tune --resume {job_id}`")
+            if row.state in {"queued", "running"}:
+                return False
+            if row.state == "done":
+                raise ConflictError("is done", field=f"job {job_id}", remedy="submit a new job")
+            row.state, row.crashes = "queued", 0
+            row.reason = row.stopped_by = row.finished_at = None
+            conditions.waiting(row, "Queued", "waits for a worker", now(session))
+            append(session, row, "queued", {"reason": "retried"})
+            return True
+
+    def delete(self, job_id: str) -> None:
+        """Delete a finished job with everything that belongs to it.
+
+        Raises:
+            NotFoundError: there is no such job.
+            ConflictError: it has not finished, is a command's own, or an alias stands or stood for a configuration of
+                it.
+        """
+        with self._writing() as session:
+            row = _ours(session, job_id, "deleted", "delete what the command line made with its database")
+            if row.state in {"queued", "running"}:
+                raise ConflictError(f"is {row.state}", field=f"job {job_id}", remedy="cancel it first")
+            removal.remove(session, row)
+
+    def expire(self, days: float) -> tuple[str, ...]:
+        """Delete the service's jobs that finished more than ``days`` ago, but for those that aliases need."""
+        return removal.expire(self._reading, self._writing, days)
+
+    def attempts(self, job_id: str) -> tuple[Attempt, ...]:
+        """The attempts at a job of the service, in order."""
+        query = select(AttemptRow).where(AttemptRow.job_id == job_id).order_by(AttemptRow.number)
+        with self._reading() as session:
+            return tuple(
+                Attempt(row.number, row.worker, row.started_at, row.ended_at, row.outcome, row.reason)
+                for row in session.scalars(query)
+            )
+
+    def place(self, job: Job) -> tuple[int, int] | None:
+        """Where a queued job stands among those with its selector, from 1, and how many they are."""
+        if job.state != "queued" or job.local:
+            return None
+        ahead = tuple_(JobRow.created_at, JobRow.id) <= (job.created, job.id)
+        query = select(func.count().filter(ahead), func.count()).where(*_WAITING, JobRow.selector == job.selector)
+        with self._reading() as session:
+            position, length = session.execute(query).one()
+        return (position, length) if position else None
+
+    def waiting(self) -> dict[str, int]:
+        """How many jobs wait, by selector."""
+        query = select(JobRow.selector, func.count()).where(*_WAITING).group_by(JobRow.selector)
+        with self._reading() as session:
+            return {selector or "": count for selector, count in session.execute(query)}
+
+    def oldest_age(self) -> float:
+        """Seconds that the oldest queued job has been waiting since its submission; 0 where none waits."""
+        with self._reading() as session:
+            oldest = session.scalar(select(func.min(JobRow.created_at)).where(*_WAITING))
+            return 0.0 if oldest is None else max((now(session) - oldest).total_seconds(), 0.0)
+
+    def _give_back(self, lease: Lease, outcome: attempts.Returned, reason: str) -> None:
+        with self._writing() as session:
+            if attempts.outcome_of(session, lease) != outcome:
+                attempts.give_back(session, lease.require(session), outcome, reason, now(session))
+
+
+def _known(session: Session, key: str, asked: str) -> Job | None:
+    row = session.get(IdempotencyKeyRow, key)
+    if row is None:
+        return None
+    if row.fingerprint != asked:
+        raise KeyReusedError(
+            f"{key!r} came with another request before", field="Idempotency-Key", remedy="use a new key for it"
+        )
+    return job_of(session, row.job_id)
+
+
+def _ours(session: Session, job_id: str, what: str, remedy: str) -> JobRow:
+    row = locked(session, job_id)
+    if row.local:
+        raise ConflictError(f"is the command line's and cannot be {what} here", field=f"job {job_id}", remedy=remedy)
+    return row

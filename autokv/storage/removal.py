@@ -1,0 +1,74 @@
+"""Removal: a job goes with everything that belongs to it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from autokv.errors import ConflictError
+from autokv.storage.clock import now
+from autokv.storage.service_tables import AliasMoveRow, AttemptRow, EventRow, IdempotencyKeyRow
+from autokv.storage.sessions import Sessions
+from autokv.storage.tables import (
+    ConfigurationRow,
+    FrontPointRow,
+    JobRow,
+    MeasurementRow,
+    ResultRow,
+    SampleRow,
+    TrialRow,
+)
+
+_FINISHED = (JobRow.local.is_(False), JobRow.state.in_(("done", "failed", "cancelled")))
+
+
+def remove(session: Session, row: JobRow) -> None:
+    """Delete a finished job, whose row is locked.
+
+    Raises:
+        ConflictError: an alias stands or stood for a configuration of it.
+    """
+    alias = _alias(session, row.id)
+    if alias is not None:
+        raise ConflictError(
+            f"has a configuration that the alias {alias!r} stands or stood for",
+            field=f"job {row.id}",
+            remedy="delete the alias first",
+        )
+    measured = select(MeasurementRow.id).where(MeasurementRow.job_id == row.id)
+    session.execute(delete(FrontPointRow).where(FrontPointRow.job_id == row.id))
+    session.execute(delete(SampleRow).where(SampleRow.measurement_id.in_(measured)))
+    for table in (ConfigurationRow, ResultRow, MeasurementRow, TrialRow, EventRow, AttemptRow, IdempotencyKeyRow):
+        session.execute(delete(table).where(table.job_id == row.id))
+    session.delete(row)
+
+
+def expire(reading: Sessions, writing: Sessions, days: float) -> tuple[str, ...]:
+    """Delete the service's jobs that finished more than ``days`` ago, but for those that aliases need."""
+    with reading() as session:
+        old = (*_FINISHED, JobRow.finished_at < now(session) - timedelta(days=days))
+        ids = session.scalars(select(JobRow.id).where(*old).order_by(JobRow.finished_at)).all()
+    gone = []
+    for job_id in ids:
+        # A row that is gone, or that is retried just now, is left to the next time; so is one that an alias needs.
+        with suppress(ConflictError), writing() as session:
+            query = select(JobRow).where(JobRow.id == job_id, *old).with_for_update(skip_locked=True)
+            row = session.scalars(query).one_or_none()
+            if row is not None:
+                remove(session, row)
+                gone.append(job_id)
+    return tuple(gone)
+
+
+def _alias(session: Session, job_id: str) -> str | None:
+    query = (
+        select(AliasMoveRow.alias)
+        .join(ConfigurationRow, ConfigurationRow.id == AliasMoveRow.configuration)
+        .where(ConfigurationRow.job_id == job_id)
+        .order_by(AliasMoveRow.alias)
+        .limit(1)
+    )
+    return session.scalar(query)

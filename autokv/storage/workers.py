@@ -1,0 +1,164 @@
+"""Workers: who is there to run jobs, and on what device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Select, select, update
+from sqlalchemy.orm import Session
+
+from autokv.errors import NotFoundError
+from autokv.storage.clock import now
+from autokv.storage.service_tables import HardwareProfileRow, WorkerRow
+from autokv.storage.sessions import Sessions
+from autokv.storage.tables import JobRow, new_id
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker as it stands. Times are UTC, from the database's clock."""
+
+    id: str
+    host: str
+    process: int
+    device: str
+    labels: Mapping[str, str]
+    profile: str
+    """Id of its measured hardware profile."""
+    profile_name: str
+    fingerprint: str
+    versions: Mapping[str, str]
+    state: Literal["ready", "draining", "stopped", "gone"]
+    """``gone`` where it has not been heard of in time."""
+    job: str | None
+    """What it runs now."""
+    started: datetime
+    seen: datetime
+
+
+class Workers:
+    """The repository of workers. Rows stay when a worker has stopped: attempts name them."""
+
+    def __init__(self, reading: Sessions, writing: Sessions) -> None:
+        self._reading, self._writing = reading, writing
+
+    def register(
+        self,
+        *,
+        host: str,
+        process: int,
+        device: str,
+        labels: Mapping[str, str],
+        profile: Facts,
+        versions: Mapping[str, str],
+        seconds: float,
+    ) -> str:
+        """Add a worker that counts as gone after ``seconds`` without :meth:`beat`, and return its id.
+
+        ``profile`` is its measured hardware profile with its fingerprint; it is stored where it is new.
+        """
+        worker = new_id()
+        with self._writing() as session:
+            time, measured = now(session), _profile(session, profile)
+            session.add(
+                WorkerRow(
+                    id=worker,
+                    host=host,
+                    process=process,
+                    device=device,
+                    labels=dict(labels),
+                    profile=measured,
+                    versions=dict(versions),
+                    state="ready",
+                    started_at=time,
+                    seen_at=time,
+                    until=time + timedelta(seconds=seconds),
+                )
+            )
+        return worker
+
+    def beat(self, worker: str, seconds: float) -> None:
+        """Say that a worker is there, and will be heard of again within ``seconds``."""
+        with self._writing() as session:
+            time = now(session)
+            values = {"seen_at": time, "until": time + timedelta(seconds=seconds)}
+            session.execute(update(WorkerRow).where(WorkerRow.id == worker).values(values))
+
+    def state(self, worker: str, state: Literal["draining", "stopped"]) -> None:
+        """Say that a worker takes no more jobs, or that it has ended."""
+        with self._writing() as session:
+            values = {"state": state, "seen_at": now(session)}
+            session.execute(update(WorkerRow).where(WorkerRow.id == worker).values(values))
+
+    def list(self, alive_only: bool = False) -> tuple[Worker, ...]:
+        """Every worker, or those that are ready or draining; the newest first."""
+        with self._reading() as session:
+            time, query = now(session), _query()
+            if alive_only:
+                query = query.where(WorkerRow.state != "stopped", WorkerRow.until >= time)
+            query = query.order_by(WorkerRow.started_at.desc(), WorkerRow.id)
+            return tuple(_worker(time, *row) for row in session.execute(query))
+
+    def get(self, worker: str) -> Worker:
+        """The worker of this id.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        with self._reading() as session:
+            found = session.execute(_query().where(WorkerRow.id == worker)).first()
+            if found is None:
+                raise NotFoundError("there is no such worker", field=f"worker {worker}", remedy="see /v1/workers")
+            return _worker(now(session), *found)
+
+
+def _query() -> Select[Any]:
+    running = (JobRow.state == "running", JobRow.worker == WorkerRow.id)
+    runs = select(JobRow.id).where(*running).limit(1).scalar_subquery()
+    return select(WorkerRow, HardwareProfileRow.name, HardwareProfileRow.fingerprint, runs).join(
+        HardwareProfileRow, HardwareProfileRow.id == WorkerRow.profile
+    )
+
+
+def _worker(time: datetime, row: WorkerRow, name: str, fingerprint: str, job: str | None) -> Worker:
+    gone = row.state != "stopped" and row.until < time
+    return Worker(
+        id=row.id,
+        host=row.host.partition(" pid:")[0],
+        process=row.process,
+        device=row.device,
+        labels=row.labels,
+        profile=row.profile,
+        profile_name=name,
+        fingerprint=fingerprint,
+        versions=row.versions,
+        state="gone" if gone else row.state,
+        job=job,
+        started=row.started_at,
+        seen=row.seen_at,
+    )
+
+
+def _profile(session: Session, document: Facts) -> str:
+    """The newest measured profile of this fingerprint where it is equal, else a new one."""
+    fields = dict(document)
+    query = (
+        select(HardwareProfileRow)
+        .where(HardwareProfileRow.fingerprint == fields["fingerprint"], HardwareProfileRow.source == "measured")
+        .order_by(HardwareProfileRow.created_at.desc(), HardwareProfileRow.id)
+        .limit(1)
+    )
+    newest = session.scalars(query).first()
+    if newest is not None and newest.document == fields:
+        return newest.id
+    row = HardwareProfileRow(
+        id=new_id(), name=fields["name"], fingerprint=fields["fingerprint"], source="measured", document=fields
+    )
+    session.add(row)
+    session.flush()
+    return row.id
