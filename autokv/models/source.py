@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,10 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from autokv.errors import ModelError
+from autokv.models.names import MAX_NAME_CHARACTERS, is_hub_id
 from autokv.models.quiet import reading
 from autokv.settings import Settings
 
-MAX_NAME_CHARACTERS = 4096
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 _TEXT_FILES = ("*.json", "*.jinja", "*.txt", "tokenizer.model")
 _IGNORED = ("*/*", "consolidated*")
 _GGUF_MAGIC = b"GGUF"
@@ -58,7 +56,7 @@ def locate(model: str, settings: Settings, *, weights: bool) -> Source:
 def _local(model: str, settings: Settings) -> Source | None:
     """The folder or file of that name, or ``None`` if there is none and the name may be a hub id."""
     path = Path(model).expanduser()
-    if not path.exists() and _HUB_ID.fullmatch(model) and path.suffix.lower() != ".gguf":
+    if not path.exists() and is_hub_id(model) and path.suffix.lower() != ".gguf":
         return None
     resolved = path.resolve()
     _confine(model, resolved, settings)
