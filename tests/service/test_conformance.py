@@ -1,0 +1,160 @@
+"""The whole API against its own description: no answer is a 5xx, and every answer is one that the description has."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis.engine import events, from_schema
+
+from autokv.api.app import create_app
+from autokv.config import CompressionConfig, ConfigurationDocument
+from autokv.evaluation.measurement import Measurement
+from autokv.hardware import catalog
+from autokv.storage import Database
+from autokv.storage.queue import Claim
+from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
+
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "4"))
+"""Per operation and phase; more of them find more, in more time."""
+METRICS = ("kl_divergence", "kv_bytes_per_token", "attention_us")
+TRACE = b"arrival_time,num_prefill_tokens,num_decode_tokens\n0.0,100,20\n0.5,200,30\n1.5,150,25\n"
+PROMPTS = b'{"prompt": "Once upon a time", "completion": " there was"}\n{"prompt": "The end"}\n'
+
+
+class StandIn(threading.Thread):
+    """A worker without a model: it ends every job at once, so that no stream and no wait stays open."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(name="stand-in", daemon=True)
+        self._url, self._ending = url, threading.Event()
+
+    def run(self) -> None:
+        with Database(self._url) as database:
+            profile = catalog.sheets()["l4"].profile()
+            worker = database.workers.register(
+                host="here",
+                process=os.getpid(),
+                device="cpu",
+                labels={"zone": "a"},
+                profile={**profile.to_dict(), "fingerprint": profile.fingerprint},
+                versions={"autokv": "1"},
+                seconds=600,
+            )
+            count = 0
+            while not self._ending.is_set():
+                claim = database.queue.claim(worker, lambda _: True, 600)
+                if claim is None:
+                    self._ending.wait(0.02)
+                    continue
+                count += 1
+                if count % 5:
+                    finish(database, claim)
+                else:
+                    database.queue.fail(claim.lease, "the model cannot be loaded")
+
+    def end(self) -> None:
+        self._ending.set()
+        self.join()
+
+
+def finish(database: Database, claim: Claim) -> None:
+    """What a search leaves behind, made up: two trials, and a front of one of them."""
+    job, lease = claim.job, claim.lease
+    facts = {"name": job.request.model}
+    database.queue.describe(lease, model=facts, hardware={"name": "L4"}, workload={}, versions={"autokv": "1"})
+    database.queue.message(lease, "loading")
+    config = CompressionConfig.parse({"pipeline": {"eviction": {"method": "knorm", "keep_ratio": 0.5}}})
+    sample = {"id": "text-0", "kind": "text", "context_tokens": 64, **dict.fromkeys(METRICS, 0.5)}
+    measurement = Measurement.of_samples(config, [sample])
+    first = job.trials
+    records = [
+        TrialRecord(first, "complete", {"keep": 0.5}, "tpe", config, measurement, None, 0.5),
+        TrialRecord(first + 1, "infeasible", {"keep": 0.1}, "tpe", config, None, "too large", 0.0),
+    ]
+    for record in records:
+        database.trials.add(job.id, record, lease=lease)
+    database.queue.progress(lease, {"phase": "searching", "trials_done": 2, "trials_total": 2})
+    point = FrontPoint(first, "tpe", measurement, measurement, True)
+    result = TuningResult(
+        objectives=METRICS,
+        trials=database.trials.of(job.id),
+        front=[point],
+        recommended=config.digest,
+        named={"smallest": config.digest},
+        reason="the smallest",
+        hypervolume=[0.5] * (first + 2),
+        importance={},
+    )
+    document = ConfigurationDocument(pipeline=config.pipeline, model=facts, provenance={"job": job.id})
+    database.results.save(job.id, result, [document], lease=lease)
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of a database on which a worker stands in."""
+    monkeypatch.setenv("AUTOKV_CACHE_DIR", str(tmp_path / "cache"))
+    url = f"sqlite:///{tmp_path / 'autokv.db'}"
+    stand_in = StandIn(url)
+    with Database(url):
+        stand_in.start()
+        yield url
+        stand_in.end()
+
+
+def test_every_answer_is_as_described(stored: str) -> None:
+    uploads = st.one_of(st.sampled_from([TRACE, PROMPTS]), st.binary(max_size=64))
+    schemathesis.openapi.media_type("application/octet-stream", uploads)
+    config = schemathesis.Config.from_dict(
+        {
+            "seed": 1,
+            "max-stream-events": 1000,
+            "generation": {"max-examples": EXAMPLES, "no-shrink": True, "deterministic": True, "database": "none"},
+            "phases": {"stateful": {"generation": {"max-examples": 10 * EXAMPLES}}},
+            "warnings": False,
+        }
+    )
+    schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(stored), config=config)
+    problems: list[str] = []
+    answered: Counter[tuple[str, int]] = Counter()
+    phases = set()
+    for event in from_schema(schema).execute():
+        if isinstance(event, events.NonFatalError):
+            problems.append(f"{event.label}: {event.value!r}")
+        elif isinstance(event, events.FatalError):
+            raise event.exception
+        elif isinstance(event, events.PhaseFinished):
+            phases.add((event.phase.name.value, event.status.value))
+        elif isinstance(event, events.ScenarioFinished):
+            problems += failures(event)
+            for case_id, interaction in event.recorder.interactions.items():
+                if interaction.response is not None:
+                    label = event.recorder.cases[case_id].value.operation.label
+                    answered[label, interaction.response.status_code] += 1
+    print(*sorted(phases), sep="\n")
+    for (label, status), count in sorted(answered.items()):
+        print(f"{label}: {count} of {status}")
+    assert not problems, "\n\n".join([f"{len(problems)} problems", *problems[:20]])
+    operations = {result.ok().label for result in schema.get_all_operations()}
+    succeeded = {label for label, status in answered if status < 400}
+    assert operations <= succeeded
+
+
+def failures(event: events.ScenarioFinished) -> list[str]:
+    """Every check that failed, with what was sent and what came back."""
+    told = []
+    for case_id, checks in event.recorder.checks.items():
+        for check in checks:
+            if check.failure_info is None:
+                continue
+            failure, sent = check.failure_info.failure, check.failure_info.code_sample
+            answer = event.recorder.interactions[case_id].response
+            came = "nothing" if answer is None else f"{answer.status_code} {answer.content[:600]!r}"
+            told.append(f"{event.label} ({event.phase.value}): {failure}\n{sent}\n{came}")
+    return told
