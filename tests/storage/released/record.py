@@ -1,0 +1,169 @@
+"""Record what a release stores: ``python record.py FOLDER`` with that release's code on the path.
+
+Writes ``<schema>.sql``, a dump of an SQLite database with rows in every table, and ``<schema>.json``, what the release
+itself reads from it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from autokv.config import CompressionConfig, ConfigurationDocument
+from autokv.evaluation.measurement import Measurement
+from autokv.storage import Database
+from autokv.tuning.request import TuningRequest
+from autokv.tuning.trial import FrontPoint, StoppedBy, TrialRecord, TuningResult
+
+MODEL = {"name": "tiny", "layers": 3, "rope": {"theta": 1e4}}
+TIMES = {"a" * 64: {"stage": {"kind": "eviction"}, "tokens": 64}, "b" * 64: {"stage": None, "tokens": 128}}
+
+
+def measurement(ratio: float, samples: int) -> Measurement:
+    config = CompressionConfig.model_validate({"pipeline": {"eviction": {"method": "knorm", "keep_ratio": ratio}}})
+    return Measurement.of_samples(
+        config,
+        [
+            {"id": f"text-{index}", "kind": "text", "context_tokens": 512, "kl_divergence": ratio / (index + 3)}
+            for index in range(samples)
+        ],
+    )
+
+
+def trial(number: int) -> TrialRecord:
+    if number % 4 == 3:
+        state, reason = ("failed", "größer als 'a\udcff\0b'") if number % 8 == 3 else ("infeasible", "rank 9 of 8")
+        return TrialRecord(number, state, {"keep": math.inf, "group": [math.nan, None]}, "tpe", None, None, reason, 0.5)
+    measured = measurement((number + 1) / 10, 2 + number)
+    return TrialRecord(number, "complete", {"keep": number}, "warm", measured.config, measured, None, 1 / (number + 3))
+
+
+def result(trials: list[TrialRecord], stopped_by: StoppedBy) -> TuningResult:
+    front = [
+        FrontPoint(one.number, one.source, one.measurement, measurement((one.number + 1) / 10, 5), one.number > 0)
+        for one in trials[:2]
+        if one.measurement is not None
+    ]
+    digests = [point.calibration.config.digest for point in front]
+    return TuningResult(
+        objectives=("kl_divergence", "kv_bytes_per_token"),
+        trials=trials,
+        front=front,
+        recommended=digests[0],
+        named={"smallest": digests[0], "fastest": digests[1]},
+        reason="the smallest that meets the constraints",
+        hypervolume=[0.1, math.inf],
+        importance={"kl_divergence": {"keep": 1.0}},
+        stopped_by=stopped_by,
+    )
+
+
+def fill(database: Database) -> None:
+    jobs = database.jobs
+    jobs.create(TuningRequest(model="waiting", text="notes.txt", seed=3))
+    for name, stops in (("done", ["trials"]), ("resumed", ["interrupt", "patience"])):
+        job = jobs.create(
+            TuningRequest(model=name, maximums={"kl_divergence": 0.1}),
+            model=MODEL,
+            hardware={"device": "cpu"},
+            workload={"name": "trace", "lengths": [1, 2]},
+            versions={"torch": "2.13"},
+        )
+        done: list[TrialRecord] = []
+        for stop in stops:
+            with jobs.lease(job) as lease:
+                for number in range(len(done), len(done) + 4):
+                    done.append(trial(number))
+                    database.trials.add(job, done[-1], lease=lease)
+                configs = [one.config for one in done[:2] if one.config is not None]
+                documents = [
+                    ConfigurationDocument(pipeline=config.pipeline, model={"name": name, "stop": stop})
+                    for config in configs
+                ]
+                database.results.save(job, result(done, stop), documents, lease=lease)
+    failed = jobs.create(TuningRequest(model="failed", tasks=True))
+    with jobs.lease(failed) as lease:
+        jobs.mark(failed, "failed", "no memory", lease=lease)
+    stopped = jobs.create(TuningRequest(model="stopped"))
+    with jobs.lease(stopped) as lease:
+        database.trials.add(stopped, trial(0), lease=lease)
+    jobs.lease(jobs.create(TuningRequest(model="left behind"))).__enter__()
+    if hasattr(database, "kernel_times"):
+        from autokv.evaluation.costs import KernelTime
+
+        for place, (key, document) in enumerate([*TIMES.items(), *TIMES.items()]):
+            database.kernel_times.put(key, document, KernelTime(1.5e-7 * place, 2e-9, 5))
+
+
+def read(database: Database) -> dict[str, Any]:
+    """Everything that the repositories say, as JSON; what later versions add is not in it."""
+    found: dict[str, Any] = {"jobs": {}}
+    for job in database.jobs.list():
+        outcome = database.results.of(job.id)
+        found["jobs"][job.id] = {
+            **{name: getattr(job, name) for name in ("state", "model", "hardware", "workload", "trials", "attempts")},
+            **{name: getattr(job, name) for name in ("reason", "stopped_by")},
+            "versions": dict(job.versions),
+            "request": job.request.model_dump(mode="json"),
+            "times": [str(time) for time in (job.created, job.started, job.finished)],
+            "stored": [_trial(record) for record in database.trials.of(job.id)],
+            "result": None if outcome is None else _result(outcome),
+            "configurations": [
+                {"digest": one.digest, "roles": list(one.roles), "document": one.document.model_dump(mode="json")}
+                for one in database.configurations.list(job=job.id)
+            ],
+        }
+    if hasattr(database, "kernel_times"):
+        found["kernel_times"] = {key: str(database.kernel_times.get(key)) for key in TIMES}
+    return json.loads(json.dumps(found))
+
+
+def _trial(record: TrialRecord) -> dict[str, Any]:
+    return {
+        **{name: getattr(record, name) for name in ("number", "state", "source", "reason", "seconds")},
+        "params": repr(record.params),
+        "config": None if record.config is None else record.config.digest,
+        "measurement": None if record.measurement is None else record.measurement.to_dict(),
+    }
+
+
+def _result(outcome: TuningResult) -> dict[str, Any]:
+    return {
+        **{name: getattr(outcome, name) for name in ("recommended", "named", "reason", "importance", "stopped_by")},
+        "objectives": list(outcome.objectives),
+        "hypervolume": [str(value) for value in outcome.hypervolume],
+        "trials": len(outcome.trials),
+        "front": [
+            [point.trial, point.source, point.feasible, point.validation and point.validation.to_dict()]
+            for point in outcome.front
+        ],
+    }
+
+
+def main(folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / "autokv.db"
+        with Database(f"sqlite:///{file}") as database:
+            fill(database)
+        with closing(sqlite3.connect(file)) as connection:
+            # Another machine's process, silent for years: whoever reads this knows that it is gone.
+            connection.execute(
+                "UPDATE jobs SET owner_host = 'elsewhere', heartbeat_at = '2020-01-01 00:00:00.000000'"
+                " WHERE owner IS NOT NULL"
+            )
+            connection.commit()
+            (schema,) = connection.execute("SELECT version_num FROM autokv_version").fetchone()
+            (folder / f"{schema}.sql").write_text("\n".join(connection.iterdump()) + "\n")
+        with Database(f"sqlite:///{file}") as database:
+            text = json.dumps(read(database), indent=1)
+        (folder / f"{schema}.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
