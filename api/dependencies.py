@@ -6,16 +6,62 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Request
 
+from autokv.api.templates import template
+from autokv.api.views import Fleet
+from autokv.api.waiting import Hub
+from autokv.errors import RequestError
 from autokv.storage import Database
 
 
-def _database(request: Request) -> Database:
+async def _database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
+
+
+async def _fleet(request: Request) -> Fleet:
+    fleet: Fleet = request.app.state.fleet
+    return fleet
+
+
+async def _hub(request: Request) -> Hub:
+    hub: Hub = request.app.state.hub
+    return hub
 
 
 Stored = Annotated[Database, Depends(_database)]
 """The database of the application."""
 
+Known = Annotated[Fleet, Depends(_fleet)]
+"""The workers."""
+
+Following = Annotated[Hub, Depends(_hub)]
+"""Who waits for jobs."""
+
 Id = Annotated[str, Path(pattern=r"^[0-9A-Za-z._-]{1,100}$", description="id")]
 """An id in a path; what no id looks like is refused before the database is asked."""
+
+
+async def known_parameters(request: Request) -> None:
+    """Refuse query parameters that the route does not have: one that is misspelled must not be ignored.
+
+    Raises:
+        RequestError: naming the first.
+    """
+    if not request.query_params:
+        return
+    known = _parameters(request)
+    for name in request.query_params:
+        if name not in known:
+            choice = f"this path takes {', '.join(sorted(known))}" if known else "this path takes no parameters"
+            raise RequestError("is not a parameter", field=name, remedy=choice)
+
+
+def _parameters(request: Request) -> frozenset[str]:
+    """What the API's own description says that the route takes."""
+    route = (template(request.scope) or "", request.method.lower())
+    tables: dict[tuple[str, str], frozenset[str]] = request.app.state.parameters
+    if route not in tables:
+        described = request.app.openapi()["paths"].get(route[0], {}).get(route[1], {})
+        taken = described.get("parameters", ())
+        tables[route] = frozenset(parameter["name"] for parameter in taken if parameter["in"] == "query")
+    return tables[route]

@@ -1,5 +1,169 @@
-"""Jobs."""
+"""Jobs: submit, look at, stop, run again, forget."""
 
-from fastapi import APIRouter
+from __future__ import annotations
 
-router = APIRouter()
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import Field, StringConstraints
+
+from autokv.api.dependencies import Following, Id, Known, Stored
+from autokv.api.paging import PageQuery
+from autokv.api.responses import located, problems
+from autokv.api.views import Fleet, job_view
+from autokv.api.waiting import ENDED
+from autokv.api.waits import Wait, applied
+from autokv.jobs.submission import estimate, prepare
+from autokv.storage import Database, Job
+from autokv.wire import JobSubmission, JobView, Page, ValidationView
+from autokv.wire.jobs import JobStateName
+
+router = APIRouter(tags=["jobs"])
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="the same key with the same body is the same job",
+    ),
+]
+Value = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+_WAITED = {"Preference-Applied": {"schema": {"type": "string"}, "description": "`wait=N`, where it was waited"}}
+
+
+class JobsQuery(PageQuery):
+    """Which jobs; a filter compares what was submitted."""
+
+    state: tuple[JobStateName, ...] = Field((), max_length=6, description="any of these")
+    model: str | None = Field(None, min_length=1, max_length=4096, pattern=r"^[^\x00]+$")
+    hardware: str | None = Field(None, min_length=1, max_length=4096, pattern=r"^[^\x00]+$")
+    workload: str | None = Field(
+        None, min_length=1, max_length=4096, pattern=r"^[^\x00]+$", description="id of a trace"
+    )
+
+
+@router.post(
+    "/jobs",
+    status_code=202,
+    response_model=JobView,
+    summary="Submit a job",
+    responses=problems(409, body=True)
+    | {200: {**located("It has ended within the time of `Prefer: wait`."), "model": JobView}, 202: located("Stored.")},
+)
+async def submit(
+    submission: JobSubmission,
+    request: Request,
+    stored: Stored,
+    fleet: Known,
+    hub: Following,
+    wait: Wait,
+    key: Key = None,
+) -> Response:
+    """Store a job; it is durable when this is answered. A worker that fits takes it, the oldest first."""
+
+    def store() -> Job:
+        prepared = prepare(submission, stored)
+        job, _ = stored.queue.submit(
+            prepared.request,
+            submission=prepared.document,
+            selector=prepared.selector.to_json(),
+            trace=prepared.trace,
+            prompts=prepared.prompts,
+            profile=prepared.profile,
+            key=key,
+        )
+        return job
+
+    job = await run_in_threadpool(store)
+    request.state.job_id = job.id
+    if wait and job.state not in ENDED:
+        await hub.ended(job.id, (job.last_event, job.state), wait)
+        job = await run_in_threadpool(stored.jobs.find, job.id)
+    view = await run_in_threadpool(_view, job, stored, fleet)
+    headers = {"Location": f"/v1/jobs/{job.id}", **applied(wait)}
+    return _answer(view, 200 if wait and job.state in ENDED else 202, headers)
+
+
+@router.post("/jobs/validate", summary="What a submission would do", responses=problems(body=True))
+def validate(submission: JobSubmission, stored: Stored, fleet: Known) -> ValidationView:
+    """Check a submission and store nothing: what would run, who could run it, and about how long."""
+    prepared = prepare(submission, stored)
+    time = estimate(prepared.request, stored)
+    return ValidationView(
+        request=prepared.request.model_dump(mode="json"),
+        notes=prepared.notes,
+        workers=fleet.told(prepared.selector),
+        queue_ahead=stored.queue.waiting().get(prepared.selector.to_json(), 0),
+        seconds=time.seconds,
+        basis=time.basis,
+    )
+
+
+@router.get("/jobs", summary="List jobs", responses=problems())
+def jobs(query: Annotated[JobsQuery, Query()], stored: Stored, fleet: Known) -> Page[JobView]:
+    """Jobs, the newest first; facts, attempts and places in the queue are shown with each job alone."""
+    found, following = stored.jobs.page(
+        states=query.state,
+        model=query.model,
+        hardware=query.hardware,
+        workload=query.workload,
+        cursor=query.position,
+        limit=query.limit,
+    )
+    return query.page((job_view(job, fleet) for job in found), following)
+
+
+@router.get(
+    "/jobs/{job_id}",
+    response_model=JobView,
+    summary="Show a job",
+    responses=problems(404) | {200: {"description": "As it stands.", "headers": _WAITED}},
+)
+async def show(job_id: Id, stored: Stored, fleet: Known, hub: Following, wait: Wait) -> Response:
+    """A job as it stands; `Prefer: wait=N` answers when it has ended, or after so many seconds."""
+    job = await run_in_threadpool(stored.jobs.find, job_id)
+    if wait and job.state not in ENDED:
+        await hub.ended(job.id, (job.last_event, job.state), wait)
+        job = await run_in_threadpool(stored.jobs.find, job_id)
+    view = await run_in_threadpool(_view, job, stored, fleet)
+    return _answer(view, 200, applied(wait))
+
+
+@router.post("/jobs/{job_id}/cancel", summary="Cancel a job", responses=problems(404, 409))
+def cancel(job_id: Id, stored: Stored, fleet: Known) -> JobView:
+    """End a job that waits or runs, at once; nothing happens to one that was cancelled before."""
+    stored.queue.cancel(job_id, "cancelled over HTTP")
+    return _view(stored.jobs.find(job_id), stored, fleet)
+
+
+@router.post("/jobs/{job_id}/retry", summary="Run a job again", responses=problems(404, 409))
+def retry(job_id: Id, stored: Stored, fleet: Known) -> JobView:
+    """Queue a job that failed or was cancelled; its trials stay. Nothing happens to one that waits or runs."""
+    stored.queue.retry(job_id)
+    return _view(stored.jobs.find(job_id), stored, fleet)
+
+
+@router.delete("/jobs/{job_id}", status_code=204, summary="Delete a job", responses=problems(404, 409))
+def delete(job_id: Id, stored: Stored) -> None:
+    """Forget a job that has ended, with its trials and configurations, unless an alias stands or stood for one."""
+    stored.queue.delete(job_id)
+
+
+def _view(job: Job, stored: Database, fleet: Fleet) -> JobView:
+    result = stored.summaries.result_of(job.id) if job.state == "done" else None
+    return job_view(
+        job,
+        fleet,
+        attempts=stored.queue.attempts(job.id) if job.attempts and not job.local else (),
+        place=stored.queue.place(job),
+        recommended=None if result is None else result[1],
+    )
+
+
+def _answer(view: JobView, status: int, headers: dict[str, Any]) -> Response:
+    """The view as JSON, written once: it was checked when it was made."""
+    return Response(view.model_dump_json(), status, headers, "application/json")

@@ -13,14 +13,13 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from autokv.errors import RequestError
+from autokv.storage.paging import Cursor
 from autokv.wire import Page, View
 
 MAX_ITEMS = 200
 MAX_CURSOR = 512
 """Characters; one that this server made is far shorter."""
 
-Cursor = tuple[datetime, str] | None
-"""When the last item of a page was created, and its id; ``None`` before the first page and after the last."""
 Item = TypeVar("Item", bound=View)
 
 
@@ -52,9 +51,9 @@ class PageQuery(Query):
             moment, name = map(str, parts)
             time = datetime.fromisoformat(moment)
         except ValueError:
-            raise _refused() from None
+            raise refused() from None
         if time.tzinfo is None or not name.isprintable():
-            raise _refused()
+            raise refused()
         return time, name
 
     @property
@@ -66,10 +65,10 @@ class PageQuery(Query):
             padded = self.cursor + "=" * (-len(self.cursor) % 4)
             scope, *parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         except (binascii.Error, ValueError, TypeError, RecursionError):
-            raise _refused() from None
+            raise refused() from None
         if scope != self._scope:
-            raise _refused()
-        return parts
+            raise refused()
+        return list(parts)
 
     def page(self, items: Iterable[Item], cursor: Cursor) -> Page[Item]:
         """The page of ``items``, after which the list goes on at ``cursor``."""
@@ -90,7 +89,8 @@ class PageQuery(Query):
         return zlib.crc32(json.dumps([type(self).__name__, filters], sort_keys=True).encode())
 
 
-def _refused() -> RequestError:
+def refused() -> RequestError:
+    """What a cursor deserves that this list never gave."""
     return RequestError(
         "is not a cursor of this list with these filters", field="cursor", remedy="begin again without a cursor"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -32,6 +33,30 @@ _STATUS: tuple[tuple[type[AutoKVError], int, str], ...] = (
     (InputError, 422, "invalid"),
 )
 """The first that fits, and the last part of its type."""
+_KINDS = {
+    400: "unreadable",
+    404: "not-found",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    412: "precondition-failed",
+    413: "too-large",
+    415: "unsupported-media-type",
+    422: "invalid",
+    428: "precondition-required",
+    500: "failed",
+    503: "unavailable",
+}
+"""What the framework, or a route by its status, refuses."""
+_REMEDIES = {
+    404: "see /docs for the paths",
+    405: "see the Allow header, and /docs",
+    415: "set Content-Type",
+    422: "see /docs",
+}
+RETRY_SECONDS = 2
+_UNSEEN = "the server failed; its log has the request's id"
+MAX_FIELDS = 20
+"""Of the fields that are wrong, those that are named."""
 
 
 def install(app: FastAPI) -> None:
@@ -39,14 +64,12 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(AutoKVError, _foreseen)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unforeseen)
 
 
 def problem(
     request: Request,
     status: int,
     kind: str,
-    title: str,
     detail: str,
     *,
     remedy: str | None = None,
@@ -56,15 +79,20 @@ def problem(
     """A problem as a response."""
     body = Problem(
         type=f"urn:autokv:problem:{kind}",
-        title=title,
+        title=kind.replace("-", " ").capitalize(),
         status=status,
-        detail=detail,
-        instance=request.url.path,
+        detail=_printable(detail),
+        instance=_printable(request.url.path),
         remedy=remedy,
         errors=errors,
         request_id=getattr(request.state, "request_id", ""),
     )
     return JSONResponse(body.model_dump(mode="json"), status, headers, MEDIA_TYPE)
+
+
+def unforeseen(request: Request) -> JSONResponse:
+    """What is answered when something failed that should not have; the log has the rest."""
+    return problem(request, 500, "failed", _UNSEEN)
 
 
 async def _foreseen(request: Request, error: Exception) -> JSONResponse:
@@ -73,33 +101,46 @@ async def _foreseen(request: Request, error: Exception) -> JSONResponse:
     status, kind = next(
         ((status, kind) for which, status, kind in _STATUS if isinstance(error, which)), (500, "failed")
     )
-    errors = (ProblemField(field=error.field, message=error.message),) if error.field else ()
-    title = kind.replace("-", " ").capitalize()
-    headers = {"Retry-After": "2"} if status == 503 else None
-    return problem(request, status, kind, title, error.message, remedy=error.remedy, errors=errors, headers=headers)
+    if status == 500:
+        raise error
+    errors = (_field(error.field, error.message),) if error.field else ()
+    detail = f"{error.field}: {error.message}" if error.field else error.message
+    headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else None
+    return problem(request, status, kind, detail, remedy=error.remedy, errors=errors, headers=headers)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    errors = tuple(ProblemField(field=_path(one), message=str(one["msg"])) for one in error.errors())
+    found = error.errors()
+    errors = tuple(_field(_path(one), str(one["msg"])) for one in found[:MAX_FIELDS])
+    if any(one["type"] == "json_invalid" for one in found):
+        return problem(request, 400, "unreadable", f"the body is not JSON: {errors[0].message}", errors=errors)
     detail = f"{errors[0].field}: {errors[0].message}" if errors else "the request is not valid"
-    return problem(request, 422, "invalid", "Invalid", detail, remedy="see /openapi.json", errors=errors)
+    return problem(request, 422, "invalid", detail, remedy=_REMEDIES[422], errors=errors)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
-    kind = str(error.detail).lower().replace(" ", "-")
+    status, detail = error.status_code, str(error.detail)
+    if detail == HTTPStatus(status).phrase:
+        detail = f"{request.method} {request.url.path}: {detail.lower()}"
+    kind = _KINDS.get(status, "refused")
     headers = dict(error.headers) if error.headers else None
-    return problem(request, error.status_code, kind, str(error.detail), str(error.detail), headers=headers)
+    return problem(request, status, kind, detail, remedy=_REMEDIES.get(status), headers=headers)
 
 
-async def _unforeseen(request: Request, _: Exception) -> JSONResponse:
-    return problem(request, 500, "failed", "Failed", "the server failed; its log has the request's id")
+def _field(field: str, message: str) -> ProblemField:
+    return ProblemField(field=_printable(field), message=_printable(message))
 
 
 def _path(error: dict[str, Any]) -> str:
     """The path in the body, or the parameter's name: the place it was looked for is left out."""
     where, *rest = error["loc"]
     return ".".join(map(str, rest)) or str(where)
+
+
+def _printable(text: str) -> str:
+    """One line that every encoding holds."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from autokv.config import ConfigurationDocument
 from autokv.errors import StorageError
 from autokv.report import write_results
+from autokv.report.page import page
 from autokv.storage import Database
 from autokv.tuning.trial import TuningResult
+
+
+def report(database: Database, job_id: str) -> str:
+    """The report of a job as a page.
+
+    Raises:
+        StorageError: the job has no result yet.
+    """
+    result, _, facts = _stored(database, job_id)
+    return page(result, facts)
 
 
 def export(database: Database, job_id: str, directory: Path) -> tuple[TuningResult, dict[str, Path]]:
@@ -16,6 +29,12 @@ def export(database: Database, job_id: str, directory: Path) -> tuple[TuningResu
     Raises:
         StorageError: the job has no result yet, or a file cannot be written.
     """
+    result, documents, facts = _stored(database, job_id)
+    return result, write_results(directory, result=result, documents=documents, job=facts)
+
+
+def _stored(database: Database, job_id: str) -> tuple[TuningResult, dict[str, ConfigurationDocument], dict[str, Any]]:
+    """A job's result, the documents of its configurations by digest, and the facts of the report."""
     job = database.jobs.get(job_id)
     result = database.results.of(job.id)
     if result is None:
@@ -41,4 +60,4 @@ def export(database: Database, job_id: str, directory: Path) -> tuple[TuningResu
         "seconds": sum(trial.seconds for trial in result.trials),
         "finished": job.finished.strftime("%Y-%m-%d %H:%M UTC") if job.finished else None,
     }
-    return result, write_results(directory, result=result, documents=documents, job=facts)
+    return result, documents, facts

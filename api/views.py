@@ -1,0 +1,133 @@
+"""Jobs as they are told over HTTP."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from autokv.jobs.selector import Selector
+from autokv.storage import Database, Job
+from autokv.storage.queue import Attempt
+from autokv.storage.workers import Worker
+from autokv.wire import AttemptView, Condition, JobSubmission, JobView, MatchingWorkers, Progress, QueuePlace
+
+FLEET_SECONDS = 1.0
+_ORDER = ("Accepted", "WorkerAvailable", "Running", "Finished")
+
+
+class Fleet:
+    """The workers, read from the database at most once in ``FLEET_SECONDS``: every job that is shown asks for them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._workers: tuple[Worker, ...] = ()
+        self._until = 0.0
+
+    def workers(self) -> tuple[Worker, ...]:
+        """Every worker, gone or not."""
+        with self._lock:
+            if time.monotonic() >= self._until:
+                self._workers = self._database.workers.list()
+                self._until = time.monotonic() + FLEET_SECONDS
+            return self._workers
+
+    def matching(self, selector: Selector) -> tuple[Worker, ...]:
+        """The workers that ``selector`` fits, gone or not."""
+        return tuple(one for one in self.workers() if selector.fits(one.fingerprint, one.profile_name, one.labels))
+
+    def told(self, selector: Selector) -> MatchingWorkers:
+        """Who can run what ``selector`` asks for."""
+        ready = [worker for worker in self.matching(selector) if worker.state == "ready"]
+        if ready:
+            return MatchingWorkers(ready=len(ready), message=f"{len(ready)} of the workers can run it")
+        return MatchingWorkers(ready=0, message=f"{_wanted(selector)} is alive; start one with `autokv worker`")
+
+    def condition(self, job: Job) -> Condition | None:
+        """Whether a worker is there that could run ``job``; ``None`` for a job of the command line."""
+        if job.selector is None:
+            return None
+        selector = Selector.parse(job.selector)
+        told = self.told(selector)
+        return Condition(
+            type="WorkerAvailable",
+            status=told.ready > 0,
+            reason="Matched" if told.ready else "NoMatchingWorker",
+            message=told.message,
+            time=self._since(selector, job.created),
+        )
+
+    def _since(self, selector: Selector, created: datetime) -> datetime:
+        """When the first of those who are ready came, or the last was seen; not before the job was there."""
+        matching = self.matching(selector)
+        ready = [worker.started for worker in matching if worker.state == "ready"]
+        seen = [worker.seen for worker in matching]
+        return max(created, min(ready) if ready else max(seen, default=created))
+
+
+def job_view(
+    job: Job,
+    fleet: Fleet,
+    *,
+    attempts: Sequence[Attempt] = (),
+    place: tuple[int, int] | None = None,
+    recommended: str | None = None,
+) -> JobView:
+    """A job as it stands; a list leaves out what costs a query for each job."""
+    return JobView(
+        id=job.id,
+        state=job.state,
+        submission=None if job.submission is None else JobSubmission.model_validate(job.submission),
+        request=job.request.model_dump(mode="json"),
+        conditions=_conditions(job, fleet),
+        progress=None if job.progress is None else Progress.model_validate(job.progress),
+        queue=None if place is None else QueuePlace(position=place[0], length=place[1]),
+        attempts=tuple(_attempt(attempt) for attempt in attempts),
+        worker=job.worker,
+        trials=job.trials,
+        reason=job.reason,
+        stopped_by=job.stopped_by,
+        recommended=recommended,
+        model_facts=_facts(job.model),
+        hardware_facts=_facts(job.hardware),
+        workload_facts=_facts(job.workload),
+        versions=dict(job.versions),
+        created=job.created,
+        started=job.started,
+        finished=job.finished,
+    )
+
+
+def _conditions(job: Job, fleet: Fleet) -> tuple[Condition, ...]:
+    found = {
+        kind: Condition.model_validate({"type": kind, **stored}) for kind, stored in (job.conditions or {}).items()
+    }
+    if job.state in {"queued", "running"}:
+        available = fleet.condition(job)
+        if available is not None:
+            found["WorkerAvailable"] = available
+    return tuple(found[kind] for kind in _ORDER if kind in found)
+
+
+def _attempt(attempt: Attempt) -> AttemptView:
+    return AttemptView(
+        number=attempt.number,
+        worker=attempt.worker,
+        started=attempt.started,
+        ended=attempt.ended,
+        outcome=attempt.outcome,
+        reason=attempt.reason,
+    )
+
+
+def _facts(facts: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if facts is None else dict(facts)
+
+
+def _wanted(selector: Selector) -> str:
+    device = "" if selector.device is None else f" on {' or '.join(selector.device.names)}"
+    labels = ", ".join(f"{name}={value}" for name, value in sorted(selector.labels.items()))
+    return f"no worker{device}{' with ' + labels if labels else ''}"

@@ -1,0 +1,189 @@
+"""From what is submitted over HTTP to what is run: everything is checked that needs neither model nor device.
+
+Loads without torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autokv.errors import NotFoundError, RequestError
+from autokv.evaluation.metrics import SERVING_METRICS
+from autokv.hardware import HardwareProfile, catalog
+from autokv.jobs.selector import Device, Selector
+from autokv.search_spaces import build_space, names
+from autokv.storage import Database
+from autokv.storage.jobs import Job
+from autokv.storage.service_tables import UploadKind
+from autokv.storage.uploads import Upload
+from autokv.tuning.request import TuningRequest
+from autokv.wire import JobSubmission
+
+INLINE = "inline"
+"""The request's space where the submission spells one out."""
+MAX_SPACE_DEPTH = 16
+SIMILAR = 20
+"""Finished jobs that an estimate of the time looks at."""
+_ONLY_SUBMITTED = {"labels", "estimate"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A submission that can be stored."""
+
+    request: TuningRequest
+    """With ids where paths go: a worker puts its own paths in."""
+    document: Mapping[str, Any]
+    """The submission without the fields that it left open: a workload may decide those."""
+    selector: Selector
+    trace: str | None
+    prompts: str | None
+    profile: str | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a job would run, in seconds, and what that rests on."""
+
+    seconds: float | None
+    basis: str
+
+
+def prepare(submission: JobSubmission, database: Database) -> Prepared:
+    """Check a submission against what is stored.
+
+    Raises:
+        InputError: something that it names is not there or cannot be used; the field is named.
+    """
+    _check_model(submission.model)
+    trace = _upload(database, "trace", "workload", submission.workload)
+    prompts = _upload(database, "prompts", "prompts", submission.prompts)
+    device, profile, notes = _device(database, submission)
+    fields = submission.model_dump(mode="json", exclude=_ONLY_SUBMITTED)
+    request = TuningRequest.parse({**fields, "space": _space(submission.space)})
+    return Prepared(
+        request=request,
+        document=submission.model_dump(mode="json", exclude_unset=True),
+        selector=Selector(device, submission.labels),
+        trace=None if trace is None else trace.id,
+        prompts=None if prompts is None else prompts.id,
+        profile=profile,
+        notes=(*_about(request, trace, prompts), *notes),
+    )
+
+
+def estimate(request: TuningRequest, database: Database) -> Estimate:
+    """How long ``request`` would run: from finished jobs of the same model, of the same device if there are any."""
+    done, _ = database.jobs.page(states=("done",), model=request.model, limit=SIMILAR)
+    alike = [job for job in done if job.request.hardware == request.hardware] or list(done)
+    paces = sorted(_pace(job) for job in alike if job.trials and job.started and job.finished)
+    if not paces:
+        return Estimate(request.timeout, "its timeout" if request.timeout else f"no finished job of {request.model}")
+    seconds = paces[len(paces) // 2] * request.trials
+    basis = f"{len(paces)} finished jobs of {request.model}, by trials"
+    if request.timeout is not None and request.timeout < seconds:
+        return Estimate(request.timeout, f"its timeout; {basis} it would take {seconds:.0f} s")
+    return Estimate(seconds, basis)
+
+
+def _pace(job: Job) -> float:
+    """Seconds for each trial, loading and confirming included."""
+    if job.started is None or job.finished is None:
+        return 0.0
+    return (job.finished - job.started).total_seconds() / job.trials
+
+
+def _check_model(name: str) -> None:
+    """A name, never a path: which files may be read is the worker's to say."""
+    parts = name.split("/")
+    if not name.isprintable() or name.startswith(("/", "~", ".")) or "\\" in name or ".." in parts or "" in parts:
+        raise RequestError("is a path", field="model", remedy="name a model of /v1/models, or a Hugging Face id")
+
+
+def _upload(database: Database, kind: UploadKind, field: str, upload_id: str | None) -> Upload | None:
+    if upload_id is None:
+        return None
+    where = "/v1/traces" if kind == "trace" else "/v1/prompts"
+    remedy = f"upload it with POST {where}, and name its id"
+    if not upload_id.isprintable():
+        raise RequestError("is not an id", field=field, remedy=remedy)
+    try:
+        upload = database.uploads.get(upload_id)
+    except NotFoundError:
+        raise RequestError(f"there is no upload {upload_id!r}", field=field, remedy=remedy) from None
+    if upload.kind != kind:
+        raise RequestError(f"upload {upload_id!r} is of the kind {upload.kind}", field=field, remedy=remedy)
+    return upload
+
+
+def _device(database: Database, submission: JobSubmission) -> tuple[Device | None, str | None, Sequence[str]]:
+    """The device that a worker must have, the id of the stored profile that is named, and remarks."""
+    name = submission.hardware
+    if name == "here":
+        return None, None, ["runs on whatever device the worker has"]
+    sheet, stored = catalog.sheets().get(name), None
+    if sheet is not None:
+        profile, device = sheet.profile(), Device.of(sheet.profile(), sheet)
+    else:
+        remedy = "name a profile of /v1/hardware-profiles, or `here` for any device"
+        if not name.isprintable():
+            raise RequestError("is not a name", field="hardware", remedy=remedy)
+        try:
+            found = database.profiles.get(name)
+        except NotFoundError:
+            raise RequestError(f"no device {name!r} is known", field="hardware", remedy=remedy) from None
+        profile, stored = HardwareProfile.from_dict(dict(found.document)), found.id
+        device = Device.of(profile)
+    if submission.estimate:
+        return None, stored, [f"runs on any device; the serving costs of {profile.name} are predicted"]
+    return device, stored, [f"waits for a worker on {profile.name}"]
+
+
+def _space(space: str | dict[str, Any]) -> str:
+    """The name of a space that is known, or :data:`INLINE` for one that is spelled out, and valid."""
+    if isinstance(space, dict):
+        remedy = "see the built-in spaces for the form"
+        if _depth(space) > MAX_SPACE_DEPTH:
+            raise RequestError(f"is nested deeper than {MAX_SPACE_DEPTH}", field="space", remedy=remedy)
+        try:
+            json.dumps(space, ensure_ascii=False, allow_nan=False).encode()
+        except ValueError:
+            raise RequestError("has a number or a text that JSON does not", field="space", remedy=remedy) from None
+        build_space(space, "space")
+        return INLINE
+    if space not in names():
+        choice = f"choose from {', '.join(names())}, or spell a space out"
+        raise RequestError(f"there is no search space {space!r}", field="space", remedy=choice)
+    return space
+
+
+def _depth(value: object) -> int:
+    """How deeply mappings and lists are nested; counted level by level, so that no depth is too much for it."""
+    level, depth = [value], 0
+    while level := [inner for outer in level for inner in _inside(outer)]:
+        depth += 1
+        if depth > MAX_SPACE_DEPTH:
+            break
+    return depth
+
+
+def _inside(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, list):
+        yield from value
+
+
+def _about(request: TuningRequest, trace: Upload | None, prompts: Upload | None) -> Iterator[str]:
+    yield f"{request.trials} trials of the space {request.space!r}, seed {request.seed}"
+    if trace is not None:
+        yield f"workload: {trace.name}"
+    if prompts is not None:
+        yield f"prompts: {prompts.name}"
+    served = sorted(SERVING_METRICS.intersection(request.metrics))
+    if served:
+        yield f"measures what serving costs, for {', '.join(served)}"

@@ -1,0 +1,202 @@
+"""What is told of jobs without loading what was measured on every prompt: trials, fronts, and figures for a monitor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.orm import Session, aliased
+
+from autokv.storage.clock import now
+from autokv.storage.service_tables import WorkerRow
+from autokv.storage.sessions import Sessions
+from autokv.storage.tables import (
+    ConfigurationRow,
+    FrontPointRow,
+    JobRow,
+    MeasurementRow,
+    ResultRow,
+    TrialRow,
+    TrialState,
+)
+
+
+@dataclass(frozen=True)
+class TrialSummary:
+    """A finished trial; ``metrics`` is metric to its statistics."""
+
+    number: int
+    state: TrialState
+    source: str
+    digest: str | None
+    config: Mapping[str, Any] | None
+    metrics: Mapping[str, Any] | None
+    reason: str | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PointSummary:
+    """A point of a front; ``configuration`` is the id of what is downloaded of it."""
+
+    trial: int
+    source: str
+    digest: str
+    configuration: str | None
+    roles: tuple[str, ...]
+    feasible: bool
+    config: Mapping[str, Any]
+    calibration: Mapping[str, Any]
+    validation: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class FrontSummary:
+    """The outcome of a job's last search."""
+
+    number: int
+    """1 for its first result."""
+    objectives: tuple[str, ...]
+    recommended: str | None
+    named: Mapping[str, str]
+    reason: str
+    hypervolume: tuple[float, ...]
+    points: tuple[PointSummary, ...]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How the service fares."""
+
+    jobs: Mapping[str, int]
+    """State to count."""
+    workers: Mapping[str, int]
+    """State to count; ``gone`` was not heard of in time."""
+    oldest_seconds: float
+    """How long the oldest queued job has waited; 0 where none does."""
+    trials: int
+
+
+class Summaries:
+    """Read only, and with few statements however much is stored of a job."""
+
+    def __init__(self, reading: Sessions) -> None:
+        self._reading = reading
+
+    def trials(self, job_id: str, after: int = -1, limit: int = 100) -> list[TrialSummary]:
+        """The trials of a job that follow number ``after``, at most ``limit``."""
+        query = (
+            select(TrialRow, MeasurementRow.metrics)
+            .outerjoin(MeasurementRow, and_(*_measured(TrialRow, MeasurementRow)))
+            .where(TrialRow.job_id == job_id, TrialRow.number > after)
+            .order_by(TrialRow.number)
+            .limit(limit)
+        )
+        with self._reading() as session:
+            return [
+                TrialSummary(
+                    row.number, row.state, row.source, row.digest, row.config, metrics, row.reason, row.seconds
+                )
+                for row, metrics in session.execute(query)
+            ]
+
+    def front(self, job_id: str) -> FrontSummary | None:
+        """The front of a job's last result; ``None`` where it has none."""
+        with self._reading() as session:
+            result = _latest(session, job_id)
+            if result is None:
+                return None
+            return FrontSummary(
+                result.number,
+                tuple(result.objectives),
+                result.recommended,
+                result.named,
+                result.reason,
+                tuple(result.hypervolume),
+                tuple(_points(session, result)),
+            )
+
+    def result_of(self, job_id: str) -> tuple[int, str | None] | None:
+        """The number of a job's last result, and the id of the configuration that it recommends; ``None`` before."""
+        query = (
+            select(ResultRow.number, ConfigurationRow.id)
+            .outerjoin(
+                ConfigurationRow,
+                and_(
+                    ConfigurationRow.job_id == ResultRow.job_id,
+                    ConfigurationRow.result == ResultRow.number,
+                    ConfigurationRow.digest == ResultRow.recommended,
+                ),
+            )
+            .where(ResultRow.job_id == job_id)
+            .order_by(ResultRow.number.desc())
+            .limit(1)
+        )
+        with self._reading() as session:
+            found = session.execute(query).first()
+        return None if found is None else (found[0], found[1])
+
+    def figures(self) -> Figures:
+        """Counts over everything that is stored."""
+        states = select(JobRow.state, func.count()).group_by(JobRow.state)
+        oldest = select(func.min(JobRow.created_at)).where(JobRow.state == "queued", JobRow.local.is_(False))
+        workers = select(WorkerRow.state, WorkerRow.until).where(WorkerRow.state != "stopped")
+        with self._reading() as session:
+            moment = now(session)
+            jobs: dict[str, int] = {state: count for state, count in session.execute(states)}
+            waiting = session.scalar(oldest)
+            counted = {"ready": 0, "draining": 0, "gone": 0}
+            for state, until in session.execute(workers):
+                counted["gone" if until < moment else state] += 1
+            trials = session.scalar(select(func.count()).select_from(TrialRow)) or 0
+        seconds = 0.0 if waiting is None else max(0.0, (moment - waiting).total_seconds())
+        return Figures(jobs, counted, seconds, trials)
+
+
+def _latest(session: Session, job_id: str) -> ResultRow | None:
+    query = select(ResultRow).where(ResultRow.job_id == job_id).order_by(ResultRow.number.desc()).limit(1)
+    return session.scalars(query).first()
+
+
+def _measured(trial: type[TrialRow], measurement: type[MeasurementRow]) -> tuple[Any, ...]:
+    return (
+        measurement.job_id == trial.job_id,
+        measurement.trial == trial.number,
+        measurement.phase == "calibration",
+    )
+
+
+def _points(session: Session, result: ResultRow) -> Sequence[PointSummary]:
+    validation = aliased(MeasurementRow)
+    query = (
+        select(FrontPointRow, TrialRow, MeasurementRow.metrics, validation.metrics, ConfigurationRow)
+        .join(TrialRow, and_(TrialRow.job_id == FrontPointRow.job_id, TrialRow.number == FrontPointRow.trial))
+        .join(MeasurementRow, and_(*_measured(TrialRow, MeasurementRow)))
+        .outerjoin(validation, validation.id == FrontPointRow.validation)
+        .outerjoin(
+            ConfigurationRow,
+            and_(
+                ConfigurationRow.job_id == FrontPointRow.job_id,
+                ConfigurationRow.result == FrontPointRow.result,
+                ConfigurationRow.digest == TrialRow.digest,
+            ),
+        )
+        .where(FrontPointRow.job_id == result.job_id, FrontPointRow.result == result.number)
+        .order_by(FrontPointRow.position)
+    )
+    return [
+        PointSummary(
+            trial=point.trial,
+            source=point.source,
+            digest=trial.digest or "",
+            configuration=None if stored is None else stored.id,
+            roles=() if stored is None else tuple(stored.roles),
+            feasible=point.feasible,
+            config=trial.config,
+            calibration=calibration,
+            validation=validated,
+        )
+        for point, trial, calibration, validated, stored in session.execute(query)
+    ]
