@@ -3,6 +3,7 @@
 from autokv.storage.configurations import StoredConfiguration
 from autokv.storage.database import Database
 from autokv.storage.jobs import Job
-from autokv.storage.lease import Lease
+from autokv.storage.lease import Lease, this_host
+from autokv.storage.queue import Claim
 
-__all__ = ["Database", "Job", "Lease", "StoredConfiguration"]
+__all__ = ["Claim", "Database", "Job", "Lease", "StoredConfiguration", "this_host"]

@@ -70,7 +70,7 @@ def finish(
 def outcome_of(session: Session, lease: Lease) -> Outcome | None:
     """How the lease's attempt ended; ``None`` where it has not, and for a job of the command line."""
     keys = (AttemptRow.job_id == lease.job_id, AttemptRow.number == lease.attempt)
-    return session.scalar(select(AttemptRow.outcome).where(*keys))
+    return session.scalars(select(AttemptRow.outcome).where(*keys)).one_or_none()
 
 
 def stored_trials(session: Session, job_id: str) -> int:

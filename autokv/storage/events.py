@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from autokv.storage.columns import fingerprint
 from autokv.storage.service_tables import EventRow
 from autokv.storage.sessions import Sessions
 from autokv.storage.tables import JobRow, JobState
@@ -49,7 +50,17 @@ class Events:
             return {job_id: (number, state) for job_id, number, state in session.execute(query)}
 
 
-def append(session: Session, row: JobRow, kind: str, data: Mapping[str, Any]) -> None:
-    """Tell something of a job that is stored, in the transaction of what is told; the job's row must be locked."""
+def append(session: Session, row: JobRow, kind: str, data: Mapping[str, Any]) -> int:
+    """Tell something of a job that is stored, in the transaction of what is told; the job's row must be locked.
+
+    Returns the event's number.
+    """
     row.last_event += 1
     session.add(EventRow(job_id=row.id, number=row.last_event, kind=kind, data=dict(data)))
+    return row.last_event
+
+
+def is_told(session: Session, row: JobRow, number: int, kind: str, data: Mapping[str, Any]) -> bool:
+    """Whether event ``number`` of a job is this one."""
+    event = session.get(EventRow, (row.id, number))
+    return event is not None and event.kind == kind and fingerprint(event.data) == fingerprint(data)

@@ -8,24 +8,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Select, func, null, select, tuple_
+from sqlalchemy import Select, func, null, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer
 
 from autokv.errors import NotFoundError
 from autokv.storage.clock import now
-from autokv.storage.columns import fingerprint
+from autokv.storage.columns import database_now, fingerprint
 from autokv.storage.events import append
 from autokv.storage.lease import Lease, held, let_go, locked, runner
 from autokv.storage.lookup import only_match
+from autokv.storage.paging import Cursor, cut, newest_first
 from autokv.storage.sessions import Sessions
 from autokv.storage.tables import JobRow, JobState, ModelRow, TrialRow, new_id
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import StoppedBy
 
 Facts = Mapping[str, Any]
-Cursor = tuple[datetime, str] | None
-"""``created`` and id of the last item of a page; the next page begins behind it."""
 
 
 @dataclass(frozen=True)
@@ -147,20 +146,10 @@ class Jobs:
         for name, value in (("model", model), ("hardware", hardware), ("workload", workload)):
             if value is not None:
                 query = query.where(JobRow.request[name].as_string() == value)
-        if cursor is not None:
-            query = query.where(tuple_(JobRow.created_at, JobRow.id) < cursor)
+        query = newest_first(query, (JobRow.created_at, JobRow.id), cursor, limit)
         with self._reading() as session:
-            found = _jobs(
-                session, query.order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit + 1), facts=False
-            )
-        page = found[:limit]
-        return page, (page[-1].created, page[-1].id) if len(found) > limit else None
-
-    def counts(self) -> dict[JobState, int]:
-        """How many jobs are in each state that any is in."""
-        with self._reading() as session:
-            rows = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state)).all()
-            return {row[0]: row[1] for row in rows}
+            page, following = cut(_jobs(session, query, facts=False), limit, lambda job: (job.created, job.id))
+        return tuple(page), following
 
     def lease(self, job_id: str) -> AbstractContextManager[Lease]:
         """Run a job of the command line: ``with jobs.lease(job_id) as lease``; see :mod:`autokv.storage.lease`.
@@ -203,11 +192,12 @@ def model_key(session: Session, facts: Facts) -> str:
 
 
 def job_query(*, facts: bool = True) -> Select[Any]:
-    """Jobs with the facts of their models, and how many trials are stored of each."""
-    done = select(func.count()).where(TrialRow.job_id == JobRow.id).scalar_subquery()
+    """Jobs, the facts of their models, how many trials are stored of each, and the time: what :func:`as_job` takes."""
+    trials = select(func.count()).where(TrialRow.job_id == JobRow.id).scalar_subquery()
     if not facts:
-        return select(JobRow, null(), done)
-    return select(JobRow, ModelRow.facts, done).outerjoin(ModelRow, ModelRow.fingerprint == JobRow.model)
+        return select(JobRow, null(), trials, database_now())
+    query = select(JobRow, ModelRow.facts, trials, database_now())
+    return query.outerjoin(ModelRow, ModelRow.fingerprint == JobRow.model)
 
 
 def job_of(session: Session, job_id: str) -> Job:
@@ -223,8 +213,7 @@ def job_of(session: Session, job_id: str) -> Job:
 
 
 def _jobs(session: Session, query: Select[Any], *, facts: bool = True) -> tuple[Job, ...]:
-    time = now(session)
-    return tuple(as_job(row, model, trials, time, facts) for row, model, trials in session.execute(query))
+    return tuple(as_job(row, model, trials, time, facts) for row, model, trials, time in session.execute(query))
 
 
 def as_job(row: JobRow, model: Facts | None, trials: int, time: datetime, facts: bool = True) -> Job:

@@ -13,11 +13,13 @@ from sqlalchemy.orm import Session
 
 from autokv.errors import ConflictError, KeyReusedError
 from autokv.storage import attempts, conditions, reaping, removal
+from autokv.storage.attempts import Returned
 from autokv.storage.clock import now
 from autokv.storage.columns import fingerprint
-from autokv.storage.events import append
+from autokv.storage.events import append, is_told
 from autokv.storage.jobs import Facts, Job, as_job, job_of, job_query, model_key
 from autokv.storage.lease import Lease, locked, renew
+from autokv.storage.retrying import through_outages
 from autokv.storage.service_tables import AttemptRow, IdempotencyKeyRow, Outcome
 from autokv.storage.sessions import Sessions
 from autokv.storage.tables import JobRow, new_id
@@ -128,8 +130,7 @@ class Queue:
             found = session.execute(oldest).first()
             if found is None:
                 return None
-            row, model, trials = found
-            time = now(session)
+            row, model, trials, time = found
             lease = attempts.begin(session, row, worker, trials, lease_seconds, time)
             return Claim(lease, as_job(row, model, trials, time))
 
@@ -141,13 +142,16 @@ class Queue:
     def progress(self, lease: Lease, progress: Mapping[str, Any]) -> None:
         """Say where the job stands (fields of ``wire.Progress``).
 
+        This and what follows, up to :meth:`fail`, is tried again while the database cannot be reached, for a while.
+
         Raises:
             LeaseLostError: the job is not ours any more.
         """
-        with self._writing() as session:
-            row = lease.require(session)
+
+        def keep(row: JobRow) -> None:
             row.progress = dict(progress)
-            append(session, row, "progress", progress)
+
+        self._tell(lease, "progress", progress, keep)
 
     def message(self, lease: Lease, text: str) -> None:
         """Tell those who follow the job a line.
@@ -155,22 +159,35 @@ class Queue:
         Raises:
             LeaseLostError: the job is not ours any more.
         """
-        with self._writing() as session:
-            append(session, lease.require(session), "message", {"text": text})
+        self._tell(lease, "message", {"text": text})
 
     def describe(
-        self, lease: Lease, *, model: Facts, hardware: Facts, workload: Facts, versions: Mapping[str, str]
+        self,
+        lease: Lease,
+        *,
+        model: Facts,
+        hardware: Facts,
+        workload: Facts,
+        versions: Mapping[str, str],
+        request: TuningRequest | None = None,
     ) -> None:
-        """Store what the job runs on and with; what an earlier attempt stored stays.
+        """Store what the job runs on and with, and the request as it was decided there; what an earlier attempt stored
+        stays.
 
         Raises:
             LeaseLostError: the job is not ours any more.
         """
-        with self._writing() as session:
+
+        def describe(session: Session) -> None:
             row = lease.require(session)
-            if row.model is None:
-                row.model, row.hardware = model_key(session, model), dict(hardware)
-                row.workload, row.versions = dict(workload), dict(versions)
+            if row.model is not None:
+                return
+            row.model, row.hardware = model_key(session, model), dict(hardware)
+            row.workload, row.versions = dict(workload), dict(versions)
+            if request is not None:
+                row.request = request.model_dump(mode="json")
+
+        self._persist(describe)
 
     def release(self, lease: Lease, reason: str) -> None:
         """Give the job back to the queue: its worker stops, and nothing is wrong with the job.
@@ -194,9 +211,12 @@ class Queue:
         Raises:
             LeaseLostError: the job is not ours any more.
         """
-        with self._writing() as session:
+
+        def fail(session: Session) -> None:
             if attempts.outcome_of(session, lease) != "failed":
                 attempts.finish(session, lease.require(session), "failed", reason, now(session))
+
+        self._persist(fail)
 
     def reap(self) -> tuple[str, ...]:
         """Take from workers that are gone what they ran; returns the ids of those jobs."""
@@ -282,16 +302,36 @@ class Queue:
         with self._reading() as session:
             return {selector or "": count for selector, count in session.execute(query)}
 
-    def oldest_age(self) -> float:
-        """Seconds that the oldest queued job has been waiting since its submission; 0 where none waits."""
-        with self._reading() as session:
-            oldest = session.scalar(select(func.min(JobRow.created_at)).where(*_WAITING))
-            return 0.0 if oldest is None else max((now(session) - oldest).total_seconds(), 0.0)
-
-    def _give_back(self, lease: Lease, outcome: attempts.Returned, reason: str) -> None:
-        with self._writing() as session:
+    def _give_back(self, lease: Lease, outcome: Returned, reason: str) -> None:
+        def give_back(session: Session) -> None:
             if attempts.outcome_of(session, lease) != outcome:
                 attempts.give_back(session, lease.require(session), outcome, reason, now(session))
+
+        self._persist(give_back)
+
+    def _tell(
+        self, lease: Lease, kind: str, data: Mapping[str, Any], change: Callable[[JobRow], None] = lambda row: None
+    ) -> None:
+        number = None
+
+        def tell(session: Session) -> None:
+            nonlocal number
+            row = lease.require(session)
+            if number is not None and is_told(session, row, number, kind, data):
+                return
+            change(row)
+            number = append(session, row, kind, data)
+
+        self._persist(tell)
+
+    def _persist(self, write: Callable[[Session], None]) -> None:
+        """``write`` finds out whether it was stored already, and its answer lost."""
+
+        def transaction() -> None:
+            with self._writing() as session:
+                write(session)
+
+        through_outages(transaction)
 
 
 def _known(session: Session, key: str, asked: str) -> Job | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select
@@ -14,6 +15,7 @@ from autokv.storage.clock import now
 from autokv.storage.columns import fingerprint
 from autokv.storage.events import append
 from autokv.storage.lease import Lease, locked
+from autokv.storage.retrying import through_outages
 from autokv.storage.sessions import Sessions
 from autokv.storage.tables import ConfigurationRow, FrontPointRow, JobRow, MeasurementRow, ResultRow
 from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
@@ -43,14 +45,19 @@ class Results:
             ConflictError: a trial of the front is not stored.
             LeaseLostError: ``lease`` is lost.
         """
+        write = partial(self._save, job_id, result, documents, lease)
+        return write() if lease is None else through_outages(write)
+
+    def _save(
+        self, job_id: str, result: TuningResult, documents: Sequence[ConfigurationDocument], lease: Lease | None
+    ) -> None:
+        key = fingerprint([_summary(result), [document.model_dump(mode="json") for document in documents]])
         with self._writing() as session:
-            if lease is not None and attempts.outcome_of(session, lease) == "done":
-                return
-            job = locked(session, job_id) if lease is None else lease.require(session)
-            latest = _latest(session, job_id)
-            key = fingerprint([_summary(result), [document.model_dump(mode="json") for document in documents]])
+            job, latest = locked(session, job_id), _latest(session, job_id)
             if latest is not None and latest.fingerprint == key and job.state in {"done", "interrupted"}:
                 return
+            if lease is not None:
+                lease.require(session)
             if latest is None or latest.fingerprint != key:
                 _add(session, job_id, 1 if latest is None else latest.number + 1, key, result, documents)
             job.stopped_by = result.stopped_by

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from autokv.config import CompressionConfig
@@ -16,24 +15,10 @@ from autokv.storage.columns import fingerprint
 from autokv.storage.events import append
 from autokv.storage.lease import Lease
 from autokv.storage.measurements import StoredMeasurement
+from autokv.storage.retrying import through_outages
 from autokv.storage.sessions import Sessions
 from autokv.storage.tables import JobRow, MeasurementRow, TrialRow
-from autokv.tuning.trial import TrialRecord, TrialState
-
-
-@dataclass(frozen=True)
-class StoredTrial:
-    """A trial without its samples."""
-
-    number: int
-    state: TrialState
-    source: str
-    digest: str | None
-    config: Mapping[str, Any] | None
-    metrics: Mapping[str, Mapping[str, Any]] | None
-    """Metric to its statistics."""
-    reason: str | None
-    seconds: float
+from autokv.tuning.trial import TrialRecord
 
 
 class Trials:
@@ -52,6 +37,10 @@ class Trials:
             ConflictError: the job has another trial of this number, or does not exist.
             LeaseLostError: ``lease`` is lost.
         """
+        write = partial(self._add, job_id, record, lease)
+        return write() if lease is None else through_outages(write)
+
+    def _add(self, job_id: str, record: TrialRecord, lease: Lease | None) -> None:
         with self._writing() as session:
             if lease is not None:
                 row: JobRow | None = lease.require(session)
@@ -83,30 +72,6 @@ class Trials:
                 measurements.add(session, job_id, record.number, "calibration", record.measurement)
             if row is not None:
                 append(session, row, "trial", _told(record))
-
-    def page(self, job_id: str, after: int = -1, limit: int = 100) -> tuple[list[StoredTrial], int | None]:
-        """The trials of a job behind number ``after``, by number, and the number to go on after; None at the end."""
-        query = (
-            select(TrialRow, MeasurementRow.metrics)
-            .outerjoin(
-                MeasurementRow,
-                (MeasurementRow.job_id == TrialRow.job_id)
-                & (MeasurementRow.trial == TrialRow.number)
-                & (MeasurementRow.phase == "calibration"),
-            )
-            .where(TrialRow.job_id == job_id, TrialRow.number > after)
-            .order_by(TrialRow.number)
-            .limit(limit + 1)
-        )
-        with self._reading() as session:
-            found = [_stored(row, metrics) for row, metrics in session.execute(query)]
-        page = found[:limit]
-        return page, page[-1].number if len(found) > limit else None
-
-    def count(self) -> int:
-        """How many trials of all jobs are stored."""
-        with self._reading() as session:
-            return session.scalar(select(func.count()).select_from(TrialRow)) or 0
 
     def of(self, job_id: str) -> list[TrialRecord]:
         """Every trial of a job as it was stored, by number."""
@@ -164,7 +129,3 @@ def _told(record: TrialRecord) -> dict[str, Any]:
         "reason": record.reason,
         "seconds": record.seconds,
     }
-
-
-def _stored(row: TrialRow, metrics: Mapping[str, Any] | None) -> StoredTrial:
-    return StoredTrial(row.number, row.state, row.source, row.digest, row.config, metrics, row.reason, row.seconds)
