@@ -22,9 +22,11 @@ from autokv.cli import (
     jobs,
     kernels,
     models,
+    serve,
     simulate,
     trace,
     tune,
+    worker,
 )
 from autokv.errors import AutoKVError, InputError, Interrupted
 
@@ -51,6 +53,8 @@ app.command()(evaluate.evaluate)
 app.command()(generate.generate)
 app.command()(simulate.simulate)
 app.command()(demo.demo)
+app.command()(worker.worker)
+app.command()(serve.serve)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,63 @@
+"""``autokv serve``: the HTTP API, and workers on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autokv import settings
+from autokv.cli.tables import DatabaseOption
+
+PORT = 8765
+DRAIN_SECONDS = 60.0
+REST_SECONDS = 15.0
+"""For a worker to give back what it holds, once it has stopped."""
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; there is no authentication yet.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = PORT,
+    database: DatabaseOption = None,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="Workers to run here; 0 serves the API alone.")] = 1,
+    device: Annotated[
+        list[str] | None, typer.Option(help="Device of the workers, as `autokv worker` has it; repeat to go round.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Labels of the workers: zone=a,tier=b.")] = None,
+    drain_seconds: Annotated[
+        float, typer.Option(min=0, help="When asked to stop, workers may finish their batch for so long.")
+    ] = DRAIN_SECONDS,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="File to write the address to, as JSON, once requests are answered.")
+    ] = None,
+) -> None:
+    """Serve the HTTP API, with workers that run its jobs; Ctrl-C or SIGTERM ends all of it."""
+    from autokv.cli.server import listen, run
+    from autokv.cli.supervisor import Supervisor
+    from autokv.files import write_atomic
+    from autokv.storage import Database
+
+    url = database or settings.current().database_url
+    Database(url).close()
+    bound, address = listen(host, port)
+    if ready_file is not None:
+        ready_file.unlink(missing_ok=True)
+    common = ["--drain-seconds", str(drain_seconds), *(["--labels", labels] if labels else [])]
+    devices = device or ["auto"]
+    commands = [["worker", "--device", devices[number % len(devices)], *common] for number in range(workers)]
+    # On the command line everybody on this machine could read the URL's password.
+    supervisor = Supervisor(commands, {f"{settings.PREFIX}DATABASE_URL": url})
+
+    def ready() -> None:
+        typer.echo(f"serving {address} with {workers} worker{'' if workers == 1 else 's'}; {address}/docs describes it")
+        if ready_file is not None:
+            write_atomic(ready_file, json.dumps({"url": address}) + "\n")
+        supervisor.start()
+
+    try:
+        run(url, bound, ready=ready, stop=supervisor.stop)
+    finally:
+        supervisor.stop()
+        supervisor.wait(drain_seconds + REST_SECONDS)

@@ -1,0 +1,83 @@
+"""The HTTP server of ``autokv serve``."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from autokv.api import create_app, logs
+from autokv.errors import RequestError, ServerError
+
+GRACE_SECONDS = 5
+"""For requests that are being answered when the server is asked to stop; streams of events are cut."""
+BACKLOG = 2048
+
+
+class _Server(uvicorn.Server):
+    """Says when it answers, and passes on that it is to stop."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready, self._stop = ready, stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; the signal is not raised again afterwards, since the workers have yet to end."""
+        self._stop()
+        self.force_exit, self.should_exit = self.should_exit, True
+
+
+def listen(host: str, port: int) -> tuple[socket.socket, str]:
+    """A socket that listens, and the URL of its address.
+
+    Raises:
+        RequestError: the address cannot be had.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        bound = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise RequestError(
+                f"{port} is in use", field="--port", remedy="choose another, or 0 for a free one"
+            ) from None
+        reason = error.strerror or str(error)
+        raise RequestError(
+            f"cannot listen on port {port} ({reason})", field=f"--host {host}", remedy="name another"
+        ) from None
+    shown = f"[{host}]" if ":" in host else host
+    return bound, f"http://{shown}:{bound.getsockname()[1]}"
+
+
+def run(database_url: str, bound: socket.socket, *, ready: Callable[[], None], stop: Callable[[], None]) -> None:
+    """Answer requests until a signal says stop.
+
+    ``ready`` is called once requests are answered, ``stop`` at each SIGINT or SIGTERM, also while what it stops ends.
+
+    Raises:
+        ServerError: the application did not start; the log says why.
+    """
+    logs.install()
+    config = uvicorn.Config(
+        create_app(database_url),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    server = _Server(config, ready, stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
+    server.run(sockets=[bound])
+    if not server.started:
+        raise ServerError("did not start", remedy="see the log above")
