@@ -1,4 +1,4 @@
-"""Values of options: bounds and sizes."""
+"""Values of options: bounds, labels and sizes."""
 
 from __future__ import annotations
 
@@ -28,6 +28,25 @@ def bounds(given: list[str] | None, option: str) -> dict[str, float] | None:
         if not sign:
             raise RequestError(f"{item!r} is not NAME=VALUE", field=option, remedy="such as kl_divergence=0.05")
     return found or None
+
+
+def label_map(text: str, option: str) -> dict[str, str]:
+    """``NAME=VALUE`` of every label between commas.
+
+    Raises:
+        RequestError: one is not of that form.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from autokv.wire import Labels
+
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    try:
+        return TypeAdapter(Labels).validate_python(dict(item.split("=", 1) for item in items))
+    except (ValidationError, ValueError):
+        raise RequestError(
+            f"{text!r} is not NAME=VALUE,…", field=option, remedy="such as zone=a,tier=b: letters, digits and ._-/"
+        ) from None
 
 
 def byte_size(text: str, option: str) -> float:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any
 
 from autokv import settings
@@ -17,6 +15,7 @@ from autokv.hardware import HardwareProfile, find, probe
 from autokv.jobs.listener import Listener, Stop
 from autokv.jobs.plan import EvaluationPlan, check_measurable, make_plan
 from autokv.jobs.serving import ServingJudge
+from autokv.jobs.versions import versions
 from autokv.models import LoadedModel, load
 from autokv.search_spaces import SearchSpace, load_space
 from autokv.storage import Job
@@ -25,8 +24,6 @@ from autokv.tuning.request import TuningRequest
 from autokv.tuning.sampling import check_sampler
 from autokv.workload import WorkloadTrace, read_trace
 from autokv.workload.scenarios import Scenario, classify
-
-PACKAGES = ("autokv", "torch", "transformers", "optuna", "numpy")
 
 
 @dataclass(frozen=True)
@@ -54,11 +51,6 @@ class Prepared:
             "workload": _workload_facts(self),
             "versions": versions(),
         }
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of what figures depend on."""
-    return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
 
 
 def prepare(

@@ -1,0 +1,99 @@
+"""The process of an attempt, seen from the worker: started, told to stop, ended, and why it ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from autokv.jobs.order import Order
+
+log = logging.getLogger("autokv.worker")
+
+LONGEST_LINE = 500
+"""Characters of a line of output that are kept as the reason of a crash."""
+_COMMAND = (sys.executable, "-P", "-m", "autokv.jobs.attempt")
+
+
+class Child:
+    """A running attempt. It is the head of a process group of its own: an interrupt from the terminal passes it by.
+
+    Args:
+        order: what it is to do.
+        on_exit: called from another thread when it has ended.
+    """
+
+    def __init__(self, order: Order, on_exit: Callable[[], None]) -> None:
+        # Threads that spin for long make a shared machine slower still; libgomp reads this when torch is loaded.
+        environment = {"GOMP_SPINCOUNT": "3000", **os.environ, "PYTHONUNBUFFERED": "1"}
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of ours
+            _COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            process_group=0,
+        )
+        self._job, self._last = order.job, ""
+        self._reader = threading.Thread(target=self._read, name="output", daemon=True)
+        self._reader.start()
+        threading.Thread(target=self._wait, args=(on_exit,), name="exit", daemon=True).start()
+        # A child that died before it read its order is seen by its exit.
+        with suppress(BrokenPipeError):
+            self._write(order)
+
+    @property
+    def process(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, in a line."""
+        code = self._process.wait()
+        # Processes that it started may hold its output open.
+        self._reader.join(timeout=1)
+        if code >= 0:
+            how = f"the process ended with exit code {code}"
+        else:
+            how = f"the process was ended by {signal.Signals(-code).name}"
+            how += " (did the machine run out of memory?)" if -code == signal.SIGKILL else ""
+        return f"{how}: {self._last}" if self._last else how
+
+    def stop(self) -> None:
+        """Ask it to stop after the batch that it runs."""
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End it, and whatever it started, at once."""
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _write(self, order: Order) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.write(f"{order.to_json()}\n".encode())
+            self._process.stdin.flush()
+
+    def _read(self) -> None:
+        for raw in self._process.stdout or ():
+            line = raw.decode(errors="replace").rstrip()
+            if line:
+                self._last = line[-LONGEST_LINE:]
+                log.info(line, extra={"job": self._job})
+
+    def _wait(self, on_exit: Callable[[], None]) -> None:
+        self._process.wait()
+        on_exit()
