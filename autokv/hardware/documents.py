@@ -21,10 +21,18 @@ def read_profile(path: str | Path) -> HardwareProfile:
     Raises:
         RequestError: the file cannot be read, or a field is wrong.
     """
-    document = _read(Path(path))
-    if isinstance(document, dict) and "tera_per_s" in document:
-        return _sheet(document, str(path)).profile()
-    return HardwareProfile.from_dict(document, str(path))
+    return _profile(_read(Path(path)), str(path))
+
+
+def parse_profile(data: bytes, where: str) -> HardwareProfile:
+    """A profile from the bytes of such a file; ``where`` opens the field in errors.
+
+    Raises:
+        RequestError: it is neither JSON nor YAML, it has YAML aliases (a few bytes of them can mean gigabytes), or a
+            field is wrong.
+    """
+    document = _parse(data, where, aliases=False)
+    return _profile(document, where)
 
 
 def read_sheet(path: Path) -> DataSheet:
@@ -34,6 +42,12 @@ def read_sheet(path: Path) -> DataSheet:
         RequestError: the file cannot be read, or a field is wrong.
     """
     return _sheet(_read(path), str(path))
+
+
+def _profile(document: object, where: str) -> HardwareProfile:
+    if isinstance(document, dict) and "tera_per_s" in document:
+        return _sheet(document, where).profile()
+    return HardwareProfile.from_dict(document, where)
 
 
 def _sheet(document: object, where: str) -> DataSheet:
@@ -50,9 +64,18 @@ def _read(path: Path) -> object:
             data = file.read(MAX_PROFILE_BYTES + 1)
         if len(data) > MAX_PROFILE_BYTES:
             raise RequestError(f"is larger than {MAX_PROFILE_BYTES} bytes", field=where, remedy="is it a profile?")
-        return yaml.safe_load(data.decode("utf-8"))  # JSON is YAML
     except OSError as error:
         raise RequestError(f"cannot be read ({error.strerror})", field=where, remedy="check the path") from None
+    return _parse(data, where)
+
+
+def _parse(data: bytes, where: str, *, aliases: bool = True) -> object:
+    """JSON is YAML."""
+    try:
+        text = data.decode("utf-8")
+        if not aliases and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise RequestError("has YAML aliases", field=where, remedy="write out what they stand for")
+        return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RequestError(
             f"is neither JSON nor YAML ({error})", field=where, remedy="write one with autokv hardware probe --output"

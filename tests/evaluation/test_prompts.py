@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from autokv.data import builtin_text
 from autokv.errors import PromptError
-from autokv.evaluation.prompts import file as file_module
 from autokv.evaluation.prompts import load_prompts, prompt_file, text_prompts
+from autokv.evaluation.prompts import records as records_module
 from autokv.evaluation.prompts import text as text_module
 
 CHAT = (
@@ -215,7 +215,7 @@ def test_too_few_distinct_prompts(tokenizer: PreTrainedTokenizerFast, tmp_path: 
 
 
 def test_prompt_file_limit(tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_module, "MAX_PROMPT_FILE_BYTES", 10)
+    monkeypatch.setattr(records_module, "MAX_PROMPT_FILE_BYTES", 10)
     with pytest.raises(PromptError, match="more than the limit of 10"):
         prompt_file(
             jsonl(tmp_path / "p", {"prompt": "abc"}), tokenizer, samples=1, continuation_tokens=4, max_context=9
