@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import anyio
 import httpx2
 
 from autokv.client.following import Position
@@ -34,7 +34,7 @@ class AsyncConnection:
     async def run(self, operation: Operation[T]) -> T:
         """Send an operation and read its answer; raises as the other connection does."""
         try:
-            async for attempt in async_retrying(self._retries, anyio.sleep):
+            async for attempt in async_retrying(self._retries, asyncio.sleep):
                 with attempt:
                     response = await self._send(operation, attempt.retry_state.attempt_number)
         except Failure as failure:
@@ -72,7 +72,7 @@ class AsyncConnection:
             except httpx2.TransportError as error:
                 failure = lost(operation, str(self._http.base_url), error)
             if not position.over:
-                await anyio.sleep(position.wait(failure))
+                await asyncio.sleep(position.wait(failure))
 
     async def _send(self, operation: Operation[T], attempt: int) -> httpx2.Response:
         request = build(self._http, operation, body=chunks(operation.file) if operation.file else None)

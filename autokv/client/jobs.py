@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -46,13 +46,13 @@ def get(job: str, *, wait: float = 0.0) -> Operation[JobView]:
 
 def pages(
     *,
-    state: str | None = None,
+    state: str | Sequence[str] | None = None,
     model: str | None = None,
     hardware: str | None = None,
     workload: str | None = None,
     limit: int | None = None,
 ) -> Operation[Page[JobView]]:
-    """Jobs, the newest first; ``limit`` is what one request brings."""
+    """Jobs, the newest first, in any of the states; ``limit`` is what one request brings."""
     params = {"state": state, "model": model, "hardware": hardware, "workload": workload, "limit": limit}
     return Operation("GET", path("jobs"), page(JobView), params=params)
 

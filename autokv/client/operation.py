@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote
@@ -18,7 +17,7 @@ from autokv.wire import Page, View
 T_co = TypeVar("T_co", covariant=True)
 Model = TypeVar("Model", bound=BaseModel)
 Item = TypeVar("Item", bound=View)
-Parameter = str | int | float | bool | datetime | None
+Parameter = str | int | Sequence[str] | None
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Operation(Generic[T_co]):
     path: str
     parse: Callable[[httpx2.Response], T_co]
     params: Mapping[str, Parameter] = field(default_factory=dict)
-    """Those that are ``None`` are left out."""
+    """Those that are ``None`` are left out; of a sequence each is sent."""
     headers: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
     file: Path | None = None
@@ -46,13 +45,9 @@ class Operation(Generic[T_co]):
         return replace(self, params={**self.params, **params})
 
     @property
-    def query(self) -> dict[str, str | int | float | bool]:
+    def query(self) -> dict[str, str | int | Sequence[str]]:
         """The parameters that are given."""
-        return {
-            name: value.isoformat() if isinstance(value, datetime) else value
-            for name, value in self.params.items()
-            if value is not None
-        }
+        return {name: value for name, value in self.params.items() if value is not None}
 
 
 def path(*parts: str) -> str:

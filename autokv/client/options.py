@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import TypedDict
 
 import httpx2
 
-from autokv import __version__, settings
+from autokv import settings
 from autokv.errors import RequestError
 
 TIMEOUT_SECONDS = 30.0
@@ -38,4 +39,4 @@ def http_options(url: str | None, timeout: float) -> HttpOptions:
         raise RequestError(str(error), field=server, remedy="such as http://127.0.0.1:8765") from None
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise RequestError("is no HTTP URL", field=server, remedy="such as http://127.0.0.1:8765")
-    return {"base_url": server, "timeout": timeout, "headers": {"User-Agent": f"autokv/{__version__}"}}
+    return {"base_url": server, "timeout": timeout, "headers": {"User-Agent": f"autokv/{version('autokv')}"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, Any
@@ -38,8 +39,6 @@ def build(
 
 async def chunks(file: Path) -> AsyncIterator[bytes]:
     """The bytes of a file, read beside the event loop."""
-    import anyio
-
-    async with await anyio.open_file(file, "rb") as opened:
-        while chunk := await opened.read(CHUNK_BYTES):
+    with await asyncio.to_thread(file.open, "rb") as opened:
+        while chunk := await asyncio.to_thread(opened.read, CHUNK_BYTES):
             yield chunk
