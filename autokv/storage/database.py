@@ -12,6 +12,7 @@ from autokv.errors import StorageError
 from autokv.storage import service_tables  # noqa: F401 - the tables of tuning refer to them
 from autokv.storage.aliases import Aliases
 from autokv.storage.backend import WRITES
+from autokv.storage.check import Check, check
 from autokv.storage.configurations import Configurations
 from autokv.storage.engine import parse, shown, translated
 from autokv.storage.events import Events
@@ -20,7 +21,7 @@ from autokv.storage.kernel_times import KernelTimes
 from autokv.storage.profiles import Profiles
 from autokv.storage.queue import Queue
 from autokv.storage.results import Results
-from autokv.storage.schema import migrate, require_current
+from autokv.storage.schema import migrate, newest, require_current
 from autokv.storage.summaries import Summaries
 from autokv.storage.trials import Trials
 from autokv.storage.uploads import Uploads
@@ -47,10 +48,13 @@ class Database:
         self._engine = self._backend.open_engine(self._url, self.shown, create=create)
         self._reader = self._backend.reading(self._engine)
         self._writer = self._engine.execution_options(**{WRITES: True})
+        self.schema = newest()
+        self.found_schema: str | None = self.schema
+        """What it had when it was opened; ``None`` where it was empty."""
         try:
             with self._translated():
                 if upgrade:
-                    migrate(self._engine, self._backend, self.shown, create=create)
+                    self.found_schema = migrate(self._engine, self._backend, self.shown, create=create)
                 else:
                     require_current(self._engine, self.shown)
         except StorageError:
@@ -98,6 +102,11 @@ class Database:
         """
         with self._translated():
             require_current(self._engine, self.shown)
+
+    def check(self) -> tuple[Check, ...]:
+        """Look whether the database is whole and agrees with itself; reads all of it, and changes nothing."""
+        with self.reading() as session:
+            return check(session, self._backend)
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(self._url, self._backend, self.shown)

@@ -101,36 +101,33 @@ def problems(connection: Connection) -> list[str]:
 
 
 def backup(engine: Engine, url: URL, target: Path) -> None:
-    """A dump by ``pg_dump``, which must be on the PATH and at least of the server's version, for ``pg_restore``."""
+    """A dump by ``pg_dump``, which must be on the PATH and at least of the server's version."""
     program = shutil.which("pg_dump")
     if program is None:
         raise StorageError("pg_dump is not on the PATH", remedy="install PostgreSQL's client programs")
-    part = target.with_name(f".{target.name}.part-{os.getpid()}")
+    with engine.connect():
+        pass  # what is wrong with the server is said in this program's words
     plain = url.set(drivername="postgresql", password=None).difference_update_query(["password"])
     password = url.password or url.query.get("password")
-    command = [program, "--format=custom", "--no-owner", "--no-privileges", "--no-password", f"--file={part}"]
-    environment = {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
-    try:
-        done = subprocess.run(  # noqa: S603 - no shell, and the URL is one argument
-            [*command, f"--dbname={plain.render_as_string()}"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise StorageError(
-                f"pg_dump failed ({done.stderr.strip()})", remedy="use the pg_dump of the server's version"
-            )
-        os.link(part, target)
-    except FileExistsError:
-        raise ConflictError("is there already", field=str(target), remedy="name another file") from None
-    except OSError as error:
+    done = subprocess.run(  # noqa: S603 - no shell, and the URL is one argument, without its password
+        [
+            program,
+            "--format=custom",
+            "--no-owner",
+            "--no-privileges",
+            "--no-password",
+            f"--file={target}",
+            f"--dbname={plain.render_as_string(hide_password=False)}",
+        ],
+        env={**os.environ, **({"PGPASSWORD": str(password)} if password else {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
         raise StorageError(
-            f"cannot be written ({error.strerror})", field=str(target), remedy="check the path"
-        ) from None
-    finally:
-        part.unlink(missing_ok=True)
+            f"pg_dump failed ({done.stderr.strip()})", remedy="its version must not be below the server's"
+        )
 
 
 _UNREACHABLE = Trouble(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -72,9 +71,7 @@ def reading(engine: Engine) -> Engine:
 def migrating(engine: Engine) -> Iterator[Connection]:
     """A transaction that may alter a table that others refer to: by copying it, while no references are enforced."""
     with engine.execution_options(**{WRITES: True}).connect() as connection:
-        driver = connection.connection.driver_connection
-        if not isinstance(driver, sqlite3.Connection):
-            raise TypeError("not a connection to SQLite")
+        driver = _driver(connection)
         driver.execute("PRAGMA foreign_keys=OFF")
         try:
             with connection.begin():
@@ -93,21 +90,22 @@ def problems(connection: Connection) -> list[str]:
 
 def backup(engine: Engine, url: URL, target: Path) -> None:
     """A copy of the whole file with all that was committed; others may read and write meanwhile."""
-    part = target.with_name(f".{target.name}.part-{os.getpid()}")
-    try:
-        with engine.connect() as connection, closing(sqlite3.connect(part)) as copy:
-            driver = connection.connection.driver_connection
-            if not isinstance(driver, sqlite3.Connection):
-                raise TypeError("not a connection to SQLite")
-            driver.backup(copy)
+    with engine.connect() as connection, closing(sqlite3.connect(target)) as copy:
+        try:
+            _driver(connection).backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
-        os.link(part, target)
-    except FileExistsError:
-        raise ConflictError("is there already", field=str(target), remedy="name another file") from None
-    except (OSError, sqlite3.Error) as error:
-        raise StorageError(f"cannot be written ({error})", field=str(target), remedy="check the path") from None
-    finally:
-        part.unlink(missing_ok=True)
+            damage = copy.execute("PRAGMA quick_check(1)").fetchone() != ("ok",)
+        except sqlite3.Error as error:
+            raise StorageError(f"cannot be copied ({error})", field=str(url), remedy="check both disks") from None
+        if damage:
+            raise StorageError("is damaged", field=str(url), remedy="restore an earlier copy")
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, sqlite3.Connection):
+        raise TypeError("not a connection to SQLite")
+    return driver
 
 
 def _on_connect(connection: sqlite3.Connection, _: object) -> None:
