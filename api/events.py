@@ -23,6 +23,20 @@ IDLE_SECONDS = 15.0
 """A stream on which nothing happens says so this often, so that no proxy takes it for dead."""
 MAX_NUMBER = 2**31 - 1
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_ITEM = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "`number` of the event"},
+        "event": {"type": "string", "description": "`kind` of the event"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Event"},
+        },
+    },
+    "required": ["id", "event", "data"],
+}
+"""Of each server-sent event, as OpenAPI describes streams from version 3.2 on."""
 
 
 class EventStream(StreamingResponse):
@@ -45,7 +59,10 @@ class EventsQuery(paging.Query):
     summary="Follow a job",
     responses=problems(404)
     | {
-        200: {"description": "Events as they happen, until the job has ended; the data of each is an `Event`."},
+        200: {
+            "description": "Events as they happen, until the job has ended; the data of each is an `Event`.",
+            "content": {EventStream.media_type: {"itemSchema": _ITEM}},
+        },
         204: {"description": "It has ended, and every event is known: do not connect again."},
     },
 )
