@@ -117,6 +117,16 @@ def test_every_answer_is_as_described(stored: str) -> None:
             "max-stream-events": 1000,
             "generation": {"max-examples": EXAMPLES, "no-shrink": True, "deterministic": True, "database": "none"},
             "phases": {"stateful": {"generation": {"max-examples": 10 * EXAMPLES}}},
+            "checks": {
+                # What a description cannot say: which metrics, uploads and cursors there are, and what goes with what.
+                "positive_data_acceptance": {"expected-statuses": ["2xx", "3xx", "404", "409", "412", "422", "428"]},
+            },
+            # A job that was just made has neither yet.
+            "operations": [
+                {"include-name": f"GET /v1/jobs/{{job_id}}/{name}", "checks": {check: {"enabled": False}}}
+                for name in ("front", "report.html")
+                for check in ("ensure_resource_availability",)
+            ],
             "warnings": False,
         }
     )
