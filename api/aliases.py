@@ -1,5 +1,197 @@
-"""Aliases: names that stand for configurations."""
+"""Aliases: names that stand for configurations, moved by compare-and-set."""
 
-from fastapi import APIRouter
+from __future__ import annotations
 
-router = APIRouter()
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Response
+from starlette.exceptions import HTTPException
+
+from autokv.api.configurations import (
+    ASK_AGAIN,
+    UNCHANGED,
+    As,
+    document_answer,
+    documented,
+    tag,
+    unchanged,
+)
+from autokv.api.dependencies import Stored
+from autokv.api.etags import MAX_HEADER, IfNoneMatch, known, tags
+from autokv.api.paging import PageQuery, refused
+from autokv.api.rendering import Accept, chosen
+from autokv.api.responses import located, problems
+from autokv.errors import PreconditionError, RequestError
+from autokv.storage.aliases import Alias, Move
+from autokv.wire import AliasMove, AliasMoveRequest, AliasRollbackRequest, AliasView, Page
+
+router = APIRouter(tags=["aliases"])
+Name = Annotated[
+    str,
+    Path(
+        pattern=r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$",
+        description="lower-case letters, digits, and . _ - between them",
+    ),
+]
+IfMatch = Annotated[
+    str | None,
+    Header(alias="If-Match", max_length=MAX_HEADER, description='the revision that is replaced, as in `"3"`'),
+]
+
+
+class HistoryQuery(PageQuery):
+    """Which moves; they come by revision, the newest first."""
+
+    @property
+    def before(self) -> int | None:
+        """The last revision of the page before.
+
+        Raises:
+            RequestError: the cursor is none of this list.
+        """
+        parts = self.parts
+        if parts is None:
+            return None
+        if len(parts) != 1 or not isinstance(parts[0], int):
+            raise refused()
+        return parts[0]
+
+
+@router.get("/aliases", summary="List aliases", responses=problems())
+def aliases(query: Annotated[PageQuery, Query()], stored: Stored) -> Page[AliasView]:
+    """Aliases, the newest first."""
+    found, following = stored.aliases.page(query.position, query.limit)
+    return query.page(map(_view, found), following)
+
+
+@router.put(
+    "/aliases/{name}",
+    response_model=AliasView,
+    summary="Create or move an alias",
+    responses=problems(404, 412, 428, body=True) | {201: {**located("Created."), "model": AliasView}},
+)
+def put(
+    name: Name,
+    body: AliasMoveRequest,
+    stored: Stored,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Let a name stand for a configuration: `If-None-Match: *` makes it, `If-Match: "revision"` moves it."""
+    if if_match is not None and if_none_match is not None:
+        raise RequestError("cannot be combined with If-None-Match", field="If-Match", remedy="send one of them")
+    if if_none_match is not None:
+        if if_none_match.strip() != "*":
+            raise RequestError("is not `*`", field="If-None-Match", remedy="use If-Match to move an alias")
+        created = stored.aliases.create(name, body.configuration, body.note)
+        return _answer(created, 201, Location=f"/v1/aliases/{name}")
+    return _answer(stored.aliases.move(name, body.configuration, body.note, _revision(if_match)))
+
+
+@router.get("/aliases/{name}", response_model=AliasView, summary="Show an alias", responses=problems(404) | UNCHANGED)
+def alias(name: Name, stored: Stored, if_none_match: IfNoneMatch = None) -> Response:
+    """What an alias stands for; the ETag is its revision."""
+    found = stored.aliases.get(name)
+    if known(if_none_match, _tag(found)):
+        return Response(status_code=304, headers=_headers(found))
+    return _answer(found)
+
+
+@router.get(
+    "/aliases/{name}/configuration",
+    response_class=Response,
+    summary="Download what an alias stands for",
+    responses=problems(404, 406) | UNCHANGED | documented("The document.", {"type": "object"}),
+)
+def configuration(
+    name: Name, query: As, stored: Stored, accept: Accept = None, if_none_match: IfNoneMatch = None
+) -> Response:
+    """The document of the configuration that the alias stands for now, as JSON or YAML: what a deployment reads.
+
+    The ETag is that of the configuration, so that an alias that moved back to it is not downloaded again.
+    """
+    form, found = chosen(query, accept), stored.aliases.get(name)
+    if known(if_none_match, tag(found.configuration, form)):
+        return unchanged(found.configuration, form, ASK_AGAIN)
+    return document_answer(stored.configurations.find(found.configuration), form, None, cache=ASK_AGAIN)
+
+
+@router.get("/aliases/{name}/history", summary="History of an alias", responses=problems(404))
+def history(name: Name, query: Annotated[HistoryQuery, Query()], stored: Stored) -> Page[AliasMove]:
+    """Everything that an alias stood for, the newest first."""
+    moves, before = stored.aliases.history(name, query.before, query.limit)
+    return Page(items=tuple(map(_told, moves)), next=query.encoded(None if before is None else [before]))
+
+
+@router.post(
+    "/aliases/{name}/rollback",
+    response_model=AliasView,
+    summary="Roll an alias back",
+    responses=problems(404, 409, 412, 428, body=True),
+)
+def roll_back(
+    name: Name, stored: Stored, body: AliasRollbackRequest | None = None, if_match: IfMatch = None
+) -> Response:
+    """Let an alias stand for what its last move replaced, or for what it stood for at a revision.
+
+    Rolling back twice goes two moves back; everything stays in the history.
+    """
+    asked = body or AliasRollbackRequest()
+    return _answer(stored.aliases.roll_back(name, _revision(if_match), asked.revision, asked.note))
+
+
+@router.delete("/aliases/{name}", status_code=204, summary="Delete an alias", responses=problems(404, 412, 428))
+def delete(name: Name, stored: Stored, if_match: IfMatch = None) -> None:
+    """Delete an alias with its history; its configurations stay."""
+    stored.aliases.delete(name, _revision(if_match))
+
+
+def _revision(if_match: str | None) -> int:
+    """The revision that a caller thinks is the last.
+
+    Raises:
+        HTTPException: 428; no revision is named.
+        PreconditionError: it is none that an alias can have.
+    """
+    if if_match is None or if_match.strip() == "*":
+        remedy = "send If-Match with the revision that is replaced, or If-None-Match: * to make a new alias"
+        raise HTTPException(428, f"no revision is named; {remedy}")
+    named = tags(if_match, "If-Match")
+    text = named[0].strip('"')
+    if len(named) != 1 or not text.isdecimal() or len(text) > 9:
+        raise PreconditionError(f"{if_match[:100]} is no revision", field="If-Match", remedy="read the alias again")
+    return int(text)
+
+
+def _answer(alias: Alias, status: int = 200, **headers: str) -> Response:
+    return Response(_view(alias).model_dump_json(), status, _headers(alias) | headers, "application/json")
+
+
+def _headers(alias: Alias) -> dict[str, str]:
+    return {"ETag": _tag(alias), "Cache-Control": ASK_AGAIN}
+
+
+def _tag(alias: Alias) -> str:
+    return f'"{alias.revision}"'
+
+
+def _view(alias: Alias) -> AliasView:
+    return AliasView(
+        name=alias.name,
+        revision=alias.revision,
+        configuration=alias.configuration,
+        digest=alias.digest,
+        created=alias.created,
+        moved=alias.moved,
+    )
+
+
+def _told(move: Move) -> AliasMove:
+    return AliasMove(
+        revision=move.revision,
+        configuration=move.configuration,
+        digest=move.digest,
+        action=move.action,
+        note=move.note,
+        time=move.time,
+    )

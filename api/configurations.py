@@ -1,5 +1,138 @@
-"""Configurations to download."""
+"""Configurations: what jobs found, by id or digest; they never change."""
 
-from fastapi import APIRouter
+from __future__ import annotations
 
-router = APIRouter()
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import Field
+
+from autokv.api.dependencies import Stored
+from autokv.api.etags import IfNoneMatch, known
+from autokv.api.paging import PageQuery
+from autokv.api.rendering import MEDIA_TYPES, Accept, Format, FormatQuery, chosen, rendered
+from autokv.api.responses import problems
+from autokv.storage import StoredConfiguration
+from autokv.wire import ConfigurationView, Page
+
+router = APIRouter(tags=["configurations"])
+FOR_EVER = "private, max-age=31536000, immutable"
+ASK_AGAIN = "private, no-cache"
+Key = Annotated[
+    str, Path(pattern=r"^[0-9A-Za-z]{1,64}$", description="id, or whole digest: the newest configuration that has it")
+]
+As = Annotated[FormatQuery, Query()]
+UNCHANGED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "The caller has it: `If-None-Match` names its ETag."}
+}
+
+
+class ConfigurationsQuery(PageQuery):
+    """Which configurations."""
+
+    job: str | None = Field(None, pattern=r"^[0-9A-Za-z]{1,64}$", description="id")
+    role: str | None = Field(
+        None, pattern=r"^[a-z_]{1,40}$", description="recommended, smallest, fastest, knee or front"
+    )
+    digest: str | None = Field(None, pattern=r"^[0-9A-Fa-f]{64}$")
+    model: str | None = Field(
+        None, min_length=1, max_length=4096, pattern=r"^[^\x00]+$", description="as a job named it, or its own name"
+    )
+
+
+def documented(description: str, schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """The answer in both formats."""
+    headers = {"ETag": {"schema": {"type": "string"}, "description": "other for YAML than for JSON"}}
+    content = {media: {"schema": schema} for media in MEDIA_TYPES.values()}
+    return {200: {"description": description, "headers": headers, "content": content}}
+
+
+@router.get("/configurations", summary="List configurations", responses=problems())
+def configurations(query: Annotated[ConfigurationsQuery, Query()], stored: Stored) -> Page[ConfigurationView]:
+    """The configurations of every job's last result, the newest first."""
+    found, following = stored.configurations.page(
+        job=query.job,
+        role=query.role,
+        digest=query.digest,
+        model=query.model,
+        cursor=query.position,
+        limit=query.limit,
+    )
+    return query.page(map(view, found), following)
+
+
+@router.get(
+    "/configurations/{key}",
+    response_class=Response,
+    summary="Show a configuration",
+    responses=problems(404, 406)
+    | UNCHANGED
+    | documented("The configuration.", {"$ref": "#/components/schemas/ConfigurationView"}),
+)
+def show(key: Key, query: As, stored: Stored, accept: Accept = None, if_none_match: IfNoneMatch = None) -> Response:
+    """A configuration with its job and what it is there, as JSON or YAML."""
+    form, found = chosen(query, accept), stored.configurations.find(key)
+    return _answer(found.id, view(found), form, if_none_match, cache=cache_of(key, found))
+
+
+@router.get(
+    "/configurations/{key}/document",
+    response_class=Response,
+    summary="Download a configuration",
+    responses=problems(404, 406) | UNCHANGED | documented("The document.", {"type": "object"}),
+)
+def download(key: Key, query: As, stored: Stored, accept: Accept = None, if_none_match: IfNoneMatch = None) -> Response:
+    """The document alone, as JSON or YAML: what `CompressionConfig.load` takes, with where its figures come from."""
+    form, found = chosen(query, accept), stored.configurations.find(key)
+    return document_answer(found, form, if_none_match, cache=cache_of(key, found))
+
+
+def view(found: StoredConfiguration) -> ConfigurationView:
+    """A configuration as it is told over HTTP."""
+    return ConfigurationView(
+        id=found.id,
+        digest=found.digest,
+        etag=tag(found.id, "json"),
+        job=found.job_id,
+        roles=found.roles,
+        created=found.created,
+        document=found.document.model_dump(mode="json"),
+    )
+
+
+def tag(configuration: str, form: Format) -> str:
+    """The ETag of a configuration, which its id can be, because it never changes."""
+    return f'"{configuration}"' if form == "json" else f'"{configuration}.{form}"'
+
+
+def cache_of(key: str, found: StoredConfiguration) -> str:
+    """What an id names stays for ever; a digest may find a newer configuration."""
+    return FOR_EVER if key == found.id else ASK_AGAIN
+
+
+def document_answer(found: StoredConfiguration, form: Format, if_none_match: str | None, *, cache: str) -> Response:
+    """The document of a configuration, as a file."""
+    headers = {
+        "Content-Disposition": f'attachment; filename="{found.digest[:12]}.{form}"',
+        "Content-Location": f"/v1/configurations/{found.id}/document",
+    }
+    return _answer(found.id, found.document, form, if_none_match, cache=cache, **headers)
+
+
+def unchanged(configuration: str, form: Format, cache: str) -> Response:
+    """The answer to a caller that has it."""
+    return Response(status_code=304, headers=_headers(configuration, form, cache))
+
+
+def _answer(
+    configuration: str, body: object, form: Format, if_none_match: str | None, *, cache: str, **headers: str
+) -> Response:
+    if known(if_none_match, tag(configuration, form)):
+        return unchanged(configuration, form, cache)
+    return Response(
+        rendered(body, form), 200, _headers(configuration, form, cache) | headers, media_type=MEDIA_TYPES[form]
+    )
+
+
+def _headers(configuration: str, form: Format, cache: str) -> dict[str, str]:
+    return {"ETag": tag(configuration, form), "Cache-Control": cache, "Vary": "Accept"}

@@ -1,5 +1,206 @@
-"""Traces and files of prompts."""
+"""Traces and files of prompts: the body of the request is the file."""
 
-from fastapi import APIRouter
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from pydantic import Field
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from autokv.api.dependencies import Id, Stored
+from autokv.api.etags import IfNoneMatch, known
+from autokv.api.inspection import prompts_facts, trace_facts
+from autokv.api.paging import PageQuery
+from autokv.api.paging import Query as Parameters
+from autokv.api.responses import located, problems
+from autokv.errors import NotFoundError
+from autokv.storage import Database
+from autokv.storage.service_tables import UploadKind
+from autokv.storage.uploads import Upload
+from autokv.wire import Page, UploadView
 
 router = APIRouter()
+BINARY = "application/octet-stream"
+MEDIA_TYPES = (
+    BINARY,
+    "application/gzip",
+    "application/json",
+    "application/jsonl",
+    "application/vnd.apache.parquet",
+    "application/x-ndjson",
+    "application/zstd",
+    "text/csv",
+    "text/plain",
+)
+"""What a file is, is told by its content; these are refused neither here nor by anything on the way."""
+BUFFER_BYTES = 1 << 20
+Facts = Callable[[Path, str], Mapping[str, Any]]
+
+
+class UploadQuery(Parameters):
+    """What a file is called."""
+
+    name: str = Field(
+        "upload",
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^/\\\x00-\x1f\x7f.][^/\\\x00-\x1f\x7f]*$",
+        description="name of the file, without folders; the same bytes under the same name are the same upload",
+    )
+
+
+def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts) -> None:
+    """The routes of one kind of upload."""
+    tags: list[str | Enum] = [path]
+
+    @router.post(
+        f"/{path}",
+        status_code=201,
+        response_model=UploadView,
+        operation_id=f"upload_{path}",
+        summary=f"Upload a {noun}",
+        tags=tags,
+        responses=problems(body=True)
+        | {200: {**located("The same file is there already."), "model": UploadView}, 201: located("Stored.")},
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA_TYPES},
+            }
+        },
+    )
+    async def upload(request: Request, query: Annotated[UploadQuery, Query()], stored: Stored) -> Response:
+        """Store the body, once all of it has been read and checked; a file that cannot be used is refused (422)."""
+        _check_media_type(request.headers.get("content-type", BINARY))
+        with TemporaryDirectory(prefix="autokv-upload-") as folder:
+            file = Path(folder) / kind
+            await _receive(request, file)
+            added, new = await run_in_threadpool(_keep, stored, kind, query.name, file, facts)
+        headers = {"Location": f"/v1/{path}/{added.id}"}
+        return Response(_view(added).model_dump_json(), 201 if new else 200, headers, "application/json")
+
+    @router.get(f"/{path}", operation_id=f"list_{path}", summary="List them", tags=tags, responses=problems())
+    def uploads(query: Annotated[PageQuery, Query()], stored: Stored) -> Page[UploadView]:
+        """What was uploaded, the newest first."""
+        found, following = stored.uploads.page(kind, query.position, query.limit)
+        return query.page(map(_view, found), following)
+
+    @router.get(
+        f"/{path}/{{upload_id}}",
+        operation_id=f"get_{path}",
+        summary=f"Show a {noun}",
+        tags=tags,
+        responses=problems(404),
+    )
+    def show(upload_id: Id, stored: Stored) -> UploadView:
+        """A file's name, size and digest, and what was found in it."""
+        return _view(_get(stored, kind, upload_id))
+
+    @router.get(
+        f"/{path}/{{upload_id}}/content",
+        operation_id=f"download_{path}",
+        summary=f"Download a {noun}",
+        tags=tags,
+        response_class=StreamingResponse,
+        responses=problems(404)
+        | {
+            200: {
+                "description": "The bytes, as they came.",
+                "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}},
+            },
+            304: {"description": "The caller has them."},
+        },
+    )
+    def download(upload_id: Id, stored: Stored, if_none_match: IfNoneMatch = None) -> Response:
+        """The bytes of a file; they never change, and the ETag is their SHA-256."""
+        found = _get(stored, kind, upload_id)
+        tag = f'"{found.digest}"'
+        headers = {"ETag": tag, "Cache-Control": "private, max-age=31536000, immutable"}
+        if known(if_none_match, tag):
+            return Response(status_code=304, headers=headers)
+        headers |= {
+            "Content-Length": str(found.size_bytes),
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(found.name, safe='')}",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return StreamingResponse(stored.uploads.chunks(upload_id), headers=headers, media_type=BINARY)
+
+    @router.delete(
+        f"/{path}/{{upload_id}}",
+        status_code=204,
+        operation_id=f"delete_{path}",
+        summary=f"Delete a {noun}",
+        tags=tags,
+        responses=problems(404, 409),
+    )
+    def delete(upload_id: Id, stored: Stored) -> None:
+        """Delete a file that no job uses."""
+        _get(stored, kind, upload_id)
+        stored.uploads.delete(upload_id)
+
+
+def _check_media_type(header: str) -> None:
+    media = header.partition(";")[0].strip().lower()
+    if media not in MEDIA_TYPES:
+        raise HTTPException(415, f"the body is {media[:100] or 'of no media type'}; send the file itself as {BINARY}")
+
+
+async def _receive(request: Request, file: Path) -> None:
+    """Write the body to ``file``, a buffer at a time; the limit is watched where the body comes from."""
+    with file.open("wb") as opened:
+        buffer = bytearray()
+        try:
+            async for chunk in request.stream():
+                buffer += chunk
+                if len(buffer) >= BUFFER_BYTES:
+                    await run_in_threadpool(opened.write, bytes(buffer))
+                    buffer.clear()
+        except ClientDisconnect:
+            raise HTTPException(400, "the body ended early") from None
+        await run_in_threadpool(opened.write, bytes(buffer))
+
+
+def _keep(stored: Database, kind: UploadKind, name: str, file: Path, facts: Facts) -> tuple[Upload, bool]:
+    found = facts(file, name)
+    return stored.uploads.add(kind, name, _pieces(file), found)
+
+
+def _pieces(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as opened:
+        yield from iter(lambda: opened.read(BUFFER_BYTES), b"")
+
+
+def _get(stored: Database, kind: UploadKind, upload_id: str) -> Upload:
+    """The upload, which must be of this kind."""
+    with suppress(NotFoundError):
+        found = stored.uploads.get(upload_id)
+        if found.kind == kind:
+            return found
+    path = "traces" if kind == "trace" else kind
+    raise NotFoundError("there is no such upload", field=f"{kind} {upload_id}", remedy=f"see /v1/{path}")
+
+
+def _view(upload: Upload) -> UploadView:
+    return UploadView(
+        id=upload.id,
+        kind=upload.kind,
+        name=upload.name,
+        digest=upload.digest,
+        size_bytes=upload.size_bytes,
+        created=upload.created,
+        facts=dict(upload.facts),
+    )
+
+
+_add_routes("trace", "traces", "trace", trace_facts)
+_add_routes("prompts", "prompts", "file of prompts", prompts_facts)
