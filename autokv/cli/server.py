@@ -9,26 +9,39 @@ from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from autokv.api import create_app, logs
 from autokv.errors import RequestError, ServerError
 
 GRACE_SECONDS = 5
-"""For requests that are being answered when the server is asked to stop; streams of events are cut."""
+"""For requests that are being answered when the server is asked to stop."""
 BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
-    """Says when it answers, and passes on that it is to stop."""
+    """Says when it answers, passes on that it is to stop, and ends the streams of events before it waits."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], stop: Callable[[], None]) -> None:
+    def __init__(self, app: FastAPI, ready: Callable[[], None], stop: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
         super().__init__(config)
-        self._ready, self._stop = ready, stop
+        self._app, self._ready, self._stop = app, ready, stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.hub.close()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; the signal is not raised again afterwards, since the workers have yet to end."""
@@ -67,15 +80,7 @@ def run(database_url: str, bound: socket.socket, *, ready: Callable[[], None], s
         ServerError: the application did not start; the log says why.
     """
     logs.install()
-    config = uvicorn.Config(
-        create_app(database_url),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    server = _Server(config, ready, stop)
+    server = _Server(create_app(database_url), ready, stop)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
     server.run(sockets=[bound])

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from autokv.errors import ServerError
+from autokv.errors import RequestError, ServerError
 from autokv.wire import Page, View
 
 T_co = TypeVar("T_co", covariant=True)
@@ -51,7 +51,14 @@ class Operation(Generic[T_co]):
 
 
 def path(*parts: str) -> str:
-    """A path under ``/v1``; what the caller named cannot leave its place in it."""
+    """A path under ``/v1``; what the caller named cannot leave its place in it.
+
+    Raises:
+        RequestError: a part is empty, or would be taken for a folder.
+    """
+    for part in parts:
+        if part in {"", ".", ".."}:
+            raise RequestError(f"{part!r} is no name or id", remedy="name what is meant")
     return "/".join(("/v1", *(quote(part, safe="") for part in parts)))
 
 

@@ -25,12 +25,15 @@ def build(
     own = http.timeout
     if read is None and own.read is not None:
         read = own.read + operation.seconds
+    headers = dict(operation.headers)
+    if operation.file is not None:
+        headers["Content-Length"] = str(operation.file.stat().st_size)
     timeout = httpx2.Timeout(connect=own.connect, read=read, write=own.write, pool=own.pool)
     return http.build_request(
         operation.method,
         operation.path,
         params=operation.query,
-        headers=dict(operation.headers),
+        headers=headers,
         json=operation.json,
         content=body,
         timeout=timeout,
