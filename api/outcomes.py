@@ -12,7 +12,6 @@ from autokv.api.etags import IfNoneMatch, known
 from autokv.api.paging import PageQuery, refused
 from autokv.api.responses import files, problems
 from autokv.errors import NotFoundError
-from autokv.jobs.results import report
 from autokv.storage import Database
 from autokv.storage.summaries import FrontSummary, PointSummary, TrialSummary
 from autokv.wire import FrontPointView, FrontView, Page, TrialView
@@ -74,6 +73,9 @@ def report_page(job_id: Id, stored: Stored, if_none_match: IfNoneMatch = None) -
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if known(if_none_match, tag):
         return Response(status_code=304, headers=headers)
+    # Drawing is a large library, which most servers never need.
+    from autokv.jobs.results import report
+
     return HTMLResponse(report(stored, job_id), headers=headers)
 
 

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from autokv.api.responses import MEDIA_TYPE
+from autokv.api.templates import template
 from autokv.errors import (
     AutoKVError,
     ConflictError,
@@ -48,6 +49,7 @@ _KINDS = {
 }
 """What the framework, or a route by its status, refuses."""
 _REMEDIES = {
+    400: "send UTF-8 JSON, nested no deeper than its meaning needs",
     404: "see /docs for the paths",
     405: "see the Allow header, and /docs",
     415: "set Content-Type",
@@ -113,9 +115,11 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
     found = error.errors()
+    unreadable = next((one for one in found if one["type"] == "json_invalid"), None)
+    if unreadable is not None:
+        detail = f"the body is not JSON: {unreadable['ctx']['error']}, at character {unreadable['loc'][-1]}"
+        return problem(request, 400, "unreadable", detail, remedy=_REMEDIES[400])
     errors = tuple(_field(_path(one), str(one["msg"])) for one in found[:MAX_FIELDS])
-    if any(one["type"] == "json_invalid" for one in found):
-        return problem(request, 400, "unreadable", f"the body is not JSON: {errors[0].message}", errors=errors)
     detail = f"{errors[0].field}: {errors[0].message}" if errors else "the request is not valid"
     return problem(request, 422, "invalid", detail, remedy=_REMEDIES[422], errors=errors)
 
@@ -127,8 +131,16 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     if detail == HTTPStatus(status).phrase:
         detail = f"{request.method} {request.url.path}: {detail.lower()}"
     kind = _KINDS.get(status, "refused")
-    headers = dict(error.headers) if error.headers else None
+    headers = dict(error.headers) if error.headers else {}
+    if status == 405:
+        # The framework names the methods of the first route of this path alone.
+        headers["Allow"] = ", ".join(_methods(request)) or headers.get("Allow", "")
     return problem(request, status, kind, detail, remedy=_REMEDIES.get(status), headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    described = request.app.openapi()["paths"].get(template(request.scope) or "", {})
+    return sorted(method.upper() for method in described)
 
 
 def _field(field: str, message: str) -> ProblemField:

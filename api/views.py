@@ -41,31 +41,36 @@ class Fleet:
 
     def told(self, selector: Selector) -> MatchingWorkers:
         """Who can run what ``selector`` asks for."""
-        ready = [worker for worker in self.matching(selector) if worker.state == "ready"]
-        if ready:
-            return MatchingWorkers(ready=len(ready), message=f"{len(ready)} of the workers can run it")
-        return MatchingWorkers(ready=0, message=f"{_wanted(selector)} is alive; start one with `autokv worker`")
+        return _told(selector, self.matching(selector))
 
     def condition(self, job: Job) -> Condition | None:
         """Whether a worker is there that could run ``job``; ``None`` for a job of the command line."""
         if job.selector is None:
             return None
         selector = Selector.parse(job.selector)
-        told = self.told(selector)
+        matching = self.matching(selector)
+        told = _told(selector, matching)
         return Condition(
             type="WorkerAvailable",
             status=told.ready > 0,
             reason="Matched" if told.ready else "NoMatchingWorker",
             message=told.message,
-            time=self._since(selector, job.created),
+            time=_since(matching, job.created),
         )
 
-    def _since(self, selector: Selector, created: datetime) -> datetime:
-        """When the first of those who are ready came, or the last was seen; not before the job was there."""
-        matching = self.matching(selector)
-        ready = [worker.started for worker in matching if worker.state == "ready"]
-        seen = [worker.seen for worker in matching]
-        return max(created, min(ready) if ready else max(seen, default=created))
+
+def _told(selector: Selector, matching: Sequence[Worker]) -> MatchingWorkers:
+    ready = sum(worker.state == "ready" for worker in matching)
+    if ready:
+        return MatchingWorkers(ready=ready, message=f"{ready} worker{'s' if ready > 1 else ''} can run it")
+    return MatchingWorkers(ready=0, message=f"{_wanted(selector)} is alive; start one with `autokv worker`")
+
+
+def _since(matching: Sequence[Worker], created: datetime) -> datetime:
+    """When the first of those who are ready came, or the last was seen; not before the job was there."""
+    ready = [worker.started for worker in matching if worker.state == "ready"]
+    seen = [worker.seen for worker in matching]
+    return max(created, min(ready) if ready else max(seen, default=created))
 
 
 def job_view(

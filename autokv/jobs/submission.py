@@ -10,11 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autokv.errors import NotFoundError, RequestError
+from autokv import settings
+from autokv.errors import ModelError, NotFoundError, RequestError
 from autokv.evaluation.metrics import SERVING_METRICS
 from autokv.hardware import HardwareProfile, catalog
 from autokv.jobs.selector import Device, Selector
+from autokv.models.offered import offered, resolve
 from autokv.search_spaces import build_space, names
+from autokv.settings import Settings
 from autokv.storage import Database
 from autokv.storage.jobs import Job
 from autokv.storage.service_tables import UploadKind
@@ -59,7 +62,7 @@ def prepare(submission: JobSubmission, database: Database) -> Prepared:
     Raises:
         InputError: something that it names is not there or cannot be used; the field is named.
     """
-    _check_model(submission.model)
+    model = tuple(_check_model(submission.model, settings.current()))
     trace = _upload(database, "trace", "workload", submission.workload)
     prompts = _upload(database, "prompts", "prompts", submission.prompts)
     device, profile, notes = _device(database, submission)
@@ -72,7 +75,7 @@ def prepare(submission: JobSubmission, database: Database) -> Prepared:
         trace=None if trace is None else trace.id,
         prompts=None if prompts is None else prompts.id,
         profile=profile,
-        notes=(*_about(request, trace, prompts), *notes),
+        notes=(*_about(request, trace, prompts), *_open(submission), *notes, *model),
     )
 
 
@@ -97,11 +100,20 @@ def _pace(job: Job) -> float:
     return (job.finished - job.started).total_seconds() / job.trials
 
 
-def _check_model(name: str) -> None:
-    """A name, never a path: which files may be read is the worker's to say."""
+def _check_model(name: str, machine: Settings) -> Iterator[str]:
+    """Refuse what no worker could load. A server that offers no models itself leaves it to its workers; of one that
+    does, the name must be one of them, or an id of the hub.
+    """
+    remedy = "name a model of /v1/models, or an id of the Hugging Face Hub"
     parts = name.split("/")
-    if not name.isprintable() or name.startswith(("/", "~", ".")) or "\\" in name or ".." in parts or "" in parts:
-        raise RequestError("is a path", field="model", remedy="name a model of /v1/models, or a Hugging Face id")
+    if not name.isprintable() or name.startswith(("/", "~", ".")) or "\\" in name or {"", ".."} & set(parts):
+        raise RequestError("is a path", field="model", remedy=remedy)
+    try:
+        resolve(name, machine)
+    except ModelError as error:
+        if offered(machine):
+            raise RequestError(f"{name:.200} {error.message}", field="model", remedy=error.remedy) from None
+        yield f"this server offers no models; a worker must have {name}"
 
 
 def _upload(database: Database, kind: UploadKind, field: str, upload_id: str | None) -> Upload | None:
@@ -187,3 +199,9 @@ def _about(request: TuningRequest, trace: Upload | None, prompts: Upload | None)
     served = sorted(SERVING_METRICS.intersection(request.metrics))
     if served:
         yield f"measures what serving costs, for {', '.join(served)}"
+
+
+def _open(submission: JobSubmission) -> Iterator[str]:
+    left = [name for name in ("space", "objectives") if name not in submission.model_fields_set]
+    if submission.workload is not None and left:
+        yield f"the workload decides the {' and the '.join(left)}"

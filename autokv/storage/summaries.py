@@ -145,7 +145,7 @@ class Summaries:
         workers = select(WorkerRow.state, WorkerRow.until).where(WorkerRow.state != "stopped")
         with self._reading() as session:
             moment = now(session)
-            jobs: dict[str, int] = {state: count for state, count in session.execute(states)}
+            jobs: dict[str, int] = {row[0]: row[1] for row in session.execute(states)}
             waiting = session.scalar(oldest)
             counted = {"ready": 0, "draining": 0, "gone": 0}
             for state, until in session.execute(workers):
