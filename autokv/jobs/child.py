@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from autokv.jobs.order import Order
@@ -17,7 +17,8 @@ log = logging.getLogger("autokv.worker")
 
 LONGEST_LINE = 500
 """Characters of a line of output that are kept as the reason of a crash."""
-_COMMAND = (sys.executable, "-P", "-m", "autokv.jobs.attempt")
+ATTEMPT = (sys.executable, "-P", "-m", "autokv.jobs.attempt")
+"""Command of an attempt; ``-P`` keeps the current folder off the path."""
 
 
 class Child:
@@ -26,13 +27,14 @@ class Child:
     Args:
         order: what it is to do.
         on_exit: called from another thread when it has ended.
+        command: what to run.
     """
 
-    def __init__(self, order: Order, on_exit: Callable[[], None]) -> None:
+    def __init__(self, order: Order, on_exit: Callable[[], None], command: Sequence[str] = ATTEMPT) -> None:
         # Threads that spin for long make a shared machine slower still; libgomp reads this when torch is loaded.
         environment = {"GOMP_SPINCOUNT": "3000", **os.environ, "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of ours
-            _COMMAND,
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -81,6 +83,9 @@ class Child:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
 
     def _write(self, order: Order) -> None:
         if self._process.stdin is not None:

@@ -10,16 +10,15 @@ from __future__ import annotations
 import logging
 import math
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 from typing import Literal, TypeVar
 
 from autokv.errors import LeaseLostError, UnavailableError
-from autokv.jobs.child import Child
+from autokv.jobs.child import ATTEMPT, Child
+from autokv.jobs.mailbox import Mailbox
 from autokv.jobs.order import AWAY, ENDED, Order
 from autokv.jobs.probing import Probed
 from autokv.jobs.selector import Selector
@@ -32,10 +31,11 @@ log = logging.getLogger("autokv.worker")
 
 POLL_SECONDS = 0.5
 """Between two looks into an empty queue."""
+LOSS_SECONDS = 1.0
+"""For the process of an attempt to end once its lease is lost; nothing that it does counts any more."""
 EXPIRE_SECONDS = 3600.0
 """Between two looks for jobs that have been kept long enough."""
 
-Mail = Literal["signal", "exited"]
 End = Literal["itself", "signal", "loss"]
 """What ended an attempt: itself, a signal to this worker, or the loss of its lease."""
 Result = TypeVar("Result")
@@ -64,13 +64,14 @@ class Worker:
         database: where jobs are.
         probed: the worker's device.
         options: how it works.
+        command: runs an attempt.
     """
 
-    def __init__(self, database: Database, probed: Probed, options: WorkerOptions) -> None:
-        self._database, self._probed, self._options = database, probed, options
-        # Signal handlers and threads put into it; unlike an event's, its lock may be held by the interrupted code.
-        self._mail: SimpleQueue[Mail] = SimpleQueue()
-        self._draining = self._away = False
+    def __init__(
+        self, database: Database, probed: Probed, options: WorkerOptions, command: Sequence[str] = ATTEMPT
+    ) -> None:
+        self._database, self._probed, self._options, self._command = database, probed, options, command
+        self._mail, self._away = Mailbox(), False
         self._next_beat = self._next_expiry = 0.0
         self.id = database.workers.register(
             host=this_host(),
@@ -85,13 +86,13 @@ class Worker:
     def run(self) -> None:
         """Claim and run jobs until a signal says stop; SIGTERM and SIGINT, in the main thread."""
         log.info("worker %s is ready: %s (%s)", self.id, self._probed.device, self._probed.profile.name)
-        with _signals(lambda: self._mail.put("signal")):
-            while not self._draining:
+        with self._mail.signals():
+            while not self._mail.signalled:
                 claim = self._reaching(self._claim)
                 if claim is not None:
                     self._attempt(claim)
                 elif not self._options.once:
-                    self._look_into_mail(POLL_SECONDS)
+                    self._mail.wait(POLL_SECONDS)
                 if self._options.once:
                     break
         self._reaching(lambda: self._database.workers.state(self.id, "stopped"))
@@ -117,7 +118,12 @@ class Worker:
             options.executor,
             options.devices,
         )
-        child = Child(order, lambda: self._mail.put("exited"))
+        try:
+            child = Child(order, lambda: self._mail.put("exited"), self._command)
+        except OSError as error:
+            reason = f"the process of the attempt could not be started ({error.strerror})"
+            self._reaching(lambda: self._crashed(lease, reason))
+            return
         log.info("attempt %d runs in process %d", lease.attempt, child.process, extra={"job": lease.job_id})
         try:
             ended_by = self._watch(child, claim)
@@ -131,7 +137,8 @@ class Worker:
         ended_by: End = "itself"
         last_moment = math.inf
         while child.code is None:
-            mail = self._look_into_mail(max(0.0, min(self._next_beat, last_moment) - time.monotonic()))
+            lost = ended_by == "loss"
+            mail = self._mail.wait(min(last_moment, math.inf if lost else self._next_beat) - time.monotonic())
             if mail == "signal" or time.monotonic() >= last_moment:
                 if ended_by != "itself":
                     child.kill()
@@ -139,40 +146,37 @@ class Worker:
                 child.stop()
                 ended_by, last_moment = "signal", time.monotonic() + self._options.drain_seconds
                 self._reaching(lambda: self._database.workers.state(self.id, "draining"))
-            if time.monotonic() >= self._next_beat and self._reaching(lambda: self._renew(claim)) is False:
-                if ended_by == "loss":
-                    child.kill()
-                    break
-                # It has just finished, or the job was cancelled or taken over.
+            elif not lost and self._reaching(lambda: self._beat(claim.lease)) is False:
+                # It has just finished and is about to end, or the job was cancelled or taken over.
                 child.stop()
-                ended_by, last_moment = "loss", math.inf
+                ended_by, last_moment = "loss", time.monotonic() + LOSS_SECONDS
         return ended_by
 
     def _settle(self, child: Child, lease: Lease, ended_by: End) -> None:
         """Store how an attempt ended whose own process did not."""
-        queue = self._database.queue
-        try:
-            if ended_by == "signal":
-                queue.release(lease, "the worker was stopped")
-            elif child.code == AWAY:
-                queue.release(lease, "the database could not be reached")
-            else:
-                log.warning("attempt %d: %s", lease.attempt, child.reason, extra={"job": lease.job_id})
-                queue.crashed(lease, child.reason)
-                # Another worker may have more luck with it.
-                self._look_into_mail(self._options.heartbeat_seconds)
-        except LeaseLostError as error:
-            log.info("%s", error)
-
-    def _renew(self, claim: Claim) -> bool:
-        self._beat()
-        return self._database.queue.heartbeat(claim.lease, self._options.lease_seconds)
-
-    def _beat(self) -> None:
-        """Say that this worker lives, and look after what others left; at most once a heartbeat."""
-        if time.monotonic() < self._next_beat:
+        if ended_by == "itself" and child.code != AWAY:
+            self._crashed(lease, child.reason)
             return
+        reason = "the worker was stopped" if ended_by == "signal" else "the database could not be reached"
+        with suppress(LeaseLostError):
+            self._database.queue.release(lease, reason)
+
+    def _crashed(self, lease: Lease, reason: str) -> None:
+        log.warning("attempt %d: %s", lease.attempt, reason, extra={"job": lease.job_id})
+        with suppress(LeaseLostError):
+            self._database.queue.crashed(lease, reason)
+        # Another worker may have more luck with it.
+        self._mail.wait(self._options.heartbeat_seconds)
+
+    def _beat(self, lease: Lease | None = None) -> bool:
+        """Once a heartbeat: renew the lease, say that this worker lives, and look after what others left.
+
+        ``False`` where the lease is lost.
+        """
+        if time.monotonic() < self._next_beat:
+            return True
         self._next_beat = time.monotonic() + self._options.heartbeat_seconds
+        held = lease is None or self._database.queue.heartbeat(lease, self._options.lease_seconds)
         self._database.workers.beat(self.id, self._options.lease_seconds)
         for job in self._database.queue.reap():
             log.warning("its worker is gone", extra={"job": job})
@@ -181,15 +185,7 @@ class Worker:
             self._next_expiry = time.monotonic() + EXPIRE_SECONDS
             for job in self._database.queue.expire(days):
                 log.info("deleted: finished more than %g days ago", days, extra={"job": job})
-
-    def _look_into_mail(self, seconds: float) -> Mail | None:
-        """Wait for a signal or for the end of a process, at most ``seconds``."""
-        try:
-            mail = self._mail.get(timeout=seconds)
-        except Empty:
-            return None
-        self._draining = self._draining or mail == "signal"
-        return mail
+        return held
 
     def _reaching(self, call: Callable[[], Result]) -> Result | None:
         """What ``call`` returns; None where the database cannot be reached now."""
@@ -202,15 +198,3 @@ class Worker:
             return None
         self._away = False
         return found
-
-
-@contextmanager
-def _signals(tell: Callable[[], None]) -> Iterator[None]:
-    """Call ``tell`` at every SIGTERM and SIGINT."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, lambda *_: tell()) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
