@@ -17,8 +17,8 @@ DatabaseOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def open_existing(url: str | None) -> Database:
-    """Open the database of ``--database`` or of the settings.
+def open_existing(url: str | None, *, upgrade: bool = True) -> Database:
+    """Open the database of ``--database`` or of the settings; without ``upgrade`` an older schema is refused.
 
     Raises:
         StorageError: it is missing or cannot be used.
@@ -26,7 +26,7 @@ def open_existing(url: str | None) -> Database:
     from autokv import settings
     from autokv.storage import Database
 
-    return Database(url or settings.current().database_url, create=False)
+    return Database(url or settings.current().database_url, create=False, upgrade=upgrade)
 
 
 def print_json(value: object) -> None:

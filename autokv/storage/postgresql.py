@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.compiler import compiles
 
 from autokv.errors import ConflictError, StorageError, UnavailableError
@@ -60,16 +61,19 @@ def open_engine(url: URL, shown: str, *, create: bool) -> Engine:
         "keepalives_idle": UNANSWERED_SECONDS,
         "options": " ".join(f"-c {name}={seconds}s" for name, seconds in limits.items()),
     }
-    return create_engine(
-        url,
-        connect_args={name: value for name, value in given.items() if name not in url.query},
-        isolation_level="READ COMMITTED",
-        pool_pre_ping=True,
-        pool_size=CONNECTIONS,
-        max_overflow=FURTHER_CONNECTIONS,
-        pool_timeout=WAIT_SECONDS,
-        pool_use_lifo=True,
-    )
+    try:
+        return create_engine(
+            url,
+            connect_args={name: value for name, value in given.items() if name not in url.query},
+            isolation_level="READ COMMITTED",
+            pool_pre_ping=True,
+            pool_size=CONNECTIONS,
+            max_overflow=FURTHER_CONNECTIONS,
+            pool_timeout=WAIT_SECONDS,
+            pool_use_lifo=True,
+        )
+    except ArgumentError as error:
+        raise StorageError(f"{_BAD_OPTION.message} ({error})", field=shown, remedy=_BAD_OPTION.remedy) from None
 
 
 def reading(engine: Engine) -> Engine:
@@ -107,7 +111,8 @@ def backup(engine: Engine, url: URL, target: Path) -> None:
         raise StorageError("pg_dump is not on the PATH", remedy="install PostgreSQL's client programs")
     with engine.connect():
         pass  # what is wrong with the server is said in this program's words
-    plain = url.set(drivername="postgresql", password=None).difference_update_query(["password"])
+    query = {name: value for name, value in url.query.items() if name != "password"}
+    plain = URL.create("postgresql", url.username, None, url.host, url.port, url.database, query)
     password = url.password or url.query.get("password")
     done = subprocess.run(  # noqa: S603 - no shell, and the URL is one argument, without its password
         [
@@ -148,6 +153,7 @@ _FULL = Trouble(
     "the server has no space left; what was stored before is untouched", "free some space on the server's disk"
 )
 _DAMAGED = Trouble("the database is damaged", "restore a copy of it")
+_BAD_OPTION = Trouble("an option of the URL makes no sense", "see PostgreSQL's list of connection parameters")
 _UNKNOWN = Trouble("the database failed", "look into the server's log")
 
 _TROUBLES = {
@@ -181,8 +187,8 @@ _WORDS = {
     "no pg_hba.conf entry": _NO_ENTRY,
     "permission denied for database": _NO_ENTRY,
     "is not permitted to log in": _NO_ENTRY,
-    "invalid connection option": _UNKNOWN,
-    "invalid dsn": _UNKNOWN,
+    "connection is bad: invalid": _BAD_OPTION,
+    "invalid connection option": _BAD_OPTION,
 }
 """How the server refuses a connection: libpq hands its words over, but not its SQLSTATE."""
 
