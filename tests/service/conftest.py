@@ -78,13 +78,13 @@ class Service:
     def has_ended(self, name: str) -> bool:
         return self._processes[name].poll() is not None
 
-    def living(self, word: str = "") -> list[psutil.Process]:
-        """The processes of this service, whoever is their parent now, that have ``word`` in their command."""
+    def living(self, word: str | None = None) -> list[psutil.Process]:
+        """The processes of this service, whoever is their parent now, or those whose command has the word ``word``."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 mine = process.environ().get(MARK) == self._mark and process.status() != psutil.STATUS_ZOMBIE
-                if mine and any(word in part for part in process.cmdline()):
+                if mine and (word is None or word in process.cmdline()):
                     found.append(process)
         return found
 
@@ -153,11 +153,12 @@ class Service:
             process.wait()
 
     def logs(self) -> str:
-        """The last lines that each process wrote."""
+        """The last lines that each process wrote, without the requests that were answered well."""
         parts = []
         for path in sorted(self.folder.glob("*.log")):
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            parts.append("\n".join([f"--- {path.name}", *lines[-60:]]))
+            telling = [line for line in lines if '"status": 20' not in line]
+            parts.append("\n".join([f"--- {path.name}", *telling[-60:]]))
         return "\n".join(parts)
 
     def _start(self, name: str, *arguments: str, command: str = "serve") -> subprocess.Popen[bytes]:
