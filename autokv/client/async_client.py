@@ -12,7 +12,7 @@ import httpx2
 from autokv.client import configurations, jobs, resources
 from autokv.client.async_connection import AsyncBound, AsyncConnection, call, every
 from autokv.client.options import PATIENCE_SECONDS, RETRIES, TIMEOUT_SECONDS, http_options
-from autokv.client.tuning import recommended_of, space_of, uploads
+from autokv.client.tuning import format_of, recommended_of, space_of, uploads
 from autokv.config import ConfigurationDocument
 from autokv.files import write_atomic
 from autokv.wire import Event, FrontView, JobView
@@ -89,17 +89,17 @@ class AsyncConfigurations(AsyncBound):
     """Measured configurations; they never change."""
 
     get = call(configurations.get)
+    text = call(configurations.text_of)
     list = every(configurations.pages)
 
     async def download(self, configuration: str, file: str | Path) -> Path:
-        """Write a configuration's document to a file, whole or not at all.
+        """Write a configuration's document to a file, whole or not at all; as YAML where its suffix says so.
 
         Raises:
             NotFoundError: the server has no such configuration.
             StorageError: the file cannot be written.
         """
-        document = ConfigurationDocument.parse((await self.get(configuration)).document)
-        return write_atomic(file, document.model_dump_json(indent=2) + "\n")
+        return write_atomic(file, await self.text(configuration, format=format_of(file)))
 
 
 class AsyncAliases(AsyncBound):
@@ -108,11 +108,16 @@ class AsyncAliases(AsyncBound):
     get = call(configurations.alias)
     list = every(configurations.aliases)
     configuration = call(configurations.aliased)
+    text = call(configurations.aliased_text)
     history = every(configurations.history)
     create = call(configurations.create)
     move = call(configurations.move)
     roll_back = call(configurations.roll_back)
     delete = call(configurations.delete)
+
+    async def download(self, name: str, file: str | Path) -> Path:
+        """Write what an alias stands for to a file, as :meth:`AsyncConfigurations.download` does."""
+        return write_atomic(file, await self.text(name, format=format_of(file)))
 
 
 class AsyncTuning:

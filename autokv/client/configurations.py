@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from autokv.client.operation import Operation, model, nothing, page, path
+from autokv.client.operation import Operation, model, nothing, page, path, text
 from autokv.config import ConfigurationDocument
 from autokv.wire import (
     AliasMove,
@@ -15,6 +15,8 @@ from autokv.wire import (
     Page,
     Recommendation,
 )
+
+Format = Literal["json", "yaml"]
 
 
 def pages(
@@ -33,6 +35,11 @@ def pages(
 def get(configuration: str) -> Operation[ConfigurationView]:
     """A configuration by its id, or by its digest; it never changes, so it is asked for once."""
     return Operation("GET", path("configurations", configuration), model(ConfigurationView), remembered=True)
+
+
+def text_of(configuration: str, *, format: Format = "json") -> Operation[str]:
+    """A configuration's document, as text in a format."""
+    return _document(path("configurations", configuration, "document"), format)
 
 
 def recommended(
@@ -60,6 +67,11 @@ def aliased(name: str) -> Operation[ConfigurationDocument]:
     return Operation("GET", where, model(ConfigurationDocument), headers=accept, remembered=True)
 
 
+def aliased_text(name: str, *, format: Format = "json") -> Operation[str]:
+    """The document that an alias stands for, as text in a format."""
+    return _document(path("aliases", name, "configuration"), format)
+
+
 def history(name: str, *, limit: int | None = None) -> Operation[Page[AliasMove]]:
     """Every move of an alias, the newest first."""
     return Operation("GET", path("aliases", name, "history"), page(AliasMove), params={"limit": limit})
@@ -84,6 +96,10 @@ def roll_back(name: str, *, revision: int, to: int | None = None, note: str = ""
 def delete(name: str, *, revision: int) -> Operation[None]:
     """Delete an alias; its configurations stay."""
     return Operation("DELETE", path("aliases", name), nothing, headers=_match(revision), repeatable=False)
+
+
+def _document(where: str, format: Format) -> Operation[str]:
+    return Operation("GET", where, text, params={"format": format}, remembered=True)
 
 
 def _put(name: str, configuration: str, note: str, headers: dict[str, str]) -> Operation[AliasView]:
