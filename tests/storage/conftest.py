@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from autokv.config import CompressionConfig
 from autokv.evaluation.measurement import Measurement
-from autokv.storage import Database
+from autokv.storage import Database, this_host
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import TrialRecord
 
@@ -68,3 +69,17 @@ def record() -> Callable[..., TrialRecord]:
 @pytest.fixture
 def measurement() -> Callable[..., Measurement]:
     return build_measurement
+
+
+@pytest.fixture
+def worker(database: Database) -> str:
+    """The id of a registered worker, which is this process."""
+    return database.workers.register(
+        host=this_host(),
+        process=os.getpid(),
+        device="cpu",
+        labels={"zone": "a"},
+        profile={"name": "a device", "fingerprint": "0123456789abcdef"},
+        versions={"autokv": "1"},
+        seconds=600,
+    )
