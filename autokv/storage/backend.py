@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 
-from autokv.errors import StorageError
+from autokv.errors import InputError, StorageError
 
 WRITES = "autokv_writes"
 """Execution option of connections that write: on SQLite they take the write lock when they begin."""
@@ -22,7 +22,7 @@ class Trouble:
 
     message: str
     remedy: str
-    error: type[StorageError] = StorageError
+    error: type[InputError] = StorageError
 
 
 class Backend(Protocol):

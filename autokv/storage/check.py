@@ -63,7 +63,8 @@ def _references(connection: Connection) -> Iterator[str]:
             missing = connection.scalar(select(func.count()).select_from(table).where(whole, ~there)) or 0
             if missing:
                 columns = ", ".join(column.name for column, _ in pairs)
-                yield f"{missing} rows of {table.name} ({columns}) refer to rows of {target.element.name} that are gone"
+                gone = f"refer to rows of {key.referred_table.name} that are gone"
+                yield f"{missing} rows of {table.name} ({columns}) {gone}"
 
 
 def _jobs(session: Session) -> Iterator[str]:

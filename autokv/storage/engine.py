@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, make_url
 
-from autokv.errors import StorageError, UnavailableError
+from autokv.errors import RequestError, StorageError, UnavailableError
 from autokv.storage import postgresql, sqlite
 from autokv.storage.backend import Backend
 
@@ -63,7 +63,8 @@ def translated(url: URL, backend: Backend, field: str) -> Iterator[None]:
 
     Raises:
         ConflictError: the database refused what contradicts what it holds.
-        UnavailableError: it cannot be reached, is locked, or has no connection left; nothing is lost.
+        UnavailableError: it cannot be reached, is locked, is full, or has no connection left; nothing is lost.
+        RequestError: a value is one that the database cannot hold.
         StorageError: it could not do what was asked for another reason.
     """
     try:
@@ -71,6 +72,8 @@ def translated(url: URL, backend: Backend, field: str) -> Iterator[None]:
     except exc.DBAPIError as error:
         trouble = backend.explain(error.orig)
         raise trouble.error(_without_secrets(trouble.message, url), field=field, remedy=trouble.remedy) from error
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise RequestError(f"a value cannot be stored ({error})", remedy="use another one") from error
     except exc.TimeoutError as error:
         raise UnavailableError("every connection is in use", field=field, remedy="try again in a moment") from error
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.compiler import compiles
 
-from autokv.errors import ConflictError, StorageError, UnavailableError
+from autokv.errors import ConflictError, RequestError, StorageError, UnavailableError
 from autokv.storage.backend import Trouble
 from autokv.storage.columns import database_now
 
@@ -148,16 +148,22 @@ _REFUSED = Trouble(
 _NO_ENTRY = Trouble("the database does not let this user in", "check the user, the password and the server's rights")
 _NO_DATABASE = Trouble("there is no such database on the server", "make it with `createdb`, or check --database")
 _NO_TABLES = Trouble("the tables are not those of this version", "bring them up to date with `autokv db upgrade`")
-_READ_ONLY = Trouble("the database cannot be written", "name the primary server, and check the user's rights")
+_READ_ONLY = Trouble(
+    "the database cannot be written now", "name the primary server, and check the user's rights", UnavailableError
+)
 _FULL = Trouble(
-    "the server has no space left; what was stored before is untouched", "free some space on the server's disk"
+    "the server has no space left; what was stored before is untouched",
+    "free some space on the server's disk",
+    UnavailableError,
 )
 _DAMAGED = Trouble("the database is damaged", "restore a copy of it")
+_BAD_VALUE = Trouble("a value cannot be stored", "use another one", RequestError)
 _BAD_OPTION = Trouble("an option of the URL makes no sense", "see PostgreSQL's list of connection parameters")
 _UNKNOWN = Trouble("the database failed", "look into the server's log")
 
 _TROUBLES = {
     "08": _UNREACHABLE,
+    "22": _BAD_VALUE,
     "23": _REFUSED,
     "25006": _READ_ONLY,
     "25P03": _UNREACHABLE,
@@ -187,10 +193,12 @@ _WORDS = {
     "no pg_hba.conf entry": _NO_ENTRY,
     "permission denied for database": _NO_ENTRY,
     "is not permitted to log in": _NO_ENTRY,
+    "cannot contain NUL": _BAD_VALUE,
     "connection is bad: invalid": _BAD_OPTION,
     "invalid connection option": _BAD_OPTION,
 }
-"""How the server refuses a connection: libpq hands its words over, but not its SQLSTATE."""
+"""What has no SQLSTATE: how the server refuses a connection, of which libpq hands over the words only, and what the
+driver refuses."""
 
 
 def explain(error: Any) -> Trouble:  # noqa: ANN401 - whatever the driver raised

@@ -140,6 +140,7 @@ _TROUBLES: dict[int, Trouble] = {
     sqlite3.SQLITE_FULL: Trouble(
         "the disk is full; what was stored before is untouched",
         "free some space, or name another place with --database",
+        UnavailableError,
     ),
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
@@ -149,7 +150,9 @@ _TROUBLES: dict[int, Trouble] = {
         "the database cannot be written", "check the rights of the file and of its folder"
     ),
     sqlite3.SQLITE_CANTOPEN: Trouble("the database cannot be opened", "check the path and the rights of its folder"),
-    sqlite3.SQLITE_IOERR: Trouble("the disk failed or is full; what was stored before is untouched", "check the disk"),
+    sqlite3.SQLITE_IOERR: Trouble(
+        "the disk failed or is full; what was stored before is untouched", "check the disk", UnavailableError
+    ),
     sqlite3.SQLITE_CONSTRAINT: Trouble(
         "the database refused what contradicts what it holds", "look at the job with `jobs show`", ConflictError
     ),

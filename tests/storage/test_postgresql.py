@@ -106,7 +106,7 @@ def test_limits_are_the_urls_where_it_has_them(postgresql_url: str) -> None:
 
 
 def test_a_reading_session_cannot_write(database: Database, job_id: str) -> None:
-    with pytest.raises(StorageError, match="cannot be written"), database.reading() as session:
+    with pytest.raises(StorageError, match="cannot be written now"), database.reading() as session:
         session.execute(text("UPDATE jobs SET attempts = 5"))
     assert database.jobs.get(job_id).attempts == 0
 
