@@ -23,6 +23,7 @@ from autokv.cli import (
     jobs,
     kernels,
     models,
+    remote,
     serve,
     simulate,
     trace,
@@ -48,6 +49,7 @@ app.add_typer(trace.app, name="trace", help="Traces: look at them, convert them,
 app.add_typer(jobs.app, name="jobs", help="Tuning runs in the database.")
 app.add_typer(configs.app, name="configs", help="Measured configurations in the database.")
 app.add_typer(db.app, name="db", help="The database itself: its schema, its health, copies of it.")
+app.add_typer(remote.app, name="remote", help="Jobs and configurations of a server.")
 app.add_typer(bench.app, name="bench", help="How fast this device's kernels are.")
 app.add_typer(kernels.app, name="kernels", help="Kernels: which are used here, and their first use done ahead.")
 app.command()(tune.tune)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,18 +15,23 @@ from rich.table import Table
 from rich.text import Text
 
 from autokv.cli.console import WIDTH, plain
+from autokv.config import CompressionConfig
 from autokv.report import view
 from autokv.report.describe import describe
 from autokv.report.format import duration, label, quantity
-from autokv.tuning.search import Progress
-from autokv.tuning.trial import TrialRecord
+from autokv.wire import Progress as Told
+
+if TYPE_CHECKING:
+    from autokv.tuning.search import Progress
+    from autokv.tuning.trial import TrialRecord
 
 
 class TuningProgress:
     """Shows trials done, front size, hypervolume, time and the last trial.
 
     A context manager; leaving it ends the panel. :meth:`trial` and :meth:`batch` are what
-    :func:`autokv.tuning.search.search` calls as ``on_trial`` and ``on_progress``.
+    :func:`autokv.tuning.search.search` calls as ``on_trial`` and ``on_progress``; :meth:`last` is for trials that ran
+    elsewhere.
 
     Args:
         console: where to.
@@ -38,7 +43,7 @@ class TuningProgress:
         self._console = console
         self._clock = clock
         self._reported = clock()
-        self._progress = Progress(0, total, 0, 0, 0, 0.0, 0.0, None)
+        self._progress: Progress | Told = Told(phase="", trials_total=total)
         self._last = "preparing"
         live = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(get_renderable=self.panel, console=console, refresh_per_second=4) if live else None
@@ -56,9 +61,13 @@ class TuningProgress:
 
     def trial(self, record: TrialRecord) -> None:
         """A trial has ended."""
-        self._last = trial_line(record)
+        self.last(trial_line(record))
 
-    def batch(self, progress: Progress) -> None:
+    def last(self, line: str) -> None:
+        """What happened last, in a line."""
+        self._last = plain(line)
+
+    def batch(self, progress: Progress | Told) -> None:
         """A batch has ended."""
         self._progress, self._reported = progress, self._clock()
         if self._live is None:
@@ -103,12 +112,26 @@ class TuningProgress:
 
 def trial_line(trial: TrialRecord) -> str:
     """One trial in a line: its configuration and its figures, or why it has none."""
-    name = describe(trial.config) if trial.config else "no configuration"
-    if trial.measurement is None:
-        return plain(f"{name}: {trial.state}, {trial.reason or 'no reason recorded'}")
+    measured = trial.measurement
+    figures = None if measured is None else {name: one.mean for name, one in measured.metrics.items()}
+    return _line(trial.config, figures, trial.state, trial.reason)
+
+
+def told_line(data: Mapping[str, Any]) -> str:
+    """The same of a ``trial`` event."""
+    config = CompressionConfig.parse(data["config"]) if data.get("config") else None
+    return _line(config, data.get("metrics"), str(data.get("state")), data.get("reason"))
+
+
+def _line(
+    config: CompressionConfig | None, figures: Mapping[str, float | None] | None, state: str, reason: str | None
+) -> str:
+    name = describe(config) if config else "no configuration"
+    if figures is None:
+        return plain(f"{name}: {state}, {reason or 'no reason recorded'}")
     shown = [
         quantity(metric, value) if metric == view.BYTES else f"{label(metric)} {quantity(metric, value)}"
         for metric in ("kl_divergence", view.BYTES, view.TIME)
-        if (value := view.mean(trial.measurement, metric)) is not None
+        if (value := figures.get(metric)) is not None
     ]
-    return plain(f"{name}: {', '.join(shown) or trial.state}")
+    return plain(f"{name}: {', '.join(shown) or state}")

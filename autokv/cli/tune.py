@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from autokv import settings
-from autokv.cli.values import bounds, byte_size
+from autokv.cli import search_options as asked
 from autokv.errors import RequestError
 from autokv.tuning.request import TuningRequest, read_request_file
 
@@ -21,6 +21,7 @@ RESULTS = Path("autokv-results")
 
 
 def tune(
+    context: typer.Context,
     request_file: Annotated[
         Path | None, typer.Argument(help="YAML file with the same fields.", metavar="[FILE]")
     ] = None,
@@ -29,65 +30,37 @@ def tune(
         str | None, typer.Option(help="Trace of your traffic: what is served, and its lengths.")
     ] = None,
     hardware: Annotated[str | None, typer.Option(help="Device to serve on: here, a catalog's name, a file.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Requests per second, instead of the trace's own.")] = None,
-    slo: Annotated[list[str] | None, typer.Option(help="ttft_ms=VALUE or tpot_ms=VALUE; repeat for both.")] = None,
-    kv_memory: Annotated[str | None, typer.Option(help="Memory for KV caches, such as 2GiB.")] = None,
-    scenario: Annotated[str | None, typer.Option(help="Deployment scenario, instead of what the trace says.")] = None,
+    rate: asked.Rate = None,
+    slo: asked.Slo = None,
+    kv_memory: asked.KvMemory = None,
+    scenario: asked.Scenario = None,
     text: Annotated[str | None, typer.Option(help="Text file, cut into samples.")] = None,
-    prompts: Annotated[str | None, typer.Option(help="JSONL file: prompt, optional completion.")] = None,
-    tasks: Annotated[bool, typer.Option("--tasks", help="Five kinds of generated tasks, in turn.")] = False,
-    space: Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.")] = None,
-    objective: Annotated[list[str] | None, typer.Option(help="Metric to optimise; repeat for more.")] = None,
-    maximum: Annotated[list[str] | None, typer.Option("--max", help="METRIC=VALUE: at most; repeat for more.")] = None,
-    minimum: Annotated[list[str] | None, typer.Option("--min", help="METRIC=VALUE: at least; repeat for more.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="tpe, nsgaii, gp or random.")] = None,
-    trials: Annotated[int | None, typer.Option(help="Candidates to run.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Candidates that run together.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Stop the search after this many seconds.")] = None,
-    patience: Annotated[int | None, typer.Option(help="Stop after this many trials without gain.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of sampling and of generated tasks.")] = None,
-    samples: Annotated[int | None, typer.Option(help="Calibration prompts.")] = None,
-    validation_samples: Annotated[int | None, typer.Option(help="Validation prompts.")] = None,
-    context_tokens: Annotated[int | None, typer.Option(help="Context length, without a workload.")] = None,
-    max_context_tokens: Annotated[int | None, typer.Option(help="No context is longer than this.")] = None,
-    continuation_tokens: Annotated[int | None, typer.Option(help="Tokens judged after each context.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+    prompts: asked.Prompts = None,
+    tasks: asked.Tasks = False,
+    space: asked.Space = None,
+    objective: asked.Objective = None,
+    maximum: asked.Maximum = None,
+    minimum: asked.Minimum = None,
+    sampler: asked.Sampler = None,
+    trials: asked.Trials = None,
+    batch_size: asked.BatchSize = None,
+    timeout: asked.Timeout = None,
+    patience: asked.Patience = None,
+    seed: asked.Seed = None,
+    samples: asked.Samples = None,
+    validation_samples: asked.ValidationSamples = None,
+    context_tokens: asked.ContextTokens = None,
+    max_context_tokens: asked.MaxContextTokens = None,
+    continuation_tokens: asked.ContinuationTokens = None,
+    dtype: asked.Dtype = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
     database: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the database.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this job.", metavar="JOB")] = None,
 ) -> None:
     """Search for the best compression of a model's KV cache, and recommend one configuration."""
-    options: dict[str, Any] = {
-        "model": model,
-        "workload": workload,
-        "hardware": hardware,
-        "rate": rate,
-        "slo": bounds(slo, "--slo"),
-        "kv_memory": None if kv_memory is None else byte_size(kv_memory, "--kv-memory"),
-        "scenario": scenario,
-        "text": text,
-        "prompts": prompts,
-        "tasks": tasks or None,
-        "space": space,
-        "objectives": objective,
-        "maximums": bounds(maximum, "--max"),
-        "minimums": bounds(minimum, "--min"),
-        "sampler": sampler,
-        "trials": trials,
-        "batch_size": batch_size,
-        "timeout": timeout,
-        "patience": patience,
-        "seed": seed,
-        "samples": samples,
-        "validation_samples": validation_samples,
-        "context_tokens": context_tokens,
-        "max_context_tokens": max_context_tokens,
-        "continuation_tokens": continuation_tokens,
-        "dtype": dtype,
-        "device": device,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
+    own = {"request_file", "output", "database", "resume"}
+    given = asked.fields_of({name: value for name, value in context.params.items() if name not in own})
     url = database or settings.current().database_url
     if resume is not None:
         if given or request_file:

@@ -2,5 +2,6 @@
 
 from autokv.client.async_client import AsyncClient, AsyncTuning
 from autokv.client.client import Client, Tuning
+from autokv.client.files import download_results
 
-__all__ = ["AsyncClient", "AsyncTuning", "Client", "Tuning"]
+__all__ = ["AsyncClient", "AsyncTuning", "Client", "Tuning", "download_results"]

@@ -217,21 +217,29 @@ class AsyncClient:
 
     recommendations = every(configurations.recommended)
 
-    async def tune(self, *, key: str | None = None, **fields: Any) -> AsyncTuning:  # noqa: ANN401 - JobSubmission's fields
-        """Submit a job with the fields of :class:`~autokv.wire.JobSubmission`.
-
-        ``workload``, ``prompts`` and ``hardware`` may be paths: the files are uploaded, and their ids take their
-        place. ``space`` may be a YAML file. ``key`` is an idempotency key.
+    async def tune(self, *, key: str | None = None, **fields: Any) -> AsyncTuning:  # noqa: ANN401 - as those of uploaded
+        """Submit a job with the fields of :meth:`uploaded`; ``key`` is an idempotency key.
 
         Raises:
             RequestError: a field makes no sense; nothing was submitted.
+        """
+        return AsyncTuning(self, await self.jobs.submit(await self.uploaded(**fields), key=key))
+
+    async def uploaded(self, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JobSubmission's fields
+        """The fields of :class:`~autokv.wire.JobSubmission`, with every file uploaded; ``None`` leaves a field out.
+
+        ``workload``, ``prompts`` and ``hardware`` may be paths: the files are uploaded, and their ids take their
+        place. ``space`` may be a YAML file.
+
+        Raises:
+            RequestError: a file cannot be read, or is not what it should be.
         """
         fields = {name: value for name, value in fields.items() if value is not None}
         if "space" in fields:
             fields["space"] = space_of(fields["space"])
         for name, upload in uploads(fields):
             fields[name] = (await self._connection.run(upload)).id
-        return AsyncTuning(self, await self.jobs.submit(fields, key=key))
+        return fields
 
     async def tuning(self, job: str) -> AsyncTuning:
         """A job that was submitted before.

@@ -216,21 +216,29 @@ class Client:
 
     recommendations = every(configurations.recommended)
 
-    def tune(self, *, key: str | None = None, **fields: Any) -> Tuning:  # noqa: ANN401 - JobSubmission's fields
-        """Submit a job with the fields of :class:`~autokv.wire.JobSubmission`.
-
-        ``workload``, ``prompts`` and ``hardware`` may be paths: the files are uploaded, and their ids take their
-        place. ``space`` may be a YAML file. ``key`` is an idempotency key.
+    def tune(self, *, key: str | None = None, **fields: Any) -> Tuning:  # noqa: ANN401 - as those of uploaded
+        """Submit a job with the fields of :meth:`uploaded`; ``key`` is an idempotency key.
 
         Raises:
             RequestError: a field makes no sense; nothing was submitted.
+        """
+        return Tuning(self, self.jobs.submit(self.uploaded(**fields), key=key))
+
+    def uploaded(self, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JobSubmission's fields
+        """The fields of :class:`~autokv.wire.JobSubmission`, with every file uploaded; ``None`` leaves a field out.
+
+        ``workload``, ``prompts`` and ``hardware`` may be paths: the files are uploaded, and their ids take their
+        place. ``space`` may be a YAML file.
+
+        Raises:
+            RequestError: a file cannot be read, or is not what it should be.
         """
         fields = {name: value for name, value in fields.items() if value is not None}
         if "space" in fields:
             fields["space"] = space_of(fields["space"])
         for name, upload in uploads(fields):
             fields[name] = self._connection.run(upload).id
-        return Tuning(self, self.jobs.submit(fields, key=key))
+        return fields
 
     def tuning(self, job: str) -> Tuning:
         """A job that was submitted before.

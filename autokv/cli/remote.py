@@ -1,0 +1,216 @@
+"""``autokv remote``: jobs of a server, from the command line."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autokv.cli import remote_alias
+from autokv.cli import search_options as asked
+from autokv.cli.connecting import ServerOption, connect
+from autokv.cli.tables import JsonOption, local_time, print_facts, print_json, print_table
+from autokv.errors import Interrupted, RequestError
+
+if TYPE_CHECKING:
+    from autokv.client import Client
+    from autokv.wire import JobView, ValidationView
+
+app = typer.Typer(no_args_is_help=True)
+app.add_typer(remote_alias.app, name="alias", help="Names that stand for configurations.")
+
+RESULTS = Path("autokv-results")
+JobArgument = Annotated[str, typer.Argument(help="Id of a job.")]
+
+
+@app.command()
+def submit(
+    context: typer.Context,
+    request_file: Annotated[
+        Path | None, typer.Argument(help="YAML file with the same fields.", metavar="[FILE]")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Name of an offered model, or Hugging Face id.")] = None,
+    workload: Annotated[str | None, typer.Option(help="Trace: a file to upload, or the id of an upload.")] = None,
+    hardware: Annotated[
+        str | None, typer.Option(help="Device to serve on: here, a catalog's name, a profile's id, a file.")
+    ] = None,
+    rate: asked.Rate = None,
+    slo: asked.Slo = None,
+    kv_memory: asked.KvMemory = None,
+    scenario: asked.Scenario = None,
+    prompts: asked.Prompts = None,
+    tasks: asked.Tasks = False,
+    space: asked.Space = None,
+    objective: asked.Objective = None,
+    maximum: asked.Maximum = None,
+    minimum: asked.Minimum = None,
+    sampler: asked.Sampler = None,
+    trials: asked.Trials = None,
+    batch_size: asked.BatchSize = None,
+    timeout: asked.Timeout = None,
+    patience: asked.Patience = None,
+    seed: asked.Seed = None,
+    samples: asked.Samples = None,
+    validation_samples: asked.ValidationSamples = None,
+    context_tokens: asked.ContextTokens = None,
+    max_context_tokens: asked.MaxContextTokens = None,
+    continuation_tokens: asked.ContinuationTokens = None,
+    dtype: asked.Dtype = None,
+    labels: Annotated[str, typer.Option(help="Labels that the worker must have: zone=a,tier=b.")] = "",
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Run on any device, and predict the costs of --hardware.")
+    ] = False,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key is the same job.")] = None,
+    validate: Annotated[bool, typer.Option("--validate", help="Say what would run, and submit nothing.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Submit a tuning job; files are uploaded first."""
+    from autokv.cli.values import label_map
+    from autokv.tuning.request import read_request_file
+
+    own = {"request_file", "labels", "estimate", "key", "validate", "watch", "server", "as_json"}
+    given = asked.fields_of({name: value for name, value in context.params.items() if name not in own})
+    fields = {**(read_request_file(request_file) if request_file else {}), **given}
+    fields |= {"labels": label_map(labels, "--labels")} if labels else {}
+    fields |= {"estimate": True} if estimate else {}
+    with connect(server) as client:
+        fields = client.uploaded(**fields)
+        if validate:
+            _tell(client.jobs.validate(fields), as_json)
+            return
+        job = client.jobs.submit(fields, key=key)
+        if as_json:
+            print_json(job)
+        else:
+            typer.echo(job.id)
+        if watch:
+            _watch(client, job.id)
+
+
+@app.command("list")
+def list_jobs(
+    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; repeat for more.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, the newest first."""
+    with connect(server) as client:
+        jobs = list(islice(client.jobs.list(state=state or None, model=model, limit=min(limit, 200)), limit))
+    if as_json:
+        print_json(jobs)
+        return
+    rows = [(job.id, job.state, str(job.request["model"]), _trials(job), local_time(job.created)) for job in jobs]
+    print_table(("job", "state", "model", "trials", "created"), rows, shrink="model", empty="no jobs yet")
+
+
+@app.command()
+def show(job: JobArgument, server: ServerOption = None, as_json: JsonOption = False) -> None:
+    """Show a job: how far it is, where it waits, who runs it, and why."""
+    with connect(server) as client:
+        found = client.jobs.get(job)
+    if as_json:
+        print_json(found)
+        return
+    facts: dict[str, str | None] = {
+        "job": found.id,
+        "state": found.state,
+        "why": found.reason,
+        "model": str(found.request["model"]),
+        "trials": _trials(found),
+        "phase": found.progress.phase if found.progress else None,
+        "in the queue": f"{found.queue.position} of {found.queue.length}" if found.queue else None,
+        "worker": found.worker,
+        "recommended": found.recommended,
+        "created": local_time(found.created),
+        "finished": local_time(found.finished),
+    }
+    facts |= {
+        f"attempt {one.number}": ": ".join(filter(None, (one.outcome or "runs", one.reason))) for one in found.attempts
+    }
+    facts |= {one.type: f"{'yes' if one.status else 'no'}, {one.message}" for one in found.conditions}
+    print_facts(facts)
+
+
+@app.command()
+def watch(job: JobArgument, server: ServerOption = None) -> None:
+    """Follow a job to its end; exit code 1 unless it is done."""
+    with connect(server) as client:
+        _watch(client, job)
+
+
+@app.command()
+def cancel(job: JobArgument, server: ServerOption = None) -> None:
+    """End a job that waits or runs."""
+    with connect(server) as client:
+        typer.echo(client.jobs.cancel(job).state)
+
+
+@app.command()
+def retry(job: JobArgument, server: ServerOption = None) -> None:
+    """Run a failed or cancelled job again, with the trials that it has."""
+    with connect(server) as client:
+        typer.echo(client.jobs.retry(job).state)
+
+
+@app.command()
+def download(
+    job: Annotated[str | None, typer.Argument(help="Id of a job.", metavar="[JOB]")] = None,
+    configuration: Annotated[str | None, typer.Option(help="Id or digest of a configuration instead.")] = None,
+    alias: Annotated[str | None, typer.Option(help="Alias of a configuration instead.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for a job's files; file for a configuration, .json or .yaml.")
+    ] = None,
+    server: ServerOption = None,
+) -> None:
+    """Download what a job recommends with its report, or one configuration."""
+    if sum(value is not None for value in (job, configuration, alias)) != 1:
+        raise RequestError("name a job, or --configuration, or --alias", remedy="one of them")
+    from autokv.client import download_results
+
+    with connect(server) as client:
+        if job is not None:
+            paths = download_results(client, job, output or RESULTS)
+        elif alias is not None:
+            paths = [client.aliases.download(alias, output or f"{alias}.json")]
+        elif configuration is not None:
+            paths = [client.configurations.download(configuration, output or f"{configuration[:12]}.json")]
+    for path in paths:
+        typer.echo(f"wrote {path}")
+
+
+def _watch(client: Client, job: str) -> None:
+    from autokv.cli.console import output
+    from autokv.cli.follow import follow
+
+    try:
+        ended = follow(client.tuning(job), output())
+    except KeyboardInterrupt:
+        raise Interrupted(f"job {job} goes on", remedy=f"see it with `autokv remote watch {job}`") from None
+    if ended.state != "done":
+        raise typer.Exit(1)
+
+
+def _tell(told: ValidationView, as_json: bool) -> None:
+    if as_json:
+        print_json(told)
+        return
+    from autokv.report.format import duration
+
+    facts = {
+        "model": str(told.request["model"]),
+        "workers": told.workers.message,
+        "ahead of it": str(told.queue_ahead),
+        "takes": "not known" if told.seconds is None else f"about {duration(told.seconds)}",
+        "judged by": told.basis,
+    }
+    print_facts(facts | {"note" if number == 0 else " " * number: note for number, note in enumerate(told.notes)})
+
+
+def _trials(job: JobView) -> str:
+    return f"{job.trials}/{job.request['trials']}"

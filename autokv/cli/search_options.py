@@ -1,0 +1,53 @@
+"""What a search is asked, as options: of ``autokv tune``, and of ``autokv remote submit``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from autokv.cli.values import bounds, byte_size
+
+Rate = Annotated[float | None, typer.Option(help="Requests per second, instead of the trace's own.")]
+Slo = Annotated[list[str] | None, typer.Option(help="ttft_ms=VALUE or tpot_ms=VALUE; repeat for both.")]
+KvMemory = Annotated[str | None, typer.Option(help="Memory for KV caches, such as 2GiB.")]
+Scenario = Annotated[str | None, typer.Option(help="Deployment scenario, instead of what the trace says.")]
+Prompts = Annotated[str | None, typer.Option(help="JSONL file: prompt, optional completion.")]
+Tasks = Annotated[bool, typer.Option("--tasks", help="Five kinds of generated tasks, in turn.")]
+Space = Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.")]
+Objective = Annotated[list[str] | None, typer.Option(help="Metric to optimise; repeat for more.")]
+Maximum = Annotated[list[str] | None, typer.Option("--max", help="METRIC=VALUE: at most; repeat for more.")]
+Minimum = Annotated[list[str] | None, typer.Option("--min", help="METRIC=VALUE: at least; repeat for more.")]
+Sampler = Annotated[str | None, typer.Option(help="tpe, nsgaii, gp or random.")]
+Trials = Annotated[int | None, typer.Option(help="Candidates to run.")]
+BatchSize = Annotated[int | None, typer.Option(help="Candidates that run together.")]
+Timeout = Annotated[float | None, typer.Option(help="Stop the search after this many seconds.")]
+Patience = Annotated[int | None, typer.Option(help="Stop after this many trials without gain.")]
+Seed = Annotated[int | None, typer.Option(help="Of sampling and of generated tasks.")]
+Samples = Annotated[int | None, typer.Option(help="Calibration prompts.")]
+ValidationSamples = Annotated[int | None, typer.Option(help="Validation prompts.")]
+ContextTokens = Annotated[int | None, typer.Option(help="Context length, without a workload.")]
+MaxContextTokens = Annotated[int | None, typer.Option(help="No context is longer than this.")]
+ContinuationTokens = Annotated[int | None, typer.Option(help="Tokens judged after each context.")]
+Dtype = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
+
+
+def fields_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request that were given as options, by the parameters' names.
+
+    Raises:
+        RequestError: a bound or a size is malformed.
+    """
+    memory = options["kv_memory"]
+    fields = {
+        **options,
+        "slo": bounds(options["slo"], "--slo"),
+        "kv_memory": None if memory is None else byte_size(memory, "--kv-memory"),
+        "tasks": options["tasks"] or None,
+        "objectives": options["objective"] or None,
+        "maximums": bounds(options["maximum"], "--max"),
+        "minimums": bounds(options["minimum"], "--min"),
+    }
+    renamed = {"objective", "maximum", "minimum"}
+    return {name: value for name, value in fields.items() if value is not None and name not in renamed}
