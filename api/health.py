@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from autokv.api.dependencies import Stored
 from autokv.api.metrics import CONTENT_TYPE, Metrics
-from autokv.api.problems import problem
+from autokv.api.problems import RETRY_SECONDS, problem
 from autokv.api.responses import files, problems
 from autokv.errors import StorageError
 from autokv.wire import View
@@ -34,7 +34,7 @@ def readyz(request: Request, stored: Stored) -> Health | Response:
     try:
         stored.check_ready()
     except StorageError as error:
-        return problem(request, 503, "unavailable", str(error), headers={"Retry-After": "2"})
+        return problem(request, 503, "unavailable", str(error), headers={"Retry-After": str(RETRY_SECONDS)})
     return Health()
 
 

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from autokv.api import logs
 from autokv.api.responses import MEDIA_TYPE
 from autokv.api.templates import template
 from autokv.errors import (
@@ -19,6 +20,7 @@ from autokv.errors import (
     KeyReusedError,
     NotFoundError,
     PreconditionError,
+    StorageError,
     TooLargeError,
     UnavailableError,
 )
@@ -31,6 +33,7 @@ _STATUS: tuple[tuple[type[AutoKVError], int, str], ...] = (
     (UnavailableError, 503, "unavailable"),
     (ConflictError, 409, "conflict"),
     (TooLargeError, 413, "too-large"),
+    (StorageError, 500, "failed"),
     (InputError, 422, "invalid"),
 )
 """The first that fits, and the last part of its type."""
@@ -54,9 +57,11 @@ _REMEDIES = {
     405: "see the Allow header, and /docs",
     415: "set Content-Type",
     422: "see /docs",
+    503: "send it again in a while",
 }
 RETRY_SECONDS = 2
 _UNSEEN = "the server failed; its log has the request's id"
+_AWAY = "the database cannot be reached now; what was stored before is safe"
 MAX_FIELDS = 20
 """Of the fields that are wrong, those that are named."""
 
@@ -105,10 +110,13 @@ async def _foreseen(request: Request, error: Exception) -> JSONResponse:
     )
     if status == 500:
         raise error
+    if status == 503:
+        # Where the database is, and what its driver says, is the operator's to know.
+        logs.errors.warning("the database is away: %s", error)
+        return problem(request, status, kind, _AWAY, remedy=_REMEDIES[503], headers={"Retry-After": str(RETRY_SECONDS)})
     errors = (_field(error.field, error.message),) if error.field else ()
     detail = f"{error.field}: {error.message}" if error.field else error.message
-    headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else None
-    return problem(request, status, kind, detail, remedy=error.remedy, errors=errors, headers=headers)
+    return problem(request, status, kind, detail, remedy=error.remedy, errors=errors)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
