@@ -41,7 +41,7 @@ def start(
     with Database(database_url) as database:
         prepared = prepare(request, database.kernel_times, listener, Stop(stop))
         job_id = database.jobs.create(prepared.request, **prepared.facts)
-        listener.say(f"job {job_id} in {database_url}")
+        listener.say(f"job {job_id} in {database.shown}")
         return _run(database, database.jobs.get(job_id), prepared, output, listener, Stop(stop))
 
 

@@ -18,6 +18,7 @@ DRIVERS = {
     "sqlite": "sqlite+pysqlite",
     "sqlite+pysqlite": "sqlite+pysqlite",
     "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
 EXAMPLES = f"{sqlite.EXAMPLE_URL} or {postgresql.EXAMPLE_URL}"

@@ -32,6 +32,8 @@ FURTHER_CONNECTIONS = 10
 """Opened beyond ``CONNECTIONS`` while all of them are in use, and closed again."""
 WAIT_SECONDS = 10
 
+MIGRATION_SECONDS = 300
+"""How long a migration waits for another one, and for those who use the tables."""
 MIGRATION_LOCK = 0x6175746F6B76
 """Key of the advisory lock that whoever changes the schema holds; the letters ``autokv``."""
 
@@ -85,13 +87,23 @@ def reading(engine: Engine) -> Engine:
 def migrating(engine: Engine) -> Iterator[Connection]:
     """A transaction that holds the advisory lock of migrations."""
     with engine.begin() as connection:
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        _take_time(connection)
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
         yield connection
 
 
+def _take_time(connection: Connection) -> None:
+    """Let the statements of this transaction run, and wait for locks, longer than a request may."""
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{MIGRATION_SECONDS}s'")
+
+
 def problems(connection: Connection) -> list[str]:
-    """Indexes that are not valid, and constraints that were never checked; the server watches over its own pages."""
+    """Indexes that are not valid, and constraints that were never checked; the server watches over its own pages.
+
+    The rest of the transaction has time to look further.
+    """
+    _take_time(connection)
     indexes = connection.exec_driver_sql(
         "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
         " WHERE NOT i.indisvalid AND c.relnamespace = current_schema()::regnamespace"

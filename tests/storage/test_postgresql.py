@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from sqlalchemy import make_url, text
 
@@ -41,6 +42,33 @@ def role(postgresql_server: PostgresqlServer, postgresql_url: str) -> Iterator[s
     with Database(postgresql_url) as database, database.writing() as session:
         session.execute(text("DROP OWNED BY visitor"))
     postgresql_server.execute("DROP ROLE visitor")
+
+
+def test_both_spellings_of_the_url(postgresql_url: str) -> None:
+    for scheme in ("postgres", "postgresql", "postgresql+psycopg"):
+        Database(postgresql_url.replace("postgresql", scheme, 1)).close()
+
+
+START = """
+import subprocess, sys
+server = subprocess.Popen([sys.executable, sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+print(server.stdout.readline().strip(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_server_of_the_tests_does_not_outlive_them() -> None:
+    script = Path(__file__).parents[1] / "postgresql_server.py"
+    tests = subprocess.Popen(
+        [sys.executable, "-c", START, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert tests.stdout is not None
+    folder = Path(str(make_url(tests.stdout.readline().strip()).query["host"]))
+    server = psutil.Process(int((folder / "postmaster.pid").read_text().splitlines()[0]))
+    tests.kill()
+    tests.wait()
+    server.wait(timeout=120)
+    assert not server.is_running()
 
 
 class TestNotLetIn:
