@@ -82,7 +82,8 @@ def _run(database: Database, order: Order, stop: Stop) -> None:
     from autokv.jobs.preparing import plan_of, prepare
     from autokv.jobs.searching import run_job
 
-    lease, shown = order.lease, str
+    lease = order.lease
+    shown: Callable[[str], str] = str
     try:
         job = database.jobs.find(order.job)
         inputs = materialise(job, database, settings.current(), order.device)

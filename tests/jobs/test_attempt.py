@@ -1,0 +1,125 @@
+"""Jobs of the service with a real model, run by ``autokv worker``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autokv.jobs.selector import Selector
+
+Until = Callable[[str, Callable[[], Any]], Any]
+# A fixture of conftest.py, which cannot be imported.
+Workplace = Any
+AUTOKV = str(Path(sys.executable).parent / "autokv")
+SMALL = {"model": "tiny", "samples": 2, "validation_samples": 2, "continuation_tokens": 8, "batch_size": 2}
+GROUPS = {"axis": "token", "group_size": 16}
+KEYS, VALUES = {"bits": [2, 4, 8], **GROUPS}, {"bits": [2, 4], **GROUPS}
+SPACE = {
+    "name": "integers",
+    "stages": {"quantization": [{"method": "integer", "key": KEYS, "value": VALUES}]},
+}
+
+
+@pytest.fixture
+def served(workplace: Workplace, tiny_model_folder: Callable[..., Path], tmp_path: Path) -> Workplace:
+    """A workplace whose workers offer one model, called ``tiny``."""
+    models = tmp_path / "models"
+    shutil.copytree(tiny_model_folder("llama"), models / "tiny")
+    workplace.environment |= {
+        "AUTOKV_MODEL_ROOTS": str(models),
+        "AUTOKV_CACHE_DIR": str(tmp_path / "cache"),
+        "AUTOKV_OFFLINE": "true",
+    }
+    return workplace
+
+
+def submit(workplace: Workplace, *, trace: str | None = None, prompts: str | None = None, **fields: object) -> str:
+    """Submit a job as the API does: what it leaves open is left out of what is kept of it."""
+    from autokv.tuning.request import TuningRequest
+
+    asked = {**SMALL, **fields}
+    inline = {"space": "inline"} if isinstance(asked.get("space"), dict) else {}
+    request = TuningRequest.parse({**asked, **inline})
+    job, _ = workplace.database.queue.submit(
+        request, submission=asked, selector=Selector().to_json(), trace=trace, prompts=prompts
+    )
+    return str(job.id)
+
+
+def test_uploads_become_files_and_a_space_may_be_spelled_out(served: Workplace, tmp_path: Path) -> None:
+    lines = [json.dumps({"prompt": f"{word} " * 30, "completion": "and so on, and on"}) for word in "abcdefgh"]
+    stored, _ = served.database.uploads.add("prompts", "../my prompts.jsonl", ["\n".join(lines).encode()], {})
+    unknown = submit(served, model="nowhere")
+    job = submit(served, prompts=stored.id, space=SPACE, trials=4, objectives=["kl_divergence", "kv_bytes_per_token"])
+    worker = served.start([AUTOKV, "worker", "--database", served.url, "--device", "cpu", "--labels", "zone=a"])
+    done = served.until(job, "done", "failed")
+    assert done.state == "done", done.reason
+    assert served.outcomes(job) == ["done"]
+    assert done.model["layers"]
+    assert done.versions["torch"]
+    assert done.workload["contexts"]["calibration"]
+    assert done.hardware["fingerprint"] == served.database.workers.list()[0].fingerprint
+    configs = [record.config.pipeline for record in served.database.trials.of(job)]
+    assert {(config.eviction.method, config.low_rank.method) for config in configs} == {("none", "none")}
+    assert served.database.configurations.list(job=job)
+    # Nobody is told where things lie on the worker's machine.
+    told = [str(event.data) for event in served.database.events.of(job)]
+    assert [text for text in (*told, str(done.workload), str(done.model)) if str(tmp_path) in text] == []
+    assert done.workload["prompts"].endswith("my_prompts.jsonl")
+    (kept,) = (tmp_path / "cache" / "uploads" / stored.digest).iterdir()
+    assert kept.read_text() == "\n".join(lines)
+    refused = served.job(unknown)
+    assert (refused.state, served.outcomes(unknown)) == ("failed", ["failed"])
+    assert "nowhere" in refused.reason
+    assert str(tmp_path) not in refused.reason
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+def test_a_workload_decides_what_a_submission_leaves_open(served: Workplace) -> None:
+    rows = "".join(f"2023-11-16 18:17:{second:02}.1234567,{100 + 2 * second},20\n" for second in range(20))
+    text = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + rows
+    trace, _ = served.database.uploads.add("trace", "azure.csv", [text.encode()], {})
+    fields = {"trials": 2, "scenario": "data-center", "kv_memory": 120_000, "slo": {"ttft_ms": 5000}}
+    job = submit(served, workload=trace.id, trace=trace.id, **fields)
+    worker = served.start([AUTOKV, "worker", "--database", served.url, "--device", "cpu", "--once"])
+    assert worker.wait() == 0
+    done = served.job(job)
+    assert done.state == "done", done.reason
+    assert done.request.space == "throughput"
+    assert done.request.objectives == ("kl_divergence", "goodput_requests_per_s", "concurrent_requests")
+    assert done.request.workload == trace.id
+    assert done.workload["trace"] == "azure"
+    assert done.workload["serving"]["requests"] == 20
+
+
+def test_an_attempt_goes_on_where_others_stopped_and_were_killed(served: Workplace, until: Until) -> None:
+    job = submit(served, trials=40, context_tokens=64, sampler="random", batch_size=4)
+    command = [AUTOKV, "worker", "--database", served.url, "--device", "cpu"]
+    drained = served.start(command)
+    served.until_stored(job, 1)
+    drained.signal(signal.SIGTERM)
+    assert drained.wait() == 0
+    released = served.job(job)
+    ran = [record for record in served.database.trials.of(job) if record.state != "infeasible"]
+    assert (released.state, served.outcomes(job)) == ("queued", ["released"])
+    assert len(ran) % 4 == 0
+    contexts = released.workload["contexts"]
+    worker = served.start(command)
+    served.until_stored(job, released.trials + 1)
+    worker.child().kill()
+    until("a third attempt", lambda: served.job(job).attempts == 3)
+    done = served.until(job, "done", "failed")
+    assert served.outcomes(job) == ["released", "crashed", "done"]
+    assert done.workload["contexts"] == contexts
+    trials = served.database.trials.of(job)
+    assert [record.number for record in trials] == list(range(len(trials)))
+    assert sum(record.state != "infeasible" for record in trials) == 40
+    assert served.database.results.of(job).trials == trials
