@@ -154,8 +154,7 @@ def _revision(if_match: str | None) -> int:
         PreconditionError: it is none that an alias can have.
     """
     if if_match is None or if_match.strip() == "*":
-        remedy = "send If-Match with the revision that is replaced, or If-None-Match: * to make a new alias"
-        raise HTTPException(428, f"no revision is named; {remedy}")
+        raise HTTPException(428, "no revision is named")
     named = tags(if_match, "If-Match")
     text = named[0].strip('"')
     if len(named) != 1 or not text.isdecimal() or len(text) > 9:

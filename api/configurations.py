@@ -82,7 +82,7 @@ def show(key: Key, query: As, stored: Stored, accept: Accept = None, if_none_mat
     responses=problems(404, 406) | UNCHANGED | documented("The document.", {"type": "object"}),
 )
 def download(key: Key, query: As, stored: Stored, accept: Accept = None, if_none_match: IfNoneMatch = None) -> Response:
-    """The document alone, as JSON or YAML: what `CompressionConfig.load` takes, with where its figures come from."""
+    """The document alone, as JSON or YAML: the configuration, and where its figures come from."""
     form, found = chosen(query, accept), stored.configurations.find(key)
     return document_answer(found, form, if_none_match, cache=cache_of(key, found))
 
