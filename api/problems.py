@@ -55,8 +55,10 @@ _REMEDIES = {
     400: "send UTF-8 JSON, nested no deeper than its meaning needs",
     404: "see /docs for the paths",
     405: "see the Allow header, and /docs",
+    406: "accept one of them",
     415: "set Content-Type",
     422: "see /docs",
+    428: "send If-Match with the revision that is replaced, or If-None-Match: * to make a new alias",
     503: "send it again in a while",
 }
 RETRY_SECONDS = 2
