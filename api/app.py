@@ -77,7 +77,7 @@ def create_app(database_url: str) -> FastAPI:
             yield
 
     app = FastAPI(title="AutoKV", version=__version__, description=DESCRIPTION, lifespan=opened)
-    app.state.metrics, app.state.parameters = metrics, {}
+    app.state.settings, app.state.metrics, app.state.parameters = machine, metrics, {}
     limits = Limits({f"{PREFIX}/{name}": machine.max_upload_bytes for name in FILES})
     app.add_middleware(partial(Surroundings, metrics=metrics, limits=limits))
     problems.install(app)

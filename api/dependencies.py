@@ -10,6 +10,7 @@ from autokv.api.templates import template
 from autokv.api.views import Fleet
 from autokv.api.waiting import Hub
 from autokv.errors import RequestError
+from autokv.settings import Settings
 from autokv.storage import Database
 
 
@@ -28,6 +29,11 @@ async def _hub(request: Request) -> Hub:
     return hub
 
 
+async def _settings(request: Request) -> Settings:
+    machine: Settings = request.app.state.settings
+    return machine
+
+
 Stored = Annotated[Database, Depends(_database)]
 """The database of the application."""
 
@@ -36,6 +42,9 @@ Known = Annotated[Fleet, Depends(_fleet)]
 
 Following = Annotated[Hub, Depends(_hub)]
 """Who waits for jobs."""
+
+Machine = Annotated[Settings, Depends(_settings)]
+"""The settings that the application was made with."""
 
 Id = Annotated[str, Path(pattern=r"^[0-9A-Za-z._-]{1,100}$", description="id")]
 """An id in a path; what no id looks like is refused before the database is asked."""

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, StringConstraints
 
-from autokv.api.dependencies import Following, Id, Known, Stored
+from autokv.api.dependencies import Following, Id, Known, Machine, Stored
 from autokv.api.paging import PageQuery
 from autokv.api.responses import located, problems
 from autokv.api.views import Fleet, job_view
@@ -58,6 +58,7 @@ async def submit(
     submission: JobSubmission,
     request: Request,
     stored: Stored,
+    machine: Machine,
     fleet: Known,
     hub: Following,
     wait: Wait,
@@ -65,8 +66,8 @@ async def submit(
 ) -> Response:
     """Store a job; it is durable when this is answered. A worker that fits takes it, the oldest first."""
 
-    def store() -> Job:
-        prepared = prepare(submission, stored)
+    def store() -> tuple[Job, JobView]:
+        prepared = prepare(submission, stored, machine)
         job, _ = stored.queue.submit(
             prepared.request,
             submission=prepared.document,
@@ -76,22 +77,21 @@ async def submit(
             profile=prepared.profile,
             key=key,
         )
-        return job
+        return job, _view(job, stored, fleet)
 
-    job = await run_in_threadpool(store)
+    job, view = await run_in_threadpool(store)
     request.state.job_id = job.id
     if wait and job.state not in ENDED:
         await hub.ended(job.id, (job.last_event, job.state), wait)
-        job = await run_in_threadpool(stored.jobs.find, job.id)
-    view = await run_in_threadpool(_view, job, stored, fleet)
+        job, view = await run_in_threadpool(_look, job.id, stored, fleet)
     headers = {"Location": f"/v1/jobs/{job.id}", **applied(wait)}
     return _answer(view, 200 if wait and job.state in ENDED else 202, headers)
 
 
 @router.post("/jobs/validate", summary="What a submission would do", responses=problems(body=True))
-def validate(submission: JobSubmission, stored: Stored, fleet: Known) -> ValidationView:
+def validate(submission: JobSubmission, stored: Stored, machine: Machine, fleet: Known) -> ValidationView:
     """Check a submission and store nothing: what would run, who could run it, and about how long."""
-    prepared = prepare(submission, stored)
+    prepared = prepare(submission, stored, machine)
     time = estimate(prepared.request, stored)
     return ValidationView(
         request=prepared.request.model_dump(mode="json"),
@@ -125,11 +125,10 @@ def jobs(query: Annotated[JobsQuery, Query()], stored: Stored, fleet: Known) -> 
 )
 async def show(job_id: Id, stored: Stored, fleet: Known, hub: Following, wait: Wait) -> Response:
     """A job as it stands; `Prefer: wait=N` answers when it has ended, or after so many seconds."""
-    job = await run_in_threadpool(stored.jobs.find, job_id)
+    job, view = await run_in_threadpool(_look, job_id, stored, fleet)
     if wait and job.state not in ENDED:
         await hub.ended(job.id, (job.last_event, job.state), wait)
-        job = await run_in_threadpool(stored.jobs.find, job_id)
-    view = await run_in_threadpool(_view, job, stored, fleet)
+        _, view = await run_in_threadpool(_look, job_id, stored, fleet)
     return _answer(view, 200, applied(wait))
 
 
@@ -137,20 +136,25 @@ async def show(job_id: Id, stored: Stored, fleet: Known, hub: Following, wait: W
 def cancel(job_id: Id, stored: Stored, fleet: Known) -> JobView:
     """End a job that waits or runs, at once; nothing happens to one that was cancelled before."""
     stored.queue.cancel(job_id, "cancelled over HTTP")
-    return _view(stored.jobs.find(job_id), stored, fleet)
+    return _look(job_id, stored, fleet)[1]
 
 
 @router.post("/jobs/{job_id}/retry", summary="Run a job again", responses=problems(404, 409))
 def retry(job_id: Id, stored: Stored, fleet: Known) -> JobView:
     """Queue a job that failed or was cancelled; its trials stay. Nothing happens to one that waits or runs."""
     stored.queue.retry(job_id)
-    return _view(stored.jobs.find(job_id), stored, fleet)
+    return _look(job_id, stored, fleet)[1]
 
 
 @router.delete("/jobs/{job_id}", status_code=204, summary="Delete a job", responses=problems(404, 409))
 def delete(job_id: Id, stored: Stored) -> None:
     """Forget a job that has ended, with its trials and configurations, unless an alias stands or stood for one."""
     stored.queue.delete(job_id)
+
+
+def _look(job_id: str, stored: Database, fleet: Fleet) -> tuple[Job, JobView]:
+    job = stored.jobs.find(job_id)
+    return job, _view(job, stored, fleet)
 
 
 def _view(job: Job, stored: Database, fleet: Fleet) -> JobView:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autokv import settings
 from autokv.errors import ModelError, NotFoundError, RequestError
 from autokv.evaluation.metrics import SERVING_METRICS
 from autokv.hardware import HardwareProfile, catalog
@@ -56,13 +55,13 @@ class Estimate:
     basis: str
 
 
-def prepare(submission: JobSubmission, database: Database) -> Prepared:
-    """Check a submission against what is stored.
+def prepare(submission: JobSubmission, database: Database, machine: Settings) -> Prepared:
+    """Check a submission against what is stored, and what ``machine`` offers.
 
     Raises:
         InputError: something that it names is not there or cannot be used; the field is named.
     """
-    model = tuple(_check_model(submission.model, settings.current()))
+    model = tuple(_check_model(submission.model, machine))
     trace = _upload(database, "trace", "workload", submission.workload)
     prompts = _upload(database, "prompts", "prompts", submission.prompts)
     device, profile, notes = _device(database, submission)

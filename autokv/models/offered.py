@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,8 @@ MAX_CONFIG_BYTES = 4 << 20
 """A ``config.json`` that is larger says nothing."""
 FRESH_SECONDS = 5.0
 """How long a look at the disk is good for."""
+AGAIN_SECONDS = 1.0
+"""The same where a name is not found: it may have come since."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def resolve(name: str, settings: Settings) -> str:
     Raises:
         ModelError: nothing of this name is offered, and it is no hub id that could be downloaded.
     """
-    for age in (FRESH_SECONDS, 0.0):
+    for age in (FRESH_SECONDS, AGAIN_SECONDS):
         models = {model.name: model for model in _seen(settings, age)}
         if name in models:
             break
@@ -148,9 +151,8 @@ def _of_root(root: Path, allowed: list[Path]) -> Iterator[OfferedModel]:
 
 def _converted(cache: Path) -> list[OfferedModel]:
     """Conversions of GGUF files that the transformers of now made: the newest of a name."""
-    try:
-        now = version("transformers")
-    except PackageNotFoundError:
+    now = _transformers()
+    if now is None:
         return []
     newest: dict[str, tuple[float, OfferedModel]] = {}
     for entry in _entries(cache / "gguf"):
@@ -163,6 +165,15 @@ def _converted(cache: Path) -> list[OfferedModel]:
             if inner.name not in newest or newest[inner.name][0] < made:
                 newest[inner.name] = (made, model)
     return [model for _, model in newest.values()]
+
+
+@cache
+def _transformers() -> str | None:
+    """Its version, which takes longer to find than everything else here."""
+    try:
+        return version("transformers")
+    except PackageNotFoundError:
+        return None
 
 
 def _downloaded(cache: Path) -> Iterator[OfferedModel]:
