@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from enum import Enum
@@ -9,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -44,6 +46,8 @@ MEDIA_TYPES = (
 )
 """What a file is, is told by its content; these are refused neither here nor by anything on the way."""
 BUFFER_BYTES = 1 << 20
+CHECKED_AT_ONCE = 2
+"""Files that are checked at the same time; each may take all of a core, and more memory than it has bytes."""
 Facts = Callable[[Path, str], Mapping[str, Any]]
 
 
@@ -85,7 +89,8 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts) -> None:
         with TemporaryDirectory(prefix="autokv-upload-") as folder:
             file = Path(folder) / kind
             await _receive(request, file)
-            added, new = await run_in_threadpool(_keep, stored, kind, query.name, file, facts)
+            async with _turn():
+                added, new = await run_in_threadpool(_keep, stored, kind, query.name, file, facts)
         headers = {"Location": f"/v1/{path}/{added.id}"}
         return Response(_view(added).model_dump_json(), 201 if new else 200, headers, "application/json")
 
@@ -168,6 +173,14 @@ async def _receive(request: Request, file: Path) -> None:
         except ClientDisconnect:
             raise HTTPException(400, "the body ended early") from None
         await run_in_threadpool(opened.write, bytes(buffer))
+
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+
+def _turn() -> asyncio.Semaphore:
+    """What a file waits for before it is checked, without holding a thread."""
+    return _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(CHECKED_AT_ONCE))
 
 
 def _keep(stored: Database, kind: UploadKind, name: str, file: Path, facts: Facts) -> tuple[Upload, bool]:

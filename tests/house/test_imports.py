@@ -53,6 +53,9 @@ def test_the_tests_themselves_do_not_shadow_the_package_kernels() -> None:
         ("autokv.config", {"torch", "transformers", "optuna", "sqlalchemy"}),
         ("autokv.cli.main", {"torch", "transformers", "optuna", "sqlalchemy", "plotly"}),
         ("autokv.storage", {"optuna", "torch", "transformers"}),
+        ("autokv.api", {"optuna", "torch", "transformers", "pyarrow"}),
+        ("autokv.client", {"optuna", "torch", "transformers", "sqlalchemy", "fastapi"}),
+        ("autokv.models.offered", {"optuna", "torch", "transformers"}),
         ("autokv.report", {"optuna", "torch", "transformers"}),
     ],
 )

@@ -21,6 +21,7 @@ from autokv.settings import Settings
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No look at the disk is kept, and the hub's cache is empty."""
     monkeypatch.setattr(offered, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(offered, "AGAIN_SECONDS", 0.0)
     monkeypatch.setattr(offered, "HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
