@@ -105,6 +105,7 @@ class Aliases:
                     row = AliasRow(name=name, revision=0, configuration=target.id)
                     session.add(row)
             except IntegrityError:
+                row_of(session, configuration)  # It may have been deleted since.
                 raise PreconditionError(
                     "is there already", field=f"alias {name}", remedy="read its revision and move it"
                 ) from None

@@ -11,12 +11,14 @@ from functools import partial
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.orm import Session
 
 from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.errors import ConflictError, InputError, NotFoundError, PreconditionError
 from autokv.evaluation.measurement import Measurement
-from autokv.storage import Database
+from autokv.storage import Database, aliases
 from autokv.storage.aliases import Alias
+from autokv.storage.tables import ConfigurationRow
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
 
@@ -148,6 +150,25 @@ def test_of_many_that_make_one_alias_one_succeeds(database: Database, found: lis
     assert sum(isinstance(end, PreconditionError) for end in ends) == 5
 
 
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_configuration_that_goes_while_it_is_named_is_said_to_be_missing(
+    database: Database, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite there is one writer at a time."""
+    find, job_id = aliases.row_of, database.configurations.find(found[0]).job_id
+
+    def find_and_lose(session: Session, key: str) -> ConfigurationRow:
+        row = find(session, key)
+        monkeypatch.setattr(aliases, "row_of", find)
+        database.queue.delete(job_id)
+        return row
+
+    monkeypatch.setattr(aliases, "row_of", find_and_lose)
+    with pytest.raises(NotFoundError, match="there is no such configuration"):
+        database.aliases.create("chat", found[0])
+    assert database.aliases.page() == ((), None)
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["create", "move", "move", "back", "back", "back-to", "delete"]),
@@ -176,7 +197,7 @@ def test_aliases_do_what_a_plain_model_of_them_does(
     name = f"chat-{secrets.token_hex(8)}"
     history: list[str] = []
     path: list[str] = []
-    aliases = database.aliases
+    stored = database.aliases
     for action, target, off in steps:
         revision = len(history)
         at = revision + off
@@ -190,11 +211,11 @@ def test_aliases_do_what_a_plain_model_of_them_does(
         elif action == "back-to" and target >= revision:
             expected = NotFoundError
         acts: dict[str, Callable[[], object]] = {
-            "create": partial(aliases.create, name, found[target]),
-            "move": partial(aliases.move, name, found[target], "", at),
-            "back": partial(aliases.roll_back, name, at),
-            "back-to": partial(aliases.roll_back, name, at, target + 1),
-            "delete": partial(aliases.delete, name, at),
+            "create": partial(stored.create, name, found[target]),
+            "move": partial(stored.move, name, found[target], "", at),
+            "back": partial(stored.roll_back, name, at),
+            "back-to": partial(stored.roll_back, name, at, target + 1),
+            "delete": partial(stored.delete, name, at),
         }
         assert refused(acts[action]) is expected
         if expected is not None:
@@ -211,9 +232,9 @@ def test_aliases_do_what_a_plain_model_of_them_does(
         else:
             path = [*path, found[target]]
         history.append(path[-1])
-        assert aliases.get(name).configuration == path[-1]
+        assert stored.get(name).configuration == path[-1]
     if history:
-        told, _ = aliases.history(name, limit=100)
+        told, _ = stored.history(name, limit=100)
         assert [move.configuration for move in told][::-1] == history
         assert [move.revision for move in told] == list(range(len(history), 0, -1))
 
