@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TypeVar
 
-import anyio
-import anyio.to_thread
 from fastapi.sse import format_sse_event
 
 from autokv.errors import StorageError
@@ -29,7 +26,6 @@ BATCH = 500
 ENDED = frozenset({"done", "failed", "cancelled", "interrupted"})
 """States in which nothing happens to a job by itself."""
 
-Result = TypeVar("Result")
 Seen = tuple[int, JobState]
 """The number of a job's newest event, and its state, as they were just read."""
 Line = tuple[int, bytes]
@@ -65,7 +61,6 @@ class Hub:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._feeds: dict[str, Feed] = {}
-        self._threads = anyio.CapacityLimiter(2)
         self._needed = asyncio.Event()
         self._closing = False
         self.streams = 0
@@ -155,7 +150,8 @@ class Hub:
 
     async def _look(self) -> None:
         asked = tuple(self._feeds)
-        found = await self._in_thread(lambda: self._database.events.latest(asked))
+        # Not the threads of the routes: those that are slow do not hold back what is told.
+        found = await asyncio.to_thread(self._database.events.latest, asked)
         for job_id in asked:
             feed = self._feeds.get(job_id)
             if feed is None:
@@ -173,12 +169,8 @@ class Hub:
             feed.tell()
 
     async def _read(self, job_id: str, after: int) -> list[Line]:
-        events = await self._in_thread(lambda: self._database.events.of(job_id, after, BATCH))
+        events = await asyncio.to_thread(self._database.events.of, job_id, after, BATCH)
         return [(event.number, line(job_id, event)) for event in events]
-
-    async def _in_thread(self, call: Callable[[], Result]) -> Result:
-        """Threads of its own: routes that are slow do not hold back what is told."""
-        return await anyio.to_thread.run_sync(call, limiter=self._threads)
 
 
 def line(job_id: str, event: StoredEvent) -> bytes:

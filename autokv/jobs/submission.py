@@ -64,6 +64,7 @@ def prepare(submission: JobSubmission, database: Database, machine: Settings) ->
     model = tuple(_check_model(submission.model, machine))
     trace = _upload(database, "trace", "workload", submission.workload)
     prompts = _upload(database, "prompts", "prompts", submission.prompts)
+    _check_serving(submission, trace)
     device, profile, notes = _device(database, submission)
     fields = submission.model_dump(mode="json", exclude=_ONLY_SUBMITTED)
     request = TuningRequest.parse({**fields, "space": _space(submission.space)})
@@ -129,6 +130,23 @@ def _upload(database: Database, kind: UploadKind, field: str, upload_id: str | N
     if upload.kind != kind:
         raise RequestError(f"upload {upload_id!r} is of the kind {upload.kind}", field=field, remedy=remedy)
     return upload
+
+
+def _check_serving(submission: JobSubmission, trace: Upload | None) -> None:
+    if submission.scenario is not None:
+        # Traces are read with a large library, which few submissions need.
+        from autokv.workload.scenarios import SCENARIOS
+
+        if submission.scenario not in SCENARIOS:
+            choice = f"choose from {', '.join(SCENARIOS)}, or leave it to the trace"
+            raise RequestError(f"{submission.scenario:.100} is unknown", field="scenario", remedy=choice)
+    served = sorted(SERVING_METRICS.intersection(submission.metrics))
+    if served and submission.rate is None and trace is not None and trace.facts.get("requests_per_s", 0) is None:
+        raise RequestError(
+            f"the trace has no arrivals, so {served[0]} needs a rate",
+            field="rate",
+            remedy="say how many requests come per second",
+        )
 
 
 def _device(database: Database, submission: JobSubmission) -> tuple[Device | None, str | None, Sequence[str]]:

@@ -129,6 +129,8 @@ def test_a_key_with_another_body_is_refused_and_stores_nothing(client: TestClien
         ({"workload": "PROMPTS"}, "workload"),
         ({"workload": "TRACE", "hardware": "no-such-device"}, "hardware"),
         ({"workload": "TRACE", "hardware": "/etc/passwd"}, "hardware"),
+        ({"workload": "TRACE", "objectives": ["kl_divergence", "tpot_ms"]}, "rate"),
+        ({"workload": "TRACE", "scenario": "haiku"}, "scenario"),
         ({"model": "/etc/passwd"}, "model"),
         ({"model": "../secrets"}, "model"),
         ({"model": "a/../../b"}, "model"),
@@ -151,7 +153,7 @@ def test_a_submission_that_cannot_run_is_refused_with_its_field(
 ) -> None:
     database: Database = plain.app.state.database
     ids = {
-        "TRACE": database.uploads.add("trace", "trace.csv", [b"x"], {})[0].id,
+        "TRACE": database.uploads.add("trace", "trace.csv", [b"x"], {"requests_per_s": None})[0].id,
         "PROMPTS": database.uploads.add("prompts", "prompts.jsonl", [b"y"], {})[0].id,
     }
     known = {name: ids.get(value, value) if isinstance(value, str) else value for name, value in fields.items()}
