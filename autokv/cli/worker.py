@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from importlib.util import find_spec
+from typing import Annotated, Literal
 
 import typer
 
 from autokv.cli.tables import DatabaseOption
+from autokv.errors import RequestError
+
+Executor = Literal["local", "ray"]
 
 
 def worker(
@@ -18,6 +22,10 @@ def worker(
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="How long a batch of trials may go on when the worker is asked to stop.")
     ] = 60.0,
+    executor: Annotated[
+        Executor, typer.Option(help="What judges candidates: the attempt's own process, or Ray actors.")
+    ] = "local",
+    gpus: Annotated[int, typer.Option(min=1, max=1024, help="Devices that `--executor ray` spreads a batch over.")] = 1,
 ) -> None:
     """Run jobs of the service on one device until SIGTERM or Ctrl-C; a second one stops at once."""
     from autokv import settings
@@ -27,6 +35,10 @@ def worker(
     from autokv.jobs.worker import Worker, WorkerOptions
     from autokv.storage import Database
 
+    if executor == "ray" and find_spec("ray") is None:
+        raise RequestError("Ray is not installed", field="--executor", remedy="install it: pip install 'autokv[ray]'")
+    if executor == "local" and gpus > 1:
+        raise RequestError("one process uses one device", field="--gpus", remedy="add --executor ray")
     chosen = settings.current()
     options = WorkerOptions(
         labels={**label_map(labels, "--labels"), **label_map(f"name={name}" if name else "", "--name")},
@@ -35,6 +47,8 @@ def worker(
         lease_seconds=chosen.lease_seconds,
         heartbeat_seconds=chosen.heartbeat_seconds,
         retention_days=chosen.retention_days,
+        executor=executor,
+        devices=gpus,
     )
     install()
     with Database(database or chosen.database_url) as opened:

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from autokv.jobs.leash import end_with_parent, read_line
@@ -19,6 +20,7 @@ from autokv.jobs.order import AWAY, ENDED, Order
 
 if TYPE_CHECKING:
     from autokv.jobs.listener import Stop
+    from autokv.jobs.searching import MakeExecutor
     from autokv.storage import Database, Lease
     from autokv.tuning.search import Progress
     from autokv.tuning.trial import TrialRecord
@@ -104,7 +106,7 @@ def _run(database: Database, order: Order, stop: Stop) -> None:
             decided = {name: getattr(prepared.request, name) for name in DECIDED}
             database.queue.describe(lease, request=job.request.model_copy(update=decided), **facts)
             job = database.jobs.find(job.id)
-        run_job(database, job, prepared, lease, reporter, stop)
+        run_job(database, job, prepared, lease, reporter, stop, _make_executor(order))
     except Interrupted:
         database.queue.release(lease, "the worker was asked to stop")
     except (LeaseLostError, UnavailableError):
@@ -113,6 +115,16 @@ def _run(database: Database, order: Order, stop: Stop) -> None:
         reason = shown(str(error))
         print(f"error: {reason}", flush=True)
         database.queue.fail(lease, reason)
+
+
+def _make_executor(order: Order) -> MakeExecutor:
+    if order.executor == "ray":
+        from autokv.jobs.executors.ray_actors import RayExecutor
+
+        return partial(RayExecutor, devices=order.devices)
+    from autokv.jobs.searching import local_executor
+
+    return local_executor
 
 
 if __name__ == "__main__":
