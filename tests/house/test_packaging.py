@@ -29,6 +29,8 @@ PACKAGES = {
 """Folder of the tree to folder of the installation."""
 PARTS = {"pydantic-core": "pydantic", "starlette": "fastapi"}
 """Distributions that only ever come with another."""
+OURS = {"autokv", "conftest", "tests"}
+"""The product, and the modules of the tests, which name one another's types."""
 RANGES = {"triton"}
 """Held to a range in constraints.txt: torch's CUDA builds pin the one that they work with."""
 
@@ -153,7 +155,7 @@ def third_party(folder: str) -> set[str]:
                     names |= {alias.name.partition(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom) and node.module:
                     names.add(node.module.partition(".")[0])
-    outside = names - sys.stdlib_module_names - {"autokv"}
+    outside = names - sys.stdlib_module_names - OURS
     found = {canonicalize_name(distributions.get(name, [name])[0]) for name in outside}
     return {PARTS.get(name, name) for name in found}
 
