@@ -21,6 +21,8 @@ from autokv.api.templates import template
 REQUEST_ID = "X-Request-ID"
 _GIVEN = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 """A caller's id that is taken over; any other is replaced."""
+HUNG_UP = 499
+"""The status, in logs and figures, of a request whose caller went away before the answer began."""
 UNMATCHED = "unmatched"
 """The route, in logs and figures, of a path that there is not."""
 
@@ -60,7 +62,7 @@ class Surroundings:
             await problems.unforeseen(request)(scope, receive, answer)
         finally:
             seconds = time.perf_counter() - begun
-            self._tell(scope, status, seconds, streams)
+            self._tell(scope, status or HUNG_UP, seconds, streams)
             logs.request_id.reset(token)
 
     def _tell(self, scope: Scope, status: int, seconds: float, streams: bool) -> None:
