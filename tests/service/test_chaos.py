@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Until = Callable[[str, Callable[[], Any]], Any]
 TRIALS = 8
-KILLS = ["child"] * 5 + ["worker"] * 4 + ["serve"] * 6 + ["postgresql"] * 5
+KILLS = ["child"] * 4 + ["worker"] * 3 + ["serve"] * 7 + ["postgresql"] * 6
 
 
 def check_ended_right(service: Service, job_id: str, trials: int) -> None:
@@ -106,6 +106,7 @@ def test_one_process_tree_survives_the_loss_of_each_of_its_processes(service: Se
 
 
 @pytest.mark.timeout(1200)
+@pytest.mark.parametrize("service", ["postgresql"], indirect=True)
 def test_twenty_kills_in_a_row(service: Service, postgresql_server: PostgresqlServer, until: Until) -> None:
     """An attempt is killed when it has stored something: three in a row that had not would fail the job."""
     chance = random.Random(7)
