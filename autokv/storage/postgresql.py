@@ -198,13 +198,14 @@ _TROUBLES = {
 """SQLSTATEs, and the first two characters of whole classes of them."""
 
 _WORDS = {
-    "does not exist": _NO_DATABASE,
-    "password authentication failed": _NO_ENTRY,
-    "no password supplied": _NO_ENTRY,
-    "authentication failed": _NO_ENTRY,
-    "no pg_hba.conf entry": _NO_ENTRY,
     "permission denied for database": _NO_ENTRY,
     "is not permitted to log in": _NO_ENTRY,
+    "no pg_hba.conf entry": _NO_ENTRY,
+    "too many connections": _UNREACHABLE,
+    'role "': _NO_ENTRY,
+    "does not exist": _NO_DATABASE,
+    "no password supplied": _NO_ENTRY,
+    "authentication failed": _NO_ENTRY,
     "cannot contain NUL": _BAD_VALUE,
     "connection is bad: invalid": _BAD_OPTION,
     "invalid connection option": _BAD_OPTION,
