@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from schemathesis.engine import events, from_schema
 import autokv.hardware
 from autokv.api.app import create_app
 from autokv.config import CompressionConfig, ConfigurationDocument
+from autokv.errors import LeaseLostError
 from autokv.evaluation.measurement import Measurement
 from autokv.hardware import catalog
 from autokv.jobs.selector import Selector
@@ -61,10 +63,11 @@ class StandIn(threading.Thread):
                     self._ending.wait(0.02)
                     continue
                 count += 1
-                if count % 5:
-                    finish(database, claim)
-                else:
-                    database.queue.fail(claim.lease, "the model cannot be loaded")
+                with suppress(LeaseLostError):  # it was cancelled meanwhile
+                    if count % 5:
+                        finish(database, claim)
+                    else:
+                        database.queue.fail(claim.lease, "the model cannot be loaded")
 
     def end(self) -> None:
         self._ending.set()
