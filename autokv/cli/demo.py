@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 REQUESTS_PER_S = 0.2
 """Of the example trace: what two CPU cores keep up with."""
+MAX_CONTEXT_TOKENS = 2048
 
 
 def demo(
@@ -91,7 +92,7 @@ def _submitted(client: Client, model: str, trials: int) -> Tuning:
         rate=REQUESTS_PER_S,
         maximums={"kl_divergence": 0.05},
         trials=trials,
-        max_context_tokens=2048,
+        max_context_tokens=MAX_CONTEXT_TOKENS,
     )
     for job in client.jobs.list(state=["queued", "running"]):
         if job.submission == submission:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from autokv.errors import RequestError, ServerError
 GRACE_SECONDS = 5
 """For requests that are being answered when the server is asked to stop."""
 BACKLOG = 2048
+OTHER = "name another; port 0 is a free one"
 
 
 class _Server(uvicorn.Server):
@@ -58,15 +59,11 @@ def listen(host: str, port: int) -> tuple[socket.socket, str]:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         bound = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except socket.gaierror as error:
+        raise RequestError(f"is no address of this machine ({error.strerror})", field="--host", remedy=OTHER) from None
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise RequestError(
-                f"{port} is in use", field="--port", remedy="choose another, or 0 for a free one"
-            ) from None
-        reason = error.strerror or str(error)
-        raise RequestError(
-            f"cannot listen on port {port} ({reason})", field=f"--host {host}", remedy="name another"
-        ) from None
+        reason = os.strerror(error.errno or 0).lower()
+        raise RequestError(f"port {port} of {host} cannot be had ({reason})", field="--port", remedy=OTHER) from None
     shown = f"[{host}]" if ":" in host else host
     return bound, f"http://{shown}:{bound.getsockname()[1]}"
 

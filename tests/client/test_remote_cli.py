@@ -1,0 +1,195 @@
+"""``autokv remote`` against a running server."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from autokv.cli.main import main
+from autokv.client import Client
+from autokv.config import CompressionConfig
+from autokv.data import example_trace
+from autokv.wire import JobSubmission
+
+if TYPE_CHECKING:
+    from conftest import ScriptedWorker, Server
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def remote(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run ``autokv remote ARGS`` in an empty folder: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTOKV_SERVER_URL", server.url)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["autokv", "remote", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        output = capfd.readouterr()
+        return int(caught.value.code or 0), output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def done(remote: Run, worker: ScriptedWorker) -> str:
+    """A job that is done."""
+    _, out, _ = remote("submit", "--model", "tiny", "--trials", 3)
+    worker.claim()
+    worker.finish()
+    return out.strip()
+
+
+def test_every_option_becomes_the_field_of_autokv_tune(remote: Run, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump({"model": "tiny", "seed": 3, "trials": 5, "tasks": True}))
+    code, out, err = remote(
+        "submit", "job.yaml", "--trials", 7, "--workload", example_trace(), "--rate", 2, "--max", "kl_divergence=0.1",
+        "--slo", "ttft_ms=500", "--kv-memory", "2GiB", "--objective", "kl_divergence", "--objective", "task_score",
+        "--labels", "zone=a,tier=b",
+    )  # fmt: skip
+    assert code == 0, err
+    job = client.jobs.get(out.strip())
+    (trace,) = client.traces.list()
+    assert job.submission == JobSubmission(
+        model="tiny",
+        seed=3,
+        trials=7,
+        tasks=True,
+        workload=trace.id,
+        rate=2.0,
+        maximums={"kl_divergence": 0.1},
+        slo={"ttft_ms": 500.0},
+        kv_memory=2.0**31,
+        objectives=("kl_divergence", "task_score"),
+        labels={"zone": "a", "tier": "b"},
+    )
+
+
+def test_validating_submits_nothing(remote: Run, client: Client) -> None:
+    code, out, _ = remote("submit", "--model", "tiny", "--validate")
+    assert code == 0
+    assert "not known" in out
+    code, out, _ = remote("submit", "--model", "tiny", "--validate", "--json")
+    assert json.loads(out)["workers"]["ready"] == 0
+    assert list(client.jobs.list()) == []
+
+
+def test_a_job_is_watched_to_its_end(remote: Run, worker: ScriptedWorker) -> None:
+    code, out, _ = remote("submit", "--model", "tiny", "--trials", 3, "--key", "nightly")
+    job = out.strip()
+    assert remote("submit", "--model", "tiny", "--trials", 3, "--key", "nightly")[1].strip() == job
+
+    def run() -> None:
+        worker.claim()
+        worker.database.queue.message(worker.lease, "loading tiny")
+        told = {"phase": "searching", "trials_done": 1, "trials_total": 3, "front_size": 1, "hypervolume": 0.25}
+        worker.database.queue.progress(worker.lease, told)
+        worker.finish()
+
+    running = threading.Thread(target=run)
+    running.start()
+    code, out, err = remote("watch", job)
+    running.join()
+    assert (code, err) == (0, "")
+    assert "loading tiny\n" in out
+    assert "trial 1 of 3 · front 1 · hypervolume 0.250" in out
+    assert "★" in out
+    assert out.endswith("done: it is the only one\n")
+
+
+def test_a_job_that_is_not_done_is_exit_code_1(remote: Run) -> None:
+    job = remote("submit", "--model", "tiny")[1].strip()
+    assert remote("cancel", job)[:2] == (0, "cancelled\n")
+    code, out, _ = remote("watch", job)
+    assert code == 1
+    assert "cancelled: " in out
+    assert remote("retry", job)[:2] == (0, "queued\n")
+    assert remote("list", "--state", "cancelled")[1] == "no jobs yet\n"
+    assert job in remote("list", "--state", "queued", "--limit", 1)[1]
+    shown = remote("show", job)[1]
+    assert "queued" in shown
+    assert "WorkerAvailable" in shown
+    assert [one["id"] for one in json.loads(remote("list", "--json")[1])] == [job]
+    assert json.loads(remote("show", job, "--json")[1])["state"] == "queued"
+
+
+def test_what_a_job_found_is_downloaded(remote: Run, done: str, client: Client, tmp_path: Path) -> None:
+    code, out, _ = remote("download", done)
+    assert code == 0
+    names = {Path(line.removeprefix("wrote ")).name for line in out.splitlines()}
+    assert names == {"recommended.json", "report.html", "front.json"}
+    (front,) = json.loads((tmp_path / "autokv-results" / "front.json").read_text())["points"]
+    found = json.loads((tmp_path / "autokv-results" / "recommended.json").read_text())
+    assert CompressionConfig.parse({"pipeline": found["pipeline"]}).digest == front["digest"]
+
+    identifier = client.jobs.get(done).recommended
+    assert remote("download", "--configuration", front["digest"], "--output", "by.yaml")[0] == 0
+    assert remote("alias", "set", "prod", identifier)[1] == f"prod is at revision 1: configuration {identifier}\n"
+    assert remote("download", "--alias", "prod")[1] == "wrote prod.json\n"
+    assert yaml.safe_load((tmp_path / "by.yaml").read_text()) == json.loads((tmp_path / "prod.json").read_text())
+
+
+def test_an_alias_from_its_making_to_its_end(remote: Run, done: str, client: Client, worker: ScriptedWorker) -> None:
+    first = client.jobs.get(done).recommended
+    assert remote("alias", "list")[1] == "no aliases yet\n"
+    remote("alias", "set", "prod", first, "--note", "at first")
+    job = remote("submit", "--model", "tiny", "--seed", 1)[1].strip()
+    worker.claim()
+    worker.finish()
+    second = client.jobs.get(job).recommended
+    assert remote("alias", "set", "prod", second)[1] == f"prod is at revision 2: configuration {second}\n"
+    code, _, err = remote("alias", "set", "prod", first, "--revision", 1)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert remote("alias", "rollback", "prod")[1] == f"prod is at revision 3: configuration {first}\n"
+    shown = remote("alias", "show", "prod")[1]
+    assert [word in shown for word in ("at first", "rolled_back", "moved", "created")] == [True] * 4
+    assert json.loads(remote("alias", "list", "--json")[1])[0]["revision"] == 3
+    assert remote("alias", "delete", "prod")[0] == 0
+    assert remote("alias", "show", "prod")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("submit",),
+        ("submit", "--model", "tiny", "--trials", "0"),
+        ("submit", "--model", "tiny", "--workload", "missing/trace.csv"),
+        ("submit", "--model", "tiny", "--labels", "zone"),
+        ("submit", "missing.yaml"),
+        ("show", "unheard-of"),
+        ("show", ".."),
+        ("watch", "unheard-of"),
+        ("download",),
+        ("download", "job", "--alias", "prod"),
+        ("list", "--state", "asleep"),
+        ("list", "--server", "nonsense"),
+        ("alias", "set", "prod", "unheard-of"),
+        ("alias", "set", "Not A Name", "unheard-of"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(remote: Run, client: Client, arguments: tuple[str, ...]) -> None:
+    code, _, err = remote(*arguments)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("error: ")
+    assert list(client.jobs.list()) == []
+
+
+def test_a_server_that_is_not_there_is_exit_code_1(
+    remote: Run, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autokv.client.retries.FIRST_SECONDS", 0.001)
+    server.stop()
+    code, _, err = remote("list")
+    assert (code, err.count("\n")) == (1, 1)
+    assert server.url in err
