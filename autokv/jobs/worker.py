@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, TypeVar
 
 from autokv.errors import LeaseLostError, UnavailableError
@@ -26,6 +27,7 @@ from autokv.jobs.versions import versions
 from autokv.storage import Database, Lease
 from autokv.storage.lease import this_host
 from autokv.storage.queue import Claim
+from autokv.storage.retrying import through_outages
 
 log = logging.getLogger("autokv.worker")
 
@@ -73,7 +75,8 @@ class Worker:
         self._database, self._probed, self._options, self._command = database, probed, options, command
         self._mail, self._away = Mailbox(), False
         self._next_beat = self._next_expiry = 0.0
-        self.id = database.workers.register(
+        register = partial(
+            database.workers.register,
             host=this_host(),
             process=os.getpid(),
             device=probed.device,
@@ -82,6 +85,8 @@ class Worker:
             versions=versions(),
             seconds=options.lease_seconds,
         )
+        # A row too many, of a commit that was not heard of, counts as gone when its time is over.
+        self.id = through_outages(register)
 
     def run(self) -> None:
         """Claim and run jobs until a signal says stop; SIGTERM and SIGINT, in the main thread."""

@@ -59,9 +59,14 @@ class Service:
         process = self._start("serve", *options)
         wait_for("the server", lambda: self._is_ready(process))
 
-    def worker(self, name: str = "worker") -> None:
+    def worker(self) -> None:
         """Start a worker; it is not waited for."""
-        self._start(name, "--device", "cpu", command="worker")
+        self._start("worker", "--device", "cpu")
+
+    def keep_worker(self) -> None:
+        """Start the worker again if it has ended, as whoever looks after it does: it may not find a database at once."""
+        if self._processes["worker"].poll() is not None:
+            self.worker()
 
     def kill(self, name: str = "serve") -> None:
         """End a process that the test started as nothing can prevent, and collect it."""
@@ -74,9 +79,6 @@ class Service:
         process = self._processes.pop(name)
         process.terminate()
         return process.wait(PATIENCE_SECONDS)
-
-    def has_ended(self, name: str) -> bool:
-        return self._processes[name].poll() is not None
 
     def living(self, word: str | None = None) -> list[psutil.Process]:
         """The processes of this service, whoever is their parent now, or those whose command has the word ``word``."""
@@ -161,9 +163,9 @@ class Service:
             parts.append("\n".join([f"--- {path.name}", *telling[-60:]]))
         return "\n".join(parts)
 
-    def _start(self, name: str, *arguments: str, command: str = "serve") -> subprocess.Popen[bytes]:
+    def _start(self, command: str, *arguments: str) -> subprocess.Popen[bytes]:
         autokv = str(Path(sys.executable).parent / "autokv")
-        with (self.folder / f"{name}.log").open("ab") as log:
+        with (self.folder / f"{command}.log").open("ab") as log:
             process = subprocess.Popen(
                 [autokv, command, "--database", self.database_url, *arguments],
                 cwd=self.folder,
@@ -172,7 +174,7 @@ class Service:
                 stdout=log,
                 stderr=log,
             )
-        self._processes[name] = process
+        self._processes[command] = process
         return process
 
     def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:

@@ -123,10 +123,15 @@ def test_twenty_kills_in_a_row(service: Service, postgresql_server: PostgresqlSe
     following = threading.Thread(target=follow, daemon=True)
     following.start()
     stored = 0
+
+    def has_gone_on() -> bool:
+        service.keep_worker()
+        with service.database() as database:
+            return len(database.trials.of(job_id)) > stored
+
     for victim in kills:
         if victim in {"child", "worker"}:
-            with service.database() as database:
-                until("a trial", lambda known=stored, of=database: len(of.trials.of(job_id)) > known)
+            until("a trial", has_gone_on)
         time.sleep(chance.uniform(0, 0.5))
         if victim == "child":
             until("an attempt to kill", service.kill_child)
@@ -143,6 +148,7 @@ def test_twenty_kills_in_a_row(service: Service, postgresql_server: PostgresqlSe
             service.worker()
         elif victim == "serve":
             service.serve()
+    until("a trial", has_gone_on)
     service.ended(job_id)
     check_ended_right(service, job_id, 150)
     with service.database() as database:
