@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Select, func, null, select
+from sqlalchemy import Select, bindparam, func, null, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer
 
@@ -200,16 +200,19 @@ def job_query(*, facts: bool = True) -> Select[Any]:
     return query.outerjoin(ModelRow, ModelRow.fingerprint == JobRow.model)
 
 
+_ONE = job_query().where(JobRow.id == bindparam("job_id"))
+
+
 def job_of(session: Session, job_id: str) -> Job:
     """The job of this id, as this transaction sees it.
 
     Raises:
         NotFoundError: there is none.
     """
-    found = _jobs(session, job_query().where(JobRow.id == job_id))
-    if not found:
+    found = session.execute(_ONE, {"job_id": job_id}).first()
+    if found is None:
         raise NotFoundError("there is no such job", field=f"job {job_id}", remedy="see `autokv jobs list`")
-    return found[0]
+    return as_job(*found)
 
 
 def _jobs(session: Session, query: Select[Any], *, facts: bool = True) -> tuple[Job, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import bindparam, func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -26,6 +26,14 @@ from autokv.storage.tables import JobRow, new_id
 from autokv.tuning.request import TuningRequest
 
 _WAITING = (JobRow.state == "queued", JobRow.local.is_(False))
+_SELECTORS = select(JobRow.selector).where(*_WAITING).distinct()
+_OLDEST = (
+    job_query()
+    .where(*_WAITING, JobRow.selector.in_(bindparam("fitting", expanding=True)))
+    .order_by(JobRow.created_at, JobRow.id)
+    .limit(1)
+    .with_for_update(skip_locked=True, of=JobRow)
+)
 
 
 @dataclass(frozen=True)
@@ -114,20 +122,10 @@ class Queue:
 
         The lease ends after ``lease_seconds`` unless it is renewed by :meth:`heartbeat`.
         """
-        with self._reading() as session:
-            selectors = session.scalars(select(JobRow.selector).where(*_WAITING).distinct()).all()
-        fitting = [selector for selector in selectors if selector is not None and fits(selector)]
-        if not fitting:
-            return None
-        oldest = (
-            job_query()
-            .where(*_WAITING, JobRow.selector.in_(fitting))
-            .order_by(JobRow.created_at, JobRow.id)
-            .limit(1)
-            .with_for_update(skip_locked=True, of=JobRow)
-        )
         with self._writing() as session:
-            found = session.execute(oldest).first()
+            selectors = session.scalars(_SELECTORS).all()
+            fitting = [selector for selector in selectors if selector is not None and fits(selector)]
+            found = session.execute(_OLDEST, {"fitting": fitting}).first() if fitting else None
             if found is None:
                 return None
             row, model, trials, time = found
@@ -274,7 +272,8 @@ class Queue:
             removal.remove(session, row)
 
     def expire(self, days: float) -> tuple[str, ...]:
-        """Delete the service's jobs that finished more than ``days`` ago, but for those that aliases need."""
+        """Delete the service's jobs that finished more than ``days`` ago, but for those that aliases need, and
+        return their ids; with them go workers that were not heard of since then."""
         return removal.expire(self._reading, self._writing, days)
 
     def attempts(self, job_id: str) -> tuple[Attempt, ...]:

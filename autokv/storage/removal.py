@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from autokv.errors import ConflictError
 from autokv.storage.clock import now
-from autokv.storage.service_tables import AliasMoveRow, AttemptRow, EventRow, IdempotencyKeyRow
+from autokv.storage.service_tables import AliasMoveRow, AttemptRow, EventRow, IdempotencyKeyRow, WorkerRow
 from autokv.storage.sessions import Sessions
 from autokv.storage.tables import (
     ConfigurationRow,
@@ -47,9 +47,11 @@ def remove(session: Session, row: JobRow) -> None:
 
 
 def expire(reading: Sessions, writing: Sessions, days: float) -> tuple[str, ...]:
-    """Delete the service's jobs that finished more than ``days`` ago, but for those that aliases need."""
+    """Delete the service's jobs that finished more than ``days`` ago, but for those that aliases need, and the workers
+    that were not heard of since then and that no attempt names any more."""
     with reading() as session:
-        old = (*_FINISHED, JobRow.finished_at < now(session) - timedelta(days=days))
+        then = now(session) - timedelta(days=days)
+        old = (*_FINISHED, JobRow.finished_at < then)
         ids = session.scalars(select(JobRow.id).where(*old).order_by(JobRow.finished_at)).all()
     gone = []
     for job_id in ids:
@@ -60,6 +62,9 @@ def expire(reading: Sessions, writing: Sessions, days: float) -> tuple[str, ...]
             if row is not None:
                 remove(session, row)
                 gone.append(job_id)
+    named = select(AttemptRow.worker).where(AttemptRow.worker == WorkerRow.id).exists()
+    with suppress(ConflictError), writing() as session:
+        session.execute(delete(WorkerRow).where(WorkerRow.until < then, ~named))
     return tuple(gone)
 
 

@@ -15,11 +15,13 @@ from autokv.errors import ConflictError, KeyReusedError, LeaseLostError, NotFoun
 from autokv.storage import Database, Job, Lease
 from autokv.storage.queue import Queue
 from autokv.storage.results import Results
+from autokv.storage.service_tables import WorkerRow
 from autokv.storage.tables import Base, JobRow
 from autokv.storage.trials import Trials
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
 
+PROFILE = {"name": "a device", "fingerprint": "0123456789abcdef"}
 Record = Callable[..., TrialRecord]
 
 
@@ -299,8 +301,15 @@ def test_what_is_kept_long_enough_expires(database: Database, worker: str, recor
     for one in (old.id, needed.id, job_id):
         alter(database, one, finished_at=datetime.now(UTC) - timedelta(days=40))
     alter(database, young.id, finished_at=datetime.now(UTC) - timedelta(days=20))
+    idle = database.workers.register(
+        host="elsewhere", process=1, device="cpu", labels={}, profile=PROFILE, versions={}, seconds=600
+    )
+    with database.writing() as session:
+        session.execute(update(WorkerRow).values(until=datetime.now(UTC) - timedelta(days=31)))
     assert database.queue.expire(30) == (old.id,)
     assert database.queue.expire(30) == ()
+    assert [one.id for one in database.workers.list()] == [worker]
+    assert idle != worker
     assert {job.id for job in database.jobs.list()} == {needed.id, young.id, waiting.id, job_id}
 
 
