@@ -36,10 +36,12 @@ def serve(
     """Serve the HTTP API, with workers that run its jobs; Ctrl-C or SIGTERM ends all of it."""
     from autokv.cli.server import listen, run
     from autokv.cli.supervisor import Supervisor
+    from autokv.cli.values import label_map
     from autokv.files import write_atomic
     from autokv.storage import Database
 
     url = database or settings.current().database_url
+    label_map(labels or "", "--labels")
     Database(url).close()
     bound, address = listen(host, port)
     if ready_file is not None:
