@@ -70,10 +70,9 @@ def measure(kind: str, seconds: float, streams: int) -> dict[str, Any]:
         submission = {"model": model, "trials": 2, **SMALL}
 
         finished = submit(client, submission)
-        done = wait("the first job", lambda: job_in(client, finished, "done"))
-        moved = client.put(
-            "/v1/aliases/chat-prod", json={"configuration": done["recommended"]}, headers={"If-None-Match": "*"}
-        )
+        wait("the first job", lambda: job_in(client, finished, "done"))
+        best = ask(client, f"/v1/jobs/{finished}/front")["points"][0]["configuration"]
+        moved = client.put("/v1/aliases/chat-prod", json={"configuration": best}, headers={"If-None-Match": "*"})
         moved.raise_for_status()
         running = submit(client, {**submission, "trials": 10_000})
         wait("a trial", lambda: (ask(client, f"/v1/jobs/{running}")["trials"]) or None)

@@ -64,7 +64,7 @@ class Service:
         self._start("worker", "--device", "cpu")
 
     def keep_worker(self) -> None:
-        """Start the worker again if it has ended, as whoever looks after it does: it may not find a database at once."""
+        """Start the worker again if it has ended, as whoever looks after it does: it may have found no database."""
         if self._processes["worker"].poll() is not None:
             self.worker()
 
