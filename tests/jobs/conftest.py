@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
+import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from autokv.jobs.selector import Selector
 from autokv.storage import Database, Job
@@ -147,6 +150,24 @@ class Workplace:
             return job if job.trials >= trials else None
 
         return wait_for(f"{trials} trials of job {job_id}\n{self.logs()}", there)
+
+    def is_locked(self) -> bool:
+        """Whether somebody is in the middle of a write to a job."""
+        if self.url.startswith("sqlite"):
+            connection = sqlite3.connect(self.url.removeprefix("sqlite:///"), timeout=0.2, isolation_level=None)
+            with contextlib.closing(connection):
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:
+                    return True
+                return False
+        plain = make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(plain) as connection:
+            try:
+                connection.execute("SELECT id FROM jobs FOR UPDATE NOWAIT")
+            except psycopg.errors.LockNotAvailable:
+                return True
+            return False
 
     def logs(self) -> str:
         return "\n".join(f"--- {worker.log.name}\n{worker.output()[-2000:]}" for worker in self.workers)

@@ -81,12 +81,22 @@ def test_random_kills_lose_nothing_and_store_nothing_twice(workplace: Workplace,
 
 @on_both
 def test_a_worker_that_sleeps_past_its_lease_changes_nothing_when_it_wakes(workplace: Workplace, until: Until) -> None:
-    job = workplace.submit(trials=60)
+    job = workplace.submit(trials=100)
     asleep = workplace.worker(lease=1.5)
     workplace.until_stored(job, 2)
     child = asleep.child()
-    child.suspend()
-    asleep.signal(signal.SIGSTOP)
+
+    def sleeping() -> bool:
+        """In the middle of a write, its lock would hold up everybody until it wakes."""
+        child.suspend()
+        asleep.signal(signal.SIGSTOP)
+        if not workplace.is_locked():
+            return True
+        asleep.signal(signal.SIGCONT)
+        child.resume()
+        return False
+
+    until("both to sleep", sleeping)
     workplace.worker(lease=20)
     workplace.until(job, "done")
     events, trials = workplace.database.events.of(job, limit=1000), workplace.database.trials.of(job)
