@@ -87,6 +87,7 @@ def submit(
             print_json(job)
         else:
             typer.echo(job.id)
+        _say_who_is_missing(job)
         if watch:
             _watch(client, job.id)
 
@@ -123,17 +124,15 @@ def show(job: JobArgument, server: ServerOption = None, as_json: JsonOption = Fa
         "why": found.reason,
         "model": str(found.request["model"]),
         "trials": _trials(found),
-        "phase": found.progress.phase if found.progress else None,
+        "phase": found.progress.phase if found.progress and found.state == "running" else None,
         "in the queue": f"{found.queue.position} of {found.queue.length}" if found.queue else None,
         "worker": found.worker,
         "recommended": found.recommended,
         "created": local_time(found.created),
         "finished": local_time(found.finished),
     }
-    facts |= {
-        f"attempt {one.number}": ": ".join(filter(None, (one.outcome or "runs", one.reason))) for one in found.attempts
-    }
-    facts |= {one.type: f"{'yes' if one.status else 'no'}, {one.message}" for one in found.conditions}
+    facts |= {f"attempt {one.number}": _because(one.outcome or "runs", one.reason, found) for one in found.attempts}
+    facts |= {one.type: _because("yes" if one.status else "no", one.message, found) for one in found.conditions}
     print_facts(facts)
 
 
@@ -141,6 +140,7 @@ def show(job: JobArgument, server: ServerOption = None, as_json: JsonOption = Fa
 def watch(job: JobArgument, server: ServerOption = None) -> None:
     """Follow a job to its end; exit code 1 unless it is done."""
     with connect(server) as client:
+        _say_who_is_missing(client.jobs.get(job))
         _watch(client, job)
 
 
@@ -188,15 +188,23 @@ def _watch(client: Client, job: str) -> None:
     from autokv.cli.console import output
     from autokv.cli.follow import follow
 
-    for condition in client.jobs.get(job).conditions:
-        if condition.type == "WorkerAvailable" and not condition.status:
-            typer.echo(condition.message)
     try:
         ended = follow(client.tuning(job), output())
     except KeyboardInterrupt:
         raise Interrupted(f"job {job} goes on", remedy=f"see it with `autokv remote watch {job}`") from None
     if ended.state != "done":
         raise typer.Exit(1)
+
+
+def _say_who_is_missing(job: JobView) -> None:
+    for condition in job.conditions:
+        if condition.type == "WorkerAvailable" and not condition.status:
+            typer.echo(condition.message, err=True)
+
+
+def _because(what: str, reason: str | None, job: JobView) -> str:
+    """What holds and why; the job's own reason has a line of its own."""
+    return what if reason in {None, "", job.reason} else f"{what}, {reason}"
 
 
 def _tell(told: ValidationView, as_json: bool) -> None:
