@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from autokv.config import CompressionConfig, ConfigurationDocument
+from autokv.errors import NotFoundError
 from autokv.storage import Database
 
 AUTOKV = [str(Path(sys.executable).parent / "autokv")]
@@ -259,11 +260,14 @@ def test_a_full_disk_leaves_no_half_results_and_a_way_on(autokv: Run, model: Pat
 
 
 def trial_count(folder: Path) -> int:
+    """Trials stored so far; none while the database is being made."""
     if not (folder / "autokv.db").exists():
         return 0
-    with Database(f"sqlite:///{folder}/autokv.db", create=False) as database:
-        jobs = database.jobs.list()
-        return jobs[0].trials if jobs else 0
+    try:
+        with Database(f"sqlite:///{folder}/autokv.db", create=False) as database:
+            return sum(job.trials for job in database.jobs.list())
+    except NotFoundError:
+        return 0
 
 
 def started(folder: Path, model: Path, trials: int) -> subprocess.Popen[str]:
