@@ -1,5 +1,1 @@
-"""The HTTP API: ``create_app`` makes it."""
-
-from autokv.api.app import create_app
-
-__all__ = ["create_app"]
+"""The HTTP API; :func:`autokv.api.app.create_app` makes it."""

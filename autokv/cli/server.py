@@ -11,7 +11,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from autokv.api import create_app, logs
+from autokv.api import logs
+from autokv.api.app import create_app
 from autokv.errors import RequestError, ServerError
 
 GRACE_SECONDS = 5

@@ -39,7 +39,7 @@ class Profiles:
     def add(self, document: Mapping[str, Any], name: str, source: ProfileSource) -> tuple[StoredProfile, bool]:
         """Store a profile and say whether it is new: an equal document of one name and source is one profile."""
         with self._writing() as session:
-            row, new = _put(session, document, name, source)
+            row, new = put(session, document, name, source)
             return _profile(row), new
 
     def get(self, profile_id: str) -> StoredProfile:
@@ -81,7 +81,7 @@ class Profiles:
             session.delete(row)
 
 
-def _put(
+def put(
     session: Session, document: Mapping[str, Any], name: str, source: ProfileSource
 ) -> tuple[HardwareProfileRow, bool]:
     """The newest row of this device, name and source where its document is equal, else a new one; and whether it is."""

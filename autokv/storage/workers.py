@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Select, select, update
-from sqlalchemy.orm import Session
 
 from autokv.errors import NotFoundError
 from autokv.storage.clock import now
+from autokv.storage.profiles import put
 from autokv.storage.service_tables import HardwareProfileRow, WorkerRow
 from autokv.storage.sessions import Sessions
 from autokv.storage.tables import JobRow, new_id
@@ -64,7 +64,7 @@ class Workers:
         """
         worker = new_id()
         with self._writing() as session:
-            time, measured = now(session), _profile(session, profile)
+            time, (measured, _) = now(session), put(session, profile, profile["name"], "measured")
             session.add(
                 WorkerRow(
                     id=worker,
@@ -72,7 +72,7 @@ class Workers:
                     process=process,
                     device=device,
                     labels=dict(labels),
-                    profile=measured,
+                    profile=measured.id,
                     versions=dict(versions),
                     state="ready",
                     started_at=time,
@@ -142,23 +142,3 @@ def _worker(time: datetime, row: WorkerRow, name: str, fingerprint: str, job: st
         started=row.started_at,
         seen=row.seen_at,
     )
-
-
-def _profile(session: Session, document: Facts) -> str:
-    """The newest measured profile of this fingerprint where it is equal, else a new one."""
-    fields = dict(document)
-    query = (
-        select(HardwareProfileRow)
-        .where(HardwareProfileRow.fingerprint == fields["fingerprint"], HardwareProfileRow.source == "measured")
-        .order_by(HardwareProfileRow.created_at.desc(), HardwareProfileRow.id)
-        .limit(1)
-    )
-    newest = session.scalars(query).first()
-    if newest is not None and newest.document == fields:
-        return newest.id
-    row = HardwareProfileRow(
-        id=new_id(), name=fields["name"], fingerprint=fields["fingerprint"], source="measured", document=fields
-    )
-    session.add(row)
-    session.flush()
-    return row.id

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 
-from autokv.api import create_app
+from autokv.api.app import create_app
 from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.evaluation.measurement import Measurement
 from autokv.hardware import catalog

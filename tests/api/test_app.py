@@ -16,7 +16,8 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 
-from autokv.api import create_app, logs
+from autokv.api import logs
+from autokv.api.app import create_app
 from autokv.hardware import catalog
 from autokv.storage import Database
 from autokv.storage.queue import Claim

@@ -15,7 +15,7 @@ from httpx2 import Response
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from autokv.api import create_app
+from autokv.api.app import create_app
 from autokv.hardware import catalog
 from autokv.jobs.selector import Selector
 from autokv.storage import Database

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from autokv.api import create_app
+from autokv.api.app import create_app
 from autokv.wire import JobView, Problem
 
 PAGE = Path(__file__).parents[2] / "docs" / "service.md"

@@ -19,7 +19,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
-from autokv.api import create_app
+from autokv.api.app import create_app
 from autokv.storage import Database
 from autokv.storage.service_tables import BlobChunkRow, BlobRow, UploadRow
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from autokv.api import create_app
+from autokv.api.app import create_app
 from autokv.client import Client
 from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.evaluation.measurement import Measurement
