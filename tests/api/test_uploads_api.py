@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import hashlib
 import json
-import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -105,8 +104,8 @@ def test_prompts_are_checked_line_by_line_without_a_model(client: TestClient) ->
         ("traces", TRACE + b"2.0,many,1\n" * 3, "x.csv:5", "3 of 6 rows are bad"),
         ("traces", b"a,b\n1,2\n", "x.csv:1", "opens no trace format that is known"),
         ("traces", b"", "x.csv", "is empty"),
-        ("traces", gzip.compress(TRACE)[:-12], "x.csv", "the compressed file is cut off"),
-        ("traces", os.urandom(64) + b"\0", "x.csv", ""),
+        ("traces", gzip.compress(TRACE, mtime=0)[:-12], "x.csv", "the compressed file is cut off"),
+        ("traces", bytes(range(200, 256)) + b"\0", "x.csv", ""),
         ("prompts", PROMPTS + b"{]\n", "x.csv:4", "is not JSON"),
         ("prompts", PROMPTS + b'{"prompt": " "}\n', "x.csv:4", "'prompt' is not a text"),
         ("prompts", b"[" * 100_000, "x.csv:1", "is not JSON"),
@@ -114,6 +113,20 @@ def test_prompts_are_checked_line_by_line_without_a_model(client: TestClient) ->
         ("prompts", b'{"messages": [{"role": "assistant", "content": "a"}]}', "x.csv:1", "end with the assistant's"),
         ("prompts", b"\n", "x.csv", "is empty"),
         ("prompts", b"PK\0\0", "x.csv", "is binary"),
+    ],
+    ids=[
+        "bad rows",
+        "no format",
+        "empty trace",
+        "cut off",
+        "noise",
+        "not JSON",
+        "blank prompt",
+        "deep",
+        "lone surrogate",
+        "ends with the answer",
+        "empty prompts",
+        "binary",
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_by_its_line_and_leaves_nothing(
