@@ -38,7 +38,8 @@ def demo(
     url = database or settings.current().database_url
     Database(url).close()
     model = _offered()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     tuning: Tuning | None = None
     try:
         with own_server(url, output / "server.log") as server, Client(server) as client:

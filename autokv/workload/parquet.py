@@ -77,7 +77,7 @@ def read_parquet(path: Path) -> WorkloadTrace:
                 )
             document = _document(file.schema_arrow, where)
             table = file.read(columns=[*REQUIRED, *(name for name in OPTIONAL if name in file.schema_arrow.names)])
-    except (pa.ArrowException, OSError, OverflowError) as error:
+    except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError) as error:
         raise WorkloadError(
             f"cannot be read as Parquet ({str(error)[:120]})", field=where, remedy="write it again"
         ) from None

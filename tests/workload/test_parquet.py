@@ -121,6 +121,13 @@ def test_other_parquet_files_are_refused(tmp_path: Path) -> None:
             read_trace(tmp_path / "c")
 
 
+def test_a_column_whose_name_is_no_text_is_damage(tmp_path: Path) -> None:
+    write_parquet(example(), tmp_path / "a")
+    (tmp_path / "b").write_bytes((tmp_path / "a").read_bytes().replace(b"input_tokens", b"\x80nput_tokens"))
+    with pytest.raises(WorkloadError, match="cannot be read as Parquet"):
+        read_trace(tmp_path / "b")
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damage_is_one_line_or_a_trace(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
