@@ -15,6 +15,9 @@ from autokv.api import logs
 from autokv.api.app import create_app
 from autokv.errors import RequestError, ServerError
 
+KEEP_ALIVE_SECONDS = 75
+"""For a connection on which nothing is asked: longer than proxies and clients keep theirs, so that none is closed under
+a request."""
 GRACE_SECONDS = 5
 """For requests that are being answered when the server is asked to stop."""
 BACKLOG = 2048
@@ -31,6 +34,7 @@ class _Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             lifespan="on",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         super().__init__(config)
@@ -60,6 +64,8 @@ def listen(host: str, port: int) -> tuple[socket.socket, str]:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         bound = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        # asyncio sets it on sockets that it makes itself; without it a body waits for the caller's delayed ACK, 40 ms.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except socket.gaierror as error:
         raise RequestError(f"is no address of this machine ({error.strerror})", field="--host", remedy=OTHER) from None
     except OSError as error:
