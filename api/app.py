@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import Depends, FastAPI
 
 from autokv import __version__, settings
@@ -46,6 +47,8 @@ RESOURCES = (
     recommendations,
     aliases,
 )
+THREADS = 8
+"""In which requests are answered: they share one interpreter, and more of them only wait for one another."""
 FILES = ("traces", "prompts", "hardware-profiles")
 """Resources whose bodies are files of any media type, as large as the setting allows."""
 DESCRIPTION = """\
@@ -67,6 +70,7 @@ def create_app(database_url: str) -> FastAPI:
 
     @asynccontextmanager
     async def opened(app: FastAPI) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = THREADS
         async with AsyncExitStack() as stack:
             database = stack.enter_context(Database(database_url))
             hub = Hub(database)

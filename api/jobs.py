@@ -77,7 +77,7 @@ async def submit(
             profile=prepared.profile,
             key=key,
         )
-        return job, _view(job, stored, fleet)
+        return _look(job.id, stored, fleet)
 
     job, view = await run_in_threadpool(store)
     request.state.job_id = job.id
@@ -153,17 +153,13 @@ def delete(job_id: Id, stored: Stored) -> None:
 
 
 def _look(job_id: str, stored: Database, fleet: Fleet) -> tuple[Job, JobView]:
-    job = stored.jobs.find(job_id)
-    return job, _view(job, stored, fleet)
-
-
-def _view(job: Job, stored: Database, fleet: Fleet) -> JobView:
-    result = stored.summaries.result_of(job.id) if job.state == "done" else None
-    return job_view(
-        job,
+    look = stored.queue.look(job_id)
+    result = stored.summaries.result_of(job_id) if look.job.state == "done" else None
+    return look.job, job_view(
+        look.job,
         fleet,
-        attempts=stored.queue.attempts(job.id) if job.attempts and not job.local else (),
-        place=stored.queue.place(job),
+        attempts=look.attempts,
+        place=look.place,
         recommended=None if result is None else result[1],
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -20,6 +21,8 @@ POLL_SECONDS = 0.2
 """Between two looks; what happened is told within about this time."""
 TROUBLE_SECONDS = 1.0
 """Between two looks while the database cannot be reached."""
+SECONDS_EACH = 0.001
+"""For one of the streams that an event goes out to: requests get their turn in between."""
 TAIL = 512
 """Events of a job that are kept for those who follow it closely; others read them from the database."""
 BATCH = 500
@@ -113,6 +116,7 @@ class Hub:
                         with suppress(TimeoutError):
                             async with asyncio.timeout(idle_seconds):
                                 await changed.wait()
+                            await asyncio.sleep(random.uniform(0, SECONDS_EACH * (self.streams - 1)))
                             continue
                         yield []
                     else:

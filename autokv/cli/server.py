@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from types import FrameType
 
@@ -18,6 +19,8 @@ from autokv.errors import RequestError, ServerError
 KEEP_ALIVE_SECONDS = 75
 """For a connection on which nothing is asked: longer than proxies and clients keep theirs, so that none is closed under
 a request."""
+SWITCH_SECONDS = 0.001
+"""After which a thread that computes lets another one go on: most wait for the database, and have little to do."""
 GRACE_SECONDS = 5
 """For requests that are being answered when the server is asked to stop."""
 BACKLOG = 2048
@@ -84,6 +87,7 @@ def run(database_url: str, bound: socket.socket, *, ready: Callable[[], None], s
         ServerError: the application did not start; the log says why.
     """
     logs.install()
+    sys.setswitchinterval(SWITCH_SECONDS)
     server = _Server(create_app(database_url), ready, stop)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)

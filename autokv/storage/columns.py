@@ -92,7 +92,7 @@ def _decode(value: object) -> object:
     if isinstance(value, dict):
         if value.keys() == {_NON_FINITE}:
             return float(value[_NON_FINITE])
-        return {key: _decode(item) for key, item in value.items()}
+        return {key: _decode(item) if isinstance(item, dict | list) else item for key, item in value.items()}
     if isinstance(value, list):
-        return [_decode(item) for item in value]
+        return [_decode(item) if isinstance(item, dict | list) else item for item in value]
     return value

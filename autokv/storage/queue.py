@@ -56,6 +56,16 @@ class Attempt:
     reason: str | None
 
 
+@dataclass(frozen=True)
+class Look:
+    """A job, and what is known of it besides."""
+
+    job: Job
+    attempts: tuple[Attempt, ...]
+    place: tuple[int, int] | None
+    """Where it stands in the queue, from 1, and how many wait for the same workers."""
+
+
 class Queue:
     """Jobs that wait for workers, the oldest first, and those that workers run."""
 
@@ -276,24 +286,26 @@ class Queue:
         return their ids; with them go workers that were not heard of since then."""
         return removal.expire(self._reading, self._writing, days)
 
+    def look(self, job_id: str) -> Look:
+        """A job with its attempts and its place in the queue, all of one moment.
+
+        Raises:
+            NotFoundError: there is no such job.
+        """
+        with self._reading() as session:
+            job = job_of(session, job_id)
+            tried = _attempts(session, job_id) if job.attempts and not job.local else ()
+            return Look(job, tried, _place(session, job))
+
     def attempts(self, job_id: str) -> tuple[Attempt, ...]:
         """The attempts at a job of the service, in order."""
-        query = select(AttemptRow).where(AttemptRow.job_id == job_id).order_by(AttemptRow.number)
         with self._reading() as session:
-            return tuple(
-                Attempt(row.number, row.worker, row.started_at, row.ended_at, row.outcome, row.reason)
-                for row in session.scalars(query)
-            )
+            return _attempts(session, job_id)
 
     def place(self, job: Job) -> tuple[int, int] | None:
         """Where a queued job stands among those with its selector, from 1, and how many they are."""
-        if job.state != "queued" or job.local:
-            return None
-        ahead = tuple_(JobRow.created_at, JobRow.id) <= (job.created, job.id)
-        query = select(func.count().filter(ahead), func.count()).where(*_WAITING, JobRow.selector == job.selector)
         with self._reading() as session:
-            position, length = session.execute(query).one()
-        return (position, length) if position else None
+            return _place(session, job)
 
     def waiting(self) -> dict[str, int]:
         """How many jobs wait, by selector."""
@@ -331,6 +343,20 @@ class Queue:
                 write(session)
 
         through_outages(transaction)
+
+
+def _attempts(session: Session, job_id: str) -> tuple[Attempt, ...]:
+    rows = session.scalars(select(AttemptRow).where(AttemptRow.job_id == job_id).order_by(AttemptRow.number))
+    return tuple(Attempt(row.number, row.worker, row.started_at, row.ended_at, row.outcome, row.reason) for row in rows)
+
+
+def _place(session: Session, job: Job) -> tuple[int, int] | None:
+    if job.state != "queued" or job.local:
+        return None
+    ahead = tuple_(JobRow.created_at, JobRow.id) <= (job.created, job.id)
+    query = select(func.count().filter(ahead), func.count()).where(*_WAITING, JobRow.selector == job.selector)
+    position, length = session.execute(query).one()
+    return (position, length) if position else None
 
 
 def _known(session: Session, key: str, asked: str) -> Job | None:
