@@ -88,7 +88,7 @@ class Process:
         return psutil.wait_procs(self._seen, timeout=30)[1]
 
 
-class Workplace:
+class Workshop:
     """A database, its jobs, and the workers on it."""
 
     def __init__(self, url: str, folder: Path, environment: dict[str, str]) -> None:
@@ -181,14 +181,14 @@ class Workplace:
 
 
 @pytest.fixture
-def workplace(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workplace]:
+def workshop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workshop]:
     """On SQLite, or on what the test is parametrised with; at its end no process may be left."""
     if getattr(request, "param", "sqlite") == "postgresql":
         url = str(request.getfixturevalue("postgresql_url"))
     else:
         url = f"sqlite:///{tmp_path / 'autokv.db'}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AUTOKV_")}
-    place = Workplace(url, tmp_path, {**environment, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"})
+    place = Workshop(url, tmp_path, {**environment, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"})
     try:
         yield place
     finally:

@@ -16,7 +16,7 @@ from autokv.jobs.selector import Selector
 
 Until = Callable[[str, Callable[[], Any]], Any]
 # A fixture of conftest.py, which cannot be imported.
-Workplace = Any
+Workshop = Any
 AUTOKV = str(Path(sys.executable).parent / "autokv")
 SMALL = {"model": "tiny", "samples": 2, "validation_samples": 2, "continuation_tokens": 8, "batch_size": 2}
 GROUPS = {"axis": "token", "group_size": 16}
@@ -28,32 +28,32 @@ SPACE = {
 
 
 @pytest.fixture
-def served(workplace: Workplace, tiny_model_folder: Callable[..., Path], tmp_path: Path) -> Workplace:
-    """A workplace whose workers offer one model, called ``tiny``."""
+def served(workshop: Workshop, tiny_model_folder: Callable[..., Path], tmp_path: Path) -> Workshop:
+    """A workshop whose workers offer one model, called ``tiny``."""
     models = tmp_path / "models"
     shutil.copytree(tiny_model_folder("llama"), models / "tiny")
-    workplace.environment |= {
+    workshop.environment |= {
         "AUTOKV_MODEL_ROOTS": str(models),
         "AUTOKV_CACHE_DIR": str(tmp_path / "cache"),
         "AUTOKV_OFFLINE": "true",
     }
-    return workplace
+    return workshop
 
 
-def submit(workplace: Workplace, *, trace: str | None = None, prompts: str | None = None, **fields: object) -> str:
+def submit(workshop: Workshop, *, trace: str | None = None, prompts: str | None = None, **fields: object) -> str:
     """Submit a job as the API does: what it leaves open is left out of what is kept of it."""
     from autokv.tuning.request import TuningRequest
 
     asked = {**SMALL, **fields}
     inline = {"space": "inline"} if isinstance(asked.get("space"), dict) else {}
     request = TuningRequest.parse({**asked, **inline})
-    job, _ = workplace.database.queue.submit(
+    job, _ = workshop.database.queue.submit(
         request, submission=asked, selector=Selector().to_json(), trace=trace, prompts=prompts
     )
     return str(job.id)
 
 
-def test_uploads_become_files_and_a_space_may_be_spelled_out(served: Workplace, tmp_path: Path) -> None:
+def test_uploads_become_files_and_a_space_may_be_spelled_out(served: Workshop, tmp_path: Path) -> None:
     lines = [json.dumps({"prompt": f"{word} " * 30, "completion": "and so on, and on"}) for word in "abcdefgh"]
     stored, _ = served.database.uploads.add("prompts", "../my prompts.jsonl", ["\n".join(lines).encode()], {})
     unknown = submit(served, model="nowhere")
@@ -83,7 +83,7 @@ def test_uploads_become_files_and_a_space_may_be_spelled_out(served: Workplace, 
     assert worker.wait() == 0
 
 
-def test_a_workload_decides_what_a_submission_leaves_open(served: Workplace) -> None:
+def test_a_workload_decides_what_a_submission_leaves_open(served: Workshop) -> None:
     rows = "".join(f"2023-11-16 18:17:{second:02}.1234567,{100 + 2 * second},20\n" for second in range(20))
     text = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + rows
     trace, _ = served.database.uploads.add("trace", "azure.csv", [text.encode()], {})
@@ -100,7 +100,7 @@ def test_a_workload_decides_what_a_submission_leaves_open(served: Workplace) -> 
     assert done.workload["serving"]["requests"] == 20
 
 
-def test_an_attempt_goes_on_where_others_stopped_and_were_killed(served: Workplace, until: Until) -> None:
+def test_an_attempt_goes_on_where_others_stopped_and_were_killed(served: Workshop, until: Until) -> None:
     job = submit(served, trials=40, context_tokens=64, sampler="random", batch_size=4)
     command = [AUTOKV, "worker", "--database", served.url, "--device", "cpu"]
     drained = served.start(command)
