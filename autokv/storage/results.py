@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from autokv.storage.lease import Lease, locked
 from autokv.storage.retrying import through_outages
 from autokv.storage.sessions import Sessions
 from autokv.storage.tables import ConfigurationRow, FrontPointRow, JobRow, MeasurementRow, ResultRow
-from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
+from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
 
 
 class Results:
@@ -80,6 +81,7 @@ class Results:
                 hypervolume=row.hypervolume,
                 importance=row.importance,
                 stopped_by=row.stopped_by,
+                decision=None if row.decision is None else Decision.from_dict(row.decision),
             )
 
 
@@ -117,6 +119,7 @@ def _summary(result: TuningResult) -> dict[str, Any]:
         "hypervolume": result.hypervolume,
         "importance": result.importance,
         "stopped_by": result.stopped_by,
+        "decision": None if result.decision is None else asdict(result.decision),
         "front": [
             [point.trial, point.source, point.feasible, point.validation.to_dict() if point.validation else None]
             for point in result.front

@@ -186,6 +186,7 @@ class ResultRow(Base):
     hypervolume: Mapped[Any] = mapped_column(Document, nullable=False)
     importance: Mapped[Any] = mapped_column(Document, nullable=False)
     stopped_by: Mapped[StoppedBy] = mapped_column(String(16))
+    decision: Mapped[Any] = mapped_column(Document, nullable=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_now())
 
 

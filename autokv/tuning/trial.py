@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from autokv.config import CompressionConfig
 from autokv.evaluation.measurement import Measurement
@@ -45,6 +45,28 @@ class FrontPoint:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """Why the recommended configuration is the one, beside no compression; ready for JSON with ``asdict``."""
+
+    objective: str
+    """Name of the metric that decided."""
+    headline: str
+    """What it gains, in words and figures; or that compression does not help."""
+    advice: tuple[str, ...] = ()
+    """What would have to change for another answer, found by simulation."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the figures must know: a baseline that moved, a prediction that nothing validated."""
+    baseline: Mapping[str, float] = field(default_factory=dict)
+    """Means of the 16-bit cache's metrics, judged as the front was."""
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """The inverse of ``asdict``."""
+        lists = {name: tuple(document[name]) for name in ("advice", "notes")}
+        return cls(document["objective"], document["headline"], **lists, baseline=document["baseline"])
+
+
+@dataclass(frozen=True)
 class TuningResult:
     """A finished search."""
 
@@ -54,7 +76,7 @@ class TuningResult:
     recommended: str | None
     """Digest, or ``None`` where nothing meets the constraints."""
     named: Mapping[str, str] = field(default_factory=dict)
-    """``fastest``, ``smallest`` and ``knee`` to a digest."""
+    """``fastest``, ``smallest``, ``knee`` and ``safest`` to a digest."""
     reason: str = ""
     """Why this one, or why none; one line for a person."""
     hypervolume: Sequence[float] = ()
@@ -62,3 +84,5 @@ class TuningResult:
     importance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Objective to parameter to share of its variance."""
     stopped_by: StoppedBy = "trials"
+    decision: Decision | None = None
+    """``None`` where nothing was recommended, and in results of versions that stored none."""

@@ -21,7 +21,7 @@ from autokv.storage import Database
 from autokv.storage.columns import database_now
 from autokv.storage.tables import Base, MeasurementRow, ModelRow, SampleRow
 from autokv.tuning.request import TuningRequest
-from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
+from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
 
 PIPELINES: list[dict[str, Any]] = [
     {},
@@ -165,6 +165,7 @@ def build_result(records: list[TrialRecord], validated: list[Measurement], **cha
             hypervolume=[0.1, 0.2, 0.25],
             importance={"kl_divergence": {"keep": 1.0}},
             stopped_by="trials",
+            decision=Decision("kv_bytes_per_token", "2× smaller", ("more load",), ("predicted",), {"ttft_ms": 1 / 3}),
         ),
         **changes,
     )

@@ -99,6 +99,12 @@ def fill(database: Database) -> None:
 
         for place, (key, document) in enumerate([*TIMES.items(), *TIMES.items()]):
             database.kernel_times.put(key, document, KernelTime(1.5e-7 * place, 2e-9, 5))
+    if hasattr(database, "aliases"):
+        database.uploads.add("trace", "größer.csv", [b"a,", b"b\n"], {"requests": 2})
+        database.profiles.add({"name": "edge", "fingerprint": "0123456789abcdef"}, "edge", "uploaded")
+        first, second, *_ = sorted(database.configurations.list(), key=lambda one: one.digest)
+        database.aliases.create("chat", first.id, "the first")
+        database.aliases.move("chat", second.id, "the second", 1)
 
 
 def read(database: Database) -> dict[str, Any]:
@@ -121,6 +127,20 @@ def read(database: Database) -> dict[str, Any]:
         }
     if hasattr(database, "kernel_times"):
         found["kernel_times"] = {key: str(database.kernel_times.get(key)) for key in TIMES}
+    if hasattr(database, "aliases"):
+        found["uploads"] = [
+            {"name": one.name, "facts": dict(one.facts), "text": b"".join(database.uploads.chunks(one.id)).decode()}
+            for one in database.uploads.page("trace")[0]
+        ]
+        found["profiles"] = [{"name": one.name, "document": dict(one.document)} for one in database.profiles.page()[0]]
+        found["aliases"] = [
+            {
+                "name": one.name,
+                "revision": one.revision,
+                "notes": [move.note for move in database.aliases.history("chat")[0]],
+            }
+            for one in database.aliases.page()[0]
+        ]
     return json.loads(json.dumps(found))
 
 
