@@ -35,6 +35,12 @@ class Timing:
         low, median, high = np.percentile(microseconds, (25, 50, 75))
         return cls(float(median), float(high - low), len(microseconds))
 
+    @classmethod
+    def beside(cls, microseconds: Sequence[float], baseline: Sequence[float], usual: float) -> Timing:
+        """Of runs that were interleaved with a baseline's: each as its ratio to the baseline's run of that round, times
+        what the baseline usually takes. What slows a machine down for a while slows both."""
+        return cls.of([usual * time / beside for time, beside in zip(microseconds, baseline, strict=True)])
+
 
 def clock_us(call: Callable[[], object], device: torch.device) -> float:
     """Microseconds of one call, the device's queue drained before and after."""

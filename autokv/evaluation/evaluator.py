@@ -49,6 +49,8 @@ class _Sample:
             self.answer = greedy(model, snapshot, [full_context], length, stop)[0]
         tokens = prompt.continuation or tuple(self.answer) or (int(snapshot.next_logits.argmax()),)
         self.reference = Reference.of(tokens, continuation_logits(model, snapshot, tokens, [full_context])[0])
+        self.baseline_us: dict[int, float] = {}
+        """By batch: what one layer's 16-bit attention took when it was first timed."""
         self.facts = {"id": prompt.id, "kind": prompt.kind, "context_tokens": snapshot.tokens}
 
 
@@ -150,7 +152,7 @@ class Evaluator:
             for row, candidate in zip(metrics, candidates, strict=True):
                 row["compress_us"] = candidate.compress_us
             if sample in self._timed:
-                self._time(self._timer, snapshot, candidates, metrics)
+                self._time(self._timer, sample, candidates, metrics)
         return metrics
 
     def _judge_answers(self, sample: _Sample, sources: Sequence[Source], metrics: Sequence[dict[str, float]]) -> None:
@@ -168,22 +170,25 @@ class Evaluator:
     def _time(
         self,
         timer: AttentionTimer,
-        snapshot: Snapshot,
+        sample: _Sample,
         candidates: Sequence[_Candidate],
         metrics: Sequence[dict[str, float]],
     ) -> None:
-        layers = snapshot.full_layers
+        layers = sample.snapshot.full_layers
         chosen = sorted({0, len(layers) // 2, len(layers) - 1})
         with torch.inference_mode():
             times = timer.time(
                 [layers[index] for index in chosen],
                 [[candidate.compressed[index] for index in chosen] for candidate in candidates],
                 self._batch,
+                sample.baseline_us,
             )
+        usual = times.baseline_us
+        moved = times.baseline.median / usual if usual else 1.0
         for row, timing in zip(metrics, times.candidates, strict=True):
-            row["batch"] = times.batch
-            named = {"attention_us": timing, "attention_baseline_us": times.baseline, "attention_fp8_us": times.float8}
-            for name, one in named.items():
+            row.update(batch=times.batch, attention_baseline_us=usual, attention_baseline_moved=moved)
+            row["attention_baseline_us_spread"] = times.baseline.spread / (moved or 1.0)
+            for name, one in {"attention_us": timing, "attention_fp8_us": times.float8}.items():
                 if one is not None:
                     row[name], row[f"{name}_spread"] = one.median, one.spread
 

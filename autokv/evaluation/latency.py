@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,11 +22,16 @@ MEMORY_SHARE = 0.25
 
 @dataclass(frozen=True)
 class AttentionTimes:
-    """One layer's decode attention over ``batch`` sequences of the same context."""
+    """One layer's decode attention over ``batch`` sequences of the same context.
+
+    ``float8`` and ``candidates`` are ratios to the baseline's run of the same round, times :attr:`baseline_us`.
+    """
 
     batch: int
     baseline: Timing
-    """The best attention over the whole context in 16 bits."""
+    """The best attention over the whole context in 16 bits, as it was timed."""
+    baseline_us: float
+    """What that takes: as it was timed, or as it was said to."""
     float8: Timing | None
     """Attention over the whole context in fp8; None where the device has no fp8."""
     candidates: tuple[Timing, ...]
@@ -49,7 +54,11 @@ class AttentionTimer:
         self._attentions_16bit = attentions_16bit(kernels, device)
 
     def time(
-        self, layers: Sequence[LayerSnapshot], candidates: Sequence[Sequence[CompressedKV]], batch: int
+        self,
+        layers: Sequence[LayerSnapshot],
+        candidates: Sequence[Sequence[CompressedKV]],
+        batch: int,
+        baseline_us: MutableMapping[int, float] | None = None,
     ) -> AttentionTimes:
         """Time one layer's decode attention, averaged over ``layers``, which are run one behind the other.
 
@@ -58,6 +67,8 @@ class AttentionTimer:
                 memory of its own.
             candidates: for every candidate, its compression of those layers.
             batch: sequences to attend over at once; fewer if memory holds no more.
+            baseline_us: by batch, what the 16-bit baseline took when it was first timed over these layers; the other
+                times are given as if it took that now. What is timed for the first time is added.
         """
         batch = min(batch, _affordable(layers, len(candidates) + 2, self._device))
         passes = [self._baseline(layers, batch)]
@@ -65,9 +76,12 @@ class AttentionTimer:
             passes.append(self._pass(layers, [float8(layer) for layer in layers], batch))
         passes += [self._pass(layers, [one.operands() for one in compressed], batch) for compressed in candidates]
         microseconds = self._clock.interleaved(passes)
-        timings = [Timing.of([time / len(layers) for time in times]) for times in microseconds]
+        baseline, *others = ([time / len(layers) for time in times] for times in microseconds)
+        timed = Timing.of(baseline)
+        usual = ({} if baseline_us is None else baseline_us).setdefault(batch, timed.median)
+        timings = [Timing.beside(times, baseline, usual) for times in others]
         first = len(timings) - len(candidates)
-        return AttentionTimes(batch, timings[0], timings[1] if self._fp8 else None, tuple(timings[first:]))
+        return AttentionTimes(batch, timed, usual, timings[0] if self._fp8 else None, tuple(timings[first:]))
 
     def _baseline(self, layers: Sequence[LayerSnapshot], batch: int) -> Callable[[], None]:
         operands = []

@@ -30,6 +30,8 @@ LOGARITHMIC = {
 """Metrics that count in ratios, and what is added before the logarithm: a divergence well below 1e-4 nats per token
 makes no difference that anyone can see, and a goodput may be 0."""
 SMALLEST = 1e-300
+BESIDE = {"attention_us": "attention_baseline_us", "attention_fp8_us": "attention_baseline_us"}
+"""Times that are compared as ratios to a baseline that was timed beside them."""
 
 
 def loss(name: str, value: float) -> float:
@@ -39,8 +41,15 @@ def loss(name: str, value: float) -> float:
 
 
 def losses(measurement: Measurement, objectives: Sequence[str]) -> tuple[float, ...]:
-    """One loss per objective."""
-    return tuple(loss(name, measurement.value(name)) for name in objectives)
+    """One loss per objective; a time that was measured beside a baseline counts as its ratio to it."""
+    return tuple(loss(name, compared(measurement, name)) for name in objectives)
+
+
+def compared(measurement: Measurement, name: str) -> float:
+    """The value by which a metric ranks: its mean, or its ratio to the mean of what was timed :data:`BESIDE` it."""
+    baseline = measurement.metrics.get(BESIDE.get(name, ""))
+    value = measurement.value(name)
+    return value / baseline.mean if baseline is not None and baseline.mean > 0 else value
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable
@@ -153,6 +154,67 @@ def test_costs_are_those_of_what_is_run(llama: LoadedModel, monkeypatch: pytest.
             assert 2e-4 + 1e-6 * (tokens - 1) <= value <= 2e-4 + 1e-6 * (tokens + 40)
 
 
+def test_a_machine_that_slows_down_changes_no_cost(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its pace when a part is timed, and timed again, costs are those of its first pace."""
+    clock, pace = Clock(), [1.0]
+    attend_one, packed_logits = passes.attend_one, whole.packed_logits
+
+    def attended(plan: Plan, contents: LayerContents, call: AttentionCall) -> Tensor:
+        clock.now += pace[0] * (1e-4 if plan.config.pipeline.is_identity else 3e-4)
+        return attend_one(plan, contents, call)
+
+    def passed(model: PreTrainedModel, mode: AttentionMode, ids: Tensor, positions: Tensor, keep: range) -> Tensor:
+        clock.now += pace[0] * 1e-3 * len(ids)
+        return packed_logits(model, mode, ids, positions, keep)
+
+    for name, replaced in (("attend_one", attended), ("packed_logits", passed)):
+        monkeypatch.setattr(passes, name, replaced)
+    monkeypatch.setattr(whole, "packed_logits", passed)
+    monkeypatch.setattr(whole, "prefill_attention", lambda call: call.query)
+    monkeypatch.setattr(compression_costs, "compress_prompt", lambda plan, call, index: None)
+    one = meter(llama, now=clock, thorough=False)
+    full = one.measure(CompressionConfig())
+    pace[0] = 5.0
+    slow = one.measure(config("int4"))
+    assert one.moved == pytest.approx(5.0)
+    for batch in (1, 8):
+        ratio = slow.decode_attention(batch, 100) / full.decode_attention(batch, 100)
+        assert ratio == pytest.approx(3.0)
+    pace[0] = 0.5
+    one.again([CompressionConfig(), config("int4")])
+    assert one.measure(config("int4")).decode_attention(8, 100) == pytest.approx(slow.decode_attention(8, 100))
+
+
+def test_timing_again_takes_turns_and_pools(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outlier of the first time is outvoted; what all configurations share is left as it is."""
+    clock, turns, factor = Clock(), [], [9.0]
+    attend_one = passes.attend_one
+
+    def attended(plan: Plan, contents: LayerContents, call: AttentionCall) -> Tensor:
+        clock.now += 1e-4 * (1.0 if plan.config.pipeline.is_identity else factor[0])
+        turns.append(plan.config.pipeline.is_identity)
+        return attend_one(plan, contents, call)
+
+    monkeypatch.setattr(passes, "attend_one", attended)
+    cache, said = MemoryCache(), []
+    one = meter(llama, said, now=clock, thorough=False, cache=cache)
+    configs = [CompressionConfig(), config("fp8")]
+    first = [one.measure(each) for each in configs]
+    factor[0] = 2.0
+    turns.clear()
+    said.clear()
+    one.again(configs)
+    assert {line.split(" of ")[0] for line in said} == {"attention while decoding", "storing a prompt"}
+    changes = sum(before != after for before, after in itertools.pairwise(turns))
+    assert changes >= 4 * len([line for line in said if "decoding" in line])
+    again = [one.measure(each) for each in configs]
+    assert again[0].decode_attention(8, 100) == pytest.approx(first[0].decode_attention(8, 100))
+    ratios = [costs[1].decode_attention(1, 100) / costs[0].decode_attention(1, 100) for costs in (first, again)]
+    assert ratios[0] == pytest.approx(9.0)
+    assert ratios[1] == pytest.approx(2.0)
+    assert meter(llama, cache=cache, thorough=False).measure(configs[1]) == again[1]
+
+
 def test_a_configuration_that_shares_a_stage_shares_its_measurements(llama: LoadedModel) -> None:
     said: list[str] = []
     one = meter(llama, said)
@@ -267,8 +329,8 @@ def test_keys_depend_on_content_alone() -> None:
     assert key_of({"a": 1}) != key_of({"a": 2})
 
 
-def test_a_time_is_the_mean_of_its_runs() -> None:
-    assert KernelTime.of([3.0, 1.0, 2.0, 9.0, 2.5]) == KernelTime(3.5, 1.0, 5)
+def test_a_time_is_the_median_of_its_runs() -> None:
+    assert KernelTime.of([3.0, 1.0, 2.0, 9.0, 2.5]) == KernelTime(2.5, 1.0, 5)
     assert KernelTime.of([3.0]) == KernelTime(3.0, 0.0, 1)
 
 

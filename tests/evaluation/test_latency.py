@@ -133,6 +133,31 @@ def test_times_are_of_one_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert times.candidates[0].median == 10.0
 
 
+def test_a_machine_that_slows_down_changes_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten times slower from the second comparison on: times are given as of the first."""
+    now, slow = 0, 1
+
+    def passing(microseconds: int, function: Callable[..., object], *arguments: object, **options: object) -> object:
+        nonlocal now
+        now += 1000 * slow * microseconds
+        return function(*arguments, **options)
+
+    kernels = replace(
+        TORCH,
+        decode_attention=partial(passing, 10, TORCH.decode_attention),
+        attention_16bit=partial(passing, 25, TORCH.attention_16bit),
+    )
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter_ns=lambda: now))
+    layers, usual = [layer(0)], {}
+    timer = AttentionTimer(kernels, CPU)
+    first = timer.time(layers, [compressed(layers, INT4)], 2, usual)
+    slow = 10
+    second = timer.time(layers, [compressed(layers, INT4)], 2, usual)
+    assert usual == {2: 25.0}
+    assert (first.baseline.median, second.baseline.median) == (25.0, 250.0)
+    assert first.candidates[0].median == second.candidates[0].median == 10.0
+
+
 def test_memory_bounds_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     layers = [layer(0)]
     one = 2 * 3 * 2 * layers[0].keys.numel()  # 16 bits; two baselines and a candidate; keys and values

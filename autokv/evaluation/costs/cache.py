@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, quantiles
+from statistics import median, quantiles
 from typing import Any, Protocol, Self
 
 
@@ -15,7 +15,7 @@ class KernelTime:
     """A time that was measured."""
 
     seconds: float
-    """Mean: what adds up in a queue, where a median leaves out what is slow now and then."""
+    """Median of its runs."""
     spread: float
     """Interquartile range; 0 of a single run."""
     runs: int
@@ -27,7 +27,7 @@ class KernelTime:
         if len(seconds) > 1:
             low, _, high = quantiles(seconds, n=4, method="inclusive")
             spread = high - low
-        return cls(fmean(seconds), spread, len(seconds))
+        return cls(median(seconds), spread, len(seconds))
 
 
 class CostCache(Protocol):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from autokv.config import CompressionConfig, NoStage
 from autokv.evaluation.costs.forms import held_tokens, only_eviction, stored_form, without_eviction
 from autokv.evaluation.costs.layers import Layers
 from autokv.evaluation.costs.points import bent, ladder
-from autokv.evaluation.costs.timing import Stopwatch
+from autokv.evaluation.costs.timing import Run, Stopwatch
 from autokv.runtime.plan import Plan, make_plan
 from autokv.runtime.prompt import compress_prompt
 from autokv.serving.curves import Curve
@@ -56,19 +56,15 @@ def _curve(layers: Layers, plan: Plan, stopwatch: Stopwatch, stage: dict[str, An
     """Tokens to seconds of one layer."""
     measured: list[tuple[int, float]] = []
     for tokens in ladder(SHORTEST, longest, 4):
-        seconds = stopwatch.seconds(layers.shape, stage, 1, tokens, _measure(layers, plan, stopwatch, tokens))
+        prepare = partial(_prepare, layers, plan, stopwatch, tokens)
+        seconds = stopwatch.seconds(layers.shape, stage, 1, tokens, prepare, runs=RUNS)
         measured.append((tokens, seconds))
         if seconds > LAYER_SECONDS:
             break
     return Curve.fit(bent(measured, longest), limit=measured[-1][0])
 
 
-def _measure(layers: Layers, plan: Plan, stopwatch: Stopwatch, tokens: int) -> Callable[[], list[float]]:
-    def measure() -> list[float]:
-        index = len(layers.full) // 2
-        prompt = layers.prompt(layers.full[index], tokens)
-        return stopwatch.runs(
-            lambda: compress_prompt(plan, prompt, index), runs=RUNS, before=lambda: layers.arrive(prompt)
-        )
-
-    return measure
+def _prepare(layers: Layers, plan: Plan, stopwatch: Stopwatch, tokens: int) -> Run:
+    index = len(layers.full) // 2
+    prompt = layers.prompt(layers.full[index], tokens)
+    return stopwatch.timed(lambda: compress_prompt(plan, prompt, index), before=lambda: layers.arrive(prompt))

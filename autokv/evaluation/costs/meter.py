@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -14,13 +14,17 @@ from autokv.evaluation.costs.decoding import attention_while_decoding
 from autokv.evaluation.costs.layers import Layers
 from autokv.evaluation.costs.sizes import bytes_of_sequences
 from autokv.evaluation.costs.timing import Stopwatch, clock_of
-from autokv.evaluation.costs.whole import attention_within_prompts, rest_of_the_model
+from autokv.evaluation.costs.whole import attention_within_prompts, bare_pass, rest_of_the_model
 from autokv.models import LoadedModel
 from autokv.runtime.plan import make_plan
 from autokv.serving.costs import CostModel
 from autokv.serving.curves import Curve
 
 OUTPUT_TOKENS = 256
+YARDSTICK_TOKENS = 8
+"""Of the pass without attention beside which everything is timed: it reads all weights, as a decoding step does."""
+ROUNDS = 5
+"""In which configurations are timed again, in turn: more than the runs of the first time, whose outliers they outvote."""
 
 
 class CostMeter:
@@ -66,7 +70,13 @@ class CostMeter:
         self._model = model
         self._layers = Layers(model)
         self._stopwatch = Stopwatch(
-            fingerprint, plan.kernels.name, now or clock_of(model.device), cache or MemoryCache(), say, check
+            fingerprint,
+            plan.kernels.name,
+            now or clock_of(model.device),
+            cache or MemoryCache(),
+            say,
+            check,
+            bare_pass(self._layers, YARDSTICK_TOKENS, 1),
         )
         self._longest = max(1, min(longest_tokens, model.facts.context_tokens))
         self._max_batch, self._max_batched_tokens = max(1, max_batch), max(1, max_batched_tokens)
@@ -95,6 +105,23 @@ class CostMeter:
                 ),
                 sequence=bytes_of_sequences(self._layers, plan, self._longest),
             )
+
+    def again(self, configs: Sequence[CompressionConfig]) -> None:
+        """Time what distinguishes ``configs`` anew, in turn, and pool it with what was measured before: the next
+        :meth:`measure` of each knows it."""
+        with torch.inference_mode():
+            keys = [self._keys(config) for config in configs]
+            self._stopwatch.again(set().union(*keys) - set.intersection(*keys), ROUNDS) if len(keys) > 1 else None
+
+    @property
+    def moved(self) -> float:
+        """See :attr:`~autokv.evaluation.costs.timing.Stopwatch.moved`."""
+        return self._stopwatch.moved
+
+    def _keys(self, config: CompressionConfig) -> set[str]:
+        with self._stopwatch.used() as keys:
+            self.measure(config)
+        return keys
 
     @cached_property
     def _rest(self) -> Curve:

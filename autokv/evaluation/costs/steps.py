@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property, partial
+from itertools import cycle
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,7 @@ from autokv.evaluation.costs.layers import Layers
 from autokv.evaluation.costs.passes import AttentionPass
 from autokv.evaluation.costs.points import ladder
 from autokv.evaluation.costs.sequences import Sequences
-from autokv.evaluation.costs.timing import Stopwatch
+from autokv.evaluation.costs.timing import Run, Stopwatch
 from autokv.evaluation.memory import free_bytes
 from autokv.runtime.continuing import attend_one
 from autokv.runtime.plan import Plan
@@ -54,10 +55,12 @@ class StepTimes:
         # The same sizes whatever is evicted; one beyond what is held ends the curve.
         self._sizes = sizes[: 1 + next((place for place, size in enumerate(sizes) if size >= held), len(sizes))]
         self._points: dict[tuple[State, int], list[tuple[float, float]]] = {}
-        self._sequences: tuple[int, int, State, Sequences] | None = None
+        self._last: tuple[int, int, State, Sequences] | None = None
+        self._measuring = False
 
     def measure(self, states: Sequence[State]) -> None:
         """All points of ``states``."""
+        self._measuring = True
         for size in self._sizes:
             for state in states:
                 # What was generated costs about as much behind any prompt.
@@ -66,7 +69,7 @@ class StepTimes:
                     for batch in self.batches:
                         points = self._points.setdefault((state, batch), [])
                         points.append((size + more, self._time(state, batch, size)))
-        self._sequences = None
+        self._measuring, self._last = False, None
 
     def curve(self, state: State, batch: int) -> Curve:
         """Tokens held to seconds."""
@@ -94,8 +97,8 @@ class StepTimes:
         stage: dict[str, Any] = {"kind": "attention while decoding", "state": state, **read_form(self._plan)}
         if state == "leaving" and self._plan.eviction is not None:
             stage["eviction"] = self._plan.eviction.model_dump(mode="json")
-        measure = partial(self._measure, state, batch, size)
-        return self._stopwatch.seconds(self._layers.shape, stage, batch, size, measure)
+        prepare = partial(self._prepare, state, batch, size)
+        return self._stopwatch.seconds(self._layers.shape, stage, batch, size, prepare, runs=RUNS)
 
     def _affordable(self, size: int) -> int:
         """Sequences of ``size`` tokens that a share of the free memory holds in one layer, and a copy of them."""
@@ -104,46 +107,48 @@ class StepTimes:
         return max(1, int(free_bytes(device) * MEMORY_SHARE) // one)
 
     @torch.inference_mode()
-    def _measure(self, state: State, batch: int, size: int) -> list[float]:
+    def _prepare(self, state: State, batch: int, size: int) -> Run:
         sequences = self._made(state, batch, size)
         if self._joined:
             return self._cold(sequences, state, batch)
         step = AttentionPass(self._layers, self._plan, sequences, batch, self._stopwatch.now)
-        if state == "leaving":
-            return [self._leave(sequences, step) for _ in range(RUNS)]
-        sequences.open(ROOM)
-        step.seconds()
-        return [step.seconds()[0] for _ in range(RUNS)]
 
-    def _leave(self, sequences: Sequences, step: AttentionPass) -> float:
-        sequences.fill()
-        return step.seconds()[0]
-
-    def _cold(self, sequences: Sequences, state: State, batch: int) -> list[float]:
-        """Every layer by itself, what it reads out of the caches."""
-        clock, found = ColdClock(self._layers.model.device), []
-        call = self._layers.newest(self._layers.full[0], batch)
-        for (contents,) in sequences.contents[: 2 * RUNS]:
+        def run() -> float:
             if state == "leaving":
                 sequences.fill()
             else:
-                attend_one(self._plan, contents, call)
-            found.append(clock.us(lambda contents=contents: attend_one(self._plan, contents, call)) / 1e6)  # type: ignore[misc]
-        return found
+                sequences.open(ROOM)
+            return step.seconds()[0]
+
+        return run
+
+    def _cold(self, sequences: Sequences, state: State, batch: int) -> Run:
+        """One layer after another, each by itself, what it reads out of the caches."""
+        clock, contents = ColdClock(self._layers.model.device), cycle(one for (one,) in sequences.contents)
+        call = self._layers.newest(self._layers.full[0], batch)
+
+        def run() -> float:
+            held = next(contents)
+            if state == "leaving":
+                sequences.fill()
+            else:
+                attend_one(self._plan, held, call)
+            return clock.us(lambda: attend_one(self._plan, held, call)) / 1e6
+
+        return run
 
     def _made(self, state: State, batch: int, size: int) -> Sequences:
-        """Sequences in ``state``; those of the last call where they can become what is asked for."""
+        """Sequences in ``state``; while all points are measured, those of the last one where they can become what is
+        asked for."""
         batch = batch if self._joined or state == "leaving" else max(self.batches)
-        if self._sequences is not None:
-            was_size, was_batch, was_state, sequences = self._sequences
-            if (was_size, was_batch) == (size, batch) and (was_state == state or was_state == "prompt"):
-                if was_state != state:
-                    sequences.grow()
-                self._sequences = size, batch, state, sequences
-                return sequences
-        self._sequences = None
-        sequences = Sequences(self._layers, self._plan, size, batch, joined=self._joined)
-        if state != "prompt":
-            sequences.grow()
-        self._sequences = size, batch, state, sequences
+        if self._last is not None and self._last[:2] == (size, batch) and self._last[2] in (state, "prompt"):
+            _, _, was_state, sequences = self._last
+            if was_state != state:
+                sequences.grow()
+        else:
+            self._last = None
+            sequences = Sequences(self._layers, self._plan, size, batch, joined=self._joined)
+            if state != "prompt":
+                sequences.grow()
+        self._last = (size, batch, state, sequences) if self._measuring else None
         return sequences

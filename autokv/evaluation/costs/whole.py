@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -10,7 +11,7 @@ from autokv.evaluation.costs.layers import Layers, NoAttention
 from autokv.evaluation.costs.passes import AttentionPass
 from autokv.evaluation.costs.points import bent, ladder
 from autokv.evaluation.costs.sequences import Sequences
-from autokv.evaluation.costs.timing import RUNS, Stopwatch
+from autokv.evaluation.costs.timing import Run, Stopwatch
 from autokv.runtime.attention import AttentionCall, prefill_attention
 from autokv.runtime.packed import packed_logits
 from autokv.runtime.plan import Plan
@@ -61,17 +62,27 @@ def attention_within_prompts(layers: Layers, stopwatch: Stopwatch, longest: int)
 def _beside_attention(layers: Layers, plan: Plan, stopwatch: Stopwatch, batch: int) -> float:
     """Of a step that does attend: attention leaves the processor's caches to the rest otherwise than nothing does."""
 
-    def measure() -> list[float]:
+    def prepare() -> Run:
         sequences = Sequences(layers, plan, SHORTEST, batch, joined=False)
-        sequences.open(RUNS + 1)
         step = AttentionPass(layers, plan, sequences, batch, stopwatch.now)
-        step.seconds()
-        return [step.seconds()[1] for _ in range(RUNS)]
 
-    return stopwatch.seconds(layers.shape, {"kind": "a step beside its attention"}, batch, SHORTEST, measure)
+        def run() -> float:
+            sequences.open(1)
+            return step.seconds()[1]
+
+        return run
+
+    return stopwatch.seconds(layers.shape, {"kind": "a step beside its attention"}, batch, SHORTEST, prepare)
 
 
 def _pass(layers: Layers, stopwatch: Stopwatch, tokens: int, rows: int) -> float:
+    stage = {"kind": "a pass without attention", "rows": rows}
+    step = bare_pass(layers, tokens, rows)
+    return stopwatch.seconds(layers.shape, stage, 1, tokens, lambda: stopwatch.timed(step))
+
+
+def bare_pass(layers: Layers, tokens: int, rows: int) -> Callable[[], None]:
+    """A pass of the model over ``tokens`` whose attention costs nothing, with logits for the last ``rows`` of them."""
     model = layers.model
     ids = torch.arange(tokens) % model.facts.vocab_size
     positions = torch.arange(tokens) % model.facts.context_tokens
@@ -80,12 +91,11 @@ def _pass(layers: Layers, stopwatch: Stopwatch, tokens: int, rows: int) -> float
         logits = packed_logits(model.model, NoAttention(), ids, positions, range(tokens - rows, tokens))
         logits.argmax(dim=-1).tolist()
 
-    stage = {"kind": "a pass without attention", "rows": rows}
-    return stopwatch.seconds(layers.shape, stage, 1, tokens, lambda: stopwatch.runs(step))
+    return step
 
 
 def _attend(layers: Layers, stopwatch: Stopwatch, call: AttentionCall, tokens: int) -> float:
-    def measure() -> list[float]:
+    def prepare() -> Run:
         prompt = layers.prompt(call, tokens)
         output = torch.empty_like(prompt.query.transpose(1, 2))
 
@@ -94,7 +104,7 @@ def _attend(layers: Layers, stopwatch: Stopwatch, call: AttentionCall, tokens: i
             keys, values = (now.clone(memory_format=torch.contiguous_format) for now in (prompt.key, prompt.value))
             output[:] = prefill_attention(replace(prompt, key=keys, value=values)).transpose(1, 2)
 
-        return stopwatch.runs(attend, before=lambda: layers.arrive(prompt))
+        return stopwatch.timed(attend, before=lambda: layers.arrive(prompt))
 
     stage = {"kind": "attention within a prompt", "window": call.window}
-    return stopwatch.seconds(layers.shape, stage, 1, tokens, measure)
+    return stopwatch.seconds(layers.shape, stage, 1, tokens, prepare)
