@@ -38,6 +38,8 @@ METRICS: dict[str, Metric] = {
         Metric("throughput_tokens_per_s", "tokens/s", "maximize", "output tokens per second on the trace; simulated"),
         Metric("goodput_requests_per_s", "requests/s", "maximize", "requests per second within the SLO; simulated"),
         Metric("concurrent_requests", "requests", "maximize", "requests of the trace's mean size that memory holds"),
+        Metric("sustained_requests_per_s", "requests/s", "maximize", "highest rate within the SLO; simulated"),
+        Metric("price_per_million_tokens", "money", "minimize", "the device's price over output tokens at that rate"),
     )
 }
 
@@ -52,4 +54,6 @@ SERVING_METRICS = frozenset(
         "concurrent_requests",
     }
 )
+CONFIRMED_METRICS = frozenset({"sustained_requests_per_s", "price_per_million_tokens"})
+"""Metrics of serving that are found for the front alone, since each takes many simulations."""
 """Metrics of a trace's requests on a device: they need a workload with arrivals, and come out of a simulation."""

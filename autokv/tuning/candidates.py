@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from autokv.config import CompressionConfig
@@ -40,7 +40,8 @@ class Runnable(Candidate):
 class Candidates:
     """The candidates of one run, each configuration once.
 
-    ``fits`` raises for a configuration that is known not to run; ``refuse`` is told of each of these and why.
+    ``first`` go ahead of all others, by source; they need not lie in the space, nor fit. ``fits`` raises for a
+    configuration that is known not to run; ``refuse`` is told of each of these and why.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Candidates:
         space: SearchSpace,
         sampling: Sampling,
         existing: Sequence[TrialRecord],
+        first: Mapping[str, CompressionConfig],
         fits: Callable[[CompressionConfig], None],
         refuse: Callable[[Candidate, str], None],
     ) -> None:
@@ -59,6 +61,7 @@ class Candidates:
         self._refuse = refuse
         self._seen = {_identity(record.params, record.config) for record in existing}
         known = {} if request.sampler == "random" else space.literature
+        self._first = deque(Runnable({}, config, source) for source, config in first.items())
         self._known = deque(
             Runnable(space.params_of(config), config, f"literature: {name}") for name, config in known.items()
         )
@@ -69,6 +72,10 @@ class Candidates:
         return list(itertools.islice(self._all(), size))
 
     def _all(self) -> Iterator[Runnable]:
+        while self._first:
+            candidate = self._first.popleft()
+            if self._is_new(candidate.config.digest):
+                yield candidate
         while self._known:
             candidate = self._known.popleft()
             if self._accepts(candidate):

@@ -96,3 +96,18 @@ def unusable(measurement: Measurement, metrics: Iterable[str]) -> str | None:
         if not math.isfinite(measurement.value(name)):
             return f"{name} is {measurement.value(name)}"
     return None
+
+
+def speedup(measurement: Measurement) -> tuple[float, bool] | None:
+    """Attention time of the 16-bit cache over this one's, and whether it is a tie; ``None`` where one was not timed.
+
+    Both were timed in turn on the same samples; a difference of their sums that is no larger than the spread of their
+    runs is a tie.
+    """
+    name, baseline = "attention_us", "attention_baseline_us"
+    both = [sample for sample in measurement.samples if name in sample and baseline in sample]
+    ours, theirs = (sum(sample[one] for sample in both) for one in (name, baseline))
+    if not ours or not theirs:
+        return None
+    spread = sum(max(sample.get(f"{one}_spread", 0.0) for one in (name, baseline)) for sample in both)
+    return theirs / ours, abs(ours - theirs) <= spread

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from autokv.evaluation.measurement import Measurement
-from autokv.evaluation.metrics import METRICS, SERVING_METRICS
+from autokv.evaluation.metrics import METRICS
 from autokv.tuning.hypervolume import Box
-from autokv.tuning.objectives import Constraint, loss, losses, meets, violations
+from autokv.tuning.objectives import Constraint, compared, loss, losses, meets, speedup, violations
 from autokv.tuning.trial import FrontPoint
 
 QUALITY = frozenset(
     {"kl_divergence", "top1_agreement", "nll_delta", "task_score", "negative_sample_rate", "output_length_ratio"}
 )
-TIE = 0.01
-"""Relative difference of a serving metric that is none."""
+UTILITY = "sustained_requests_per_s"
+"""What a configuration is worth where a trace is served: cost per request is its inverse."""
+BYTES = "kv_bytes_per_token"
+"""What decides where none is."""
+TIE = 0.03
+"""Relative difference of a simulated metric that is none: a sustained rate is found to within 1.1%, and the ratios of
+times that it follows from are no better than a few percent."""
+SAFE_RATIO = 2.0
+"""Compression from which a configuration may be called the safest."""
+ALIKE = 0.1
+"""Losses of quality that differ by no more are the same."""
 DEFAULT_QUALITY = Constraint("kl_divergence", "max", 0.05)
 """What is asked of a recommendation where the user bounds no quality: a smallest cache without it would be useless."""
 
@@ -30,6 +38,10 @@ class Recommendation:
     recommended: str | None
     named: dict[str, str] = field(default_factory=dict)
     reason: str = ""
+    objective: str = BYTES
+    """The metric that decided."""
+    slower: bool = False
+    """Whether every compressed configuration that meets the constraints attends slower than 16 bits do."""
 
 
 def required(constraints: Sequence[Constraint]) -> tuple[Constraint, ...]:
@@ -39,18 +51,39 @@ def required(constraints: Sequence[Constraint]) -> tuple[Constraint, ...]:
     return (*constraints, DEFAULT_QUALITY)
 
 
+def passes(measurement: Measurement, constraints: Sequence[Constraint]) -> bool:
+    """Whether a validated configuration may be recommended: it meets the :func:`required` constraints and, unless one
+    of them says how many tasks may be lost, loses none that the full cache solves."""
+    bounded = any(constraint.metric == "negative_sample_rate" for constraint in constraints)
+    return meets(measurement, required(constraints)) and (bounded or not lost_tasks(measurement))
+
+
+def lost_tasks(measurement: Measurement) -> tuple[str, ...]:
+    """Ids of the generated tasks that the full cache solves and this configuration does not."""
+    return tuple(
+        str(sample["id"]) for sample in measurement.samples if sample.get("task") and sample.get("negative_sample_rate")
+    )
+
+
 def recommend(
-    front: Sequence[FrontPoint], objectives: Sequence[str], constraints: Sequence[Constraint]
+    front: Sequence[FrontPoint],
+    objectives: Sequence[str],
+    constraints: Sequence[Constraint],
+    utility: str | None = None,
 ) -> Recommendation:
-    """The best configuration that meets the :func:`required` constraints on the validation prompts.
+    """The configuration that is worth the most among those that :func:`passes` on the validation prompts.
 
-    The best is the smallest, unless the first objective that is not on quality is on serving (goodput, say): then it is
-    the best by that one, and the smallest of those within 1% of it, because simulations are no finer.
+    What it is worth is the metric ``utility``: by default :data:`UTILITY` where a trace was served, else the bytes.
+    Configurations within :data:`TIE` of the best are worth the same; of these the one with the better quality, then
+    with fewer stages, then with fewer bytes. No compression is a candidate like any other and so wins where nothing is
+    worth more. By bytes, only those count that attend no slower than 16 bits by more than the spread of the timings,
+    unless every compressed one is slower.
 
-    Where some meet the constraints on the calibration prompts too, it is the best of those: what fails on one half of
-    the prompts and passes on the other has been lucky. Beside it ``fastest``, ``smallest`` and ``knee`` are named among
-    the points that meet the user's own constraints, or among all where none does. The knee lies farthest below the
-    plane through the worst corners: the point that compresses with the least sum of losses, each scaled to 0 … 1.
+    Where some pass on the calibration prompts too, it is one of those: what fails on one half of the prompts and passes
+    on the other has been lucky. Beside it are named, among the points that meet the user's own constraints, or among
+    all where none does: ``fastest`` (per output token where a trace was served, else by attention), ``smallest``,
+    ``safest`` (the best quality at :data:`SAFE_RATIO` or more) and ``knee``, which lies farthest below the plane
+    through the worst corners: the point that compresses with the least sum of losses, each scaled to 0 … 1.
     """
     confirmed = [(point.validation, point) for point in front if point.validation is not None]
     if not confirmed:
@@ -58,49 +91,103 @@ def recommend(
             None, reason="no configuration was confirmed on validation prompts, so none is recommended"
         )
     measured = [measurement for measurement, _ in confirmed]
-    named = _named([one for one in measured if meets(one, constraints)] or measured, objectives)
+    quality = next((name for name in objectives if name in QUALITY), DEFAULT_QUALITY.metric)
+    named = _named([one for one in measured if meets(one, constraints)] or measured, objectives, quality)
     wanted = required(constraints)
     asked = " and ".join(map(str, wanted)) + _said(constraints)
-    passing = [(one, point) for one, point in confirmed if meets(one, wanted)]
+    passing = [(one, point) for one, point in confirmed if passes(one, constraints)]
     if not passing:
-        closest = min(measured, key=lambda one: _shortfall(one, wanted))
-        missed = ", ".join(
-            f"{constraint.metric} {closest.value(constraint.metric):.4g}"
-            for constraint in wanted
-            if constraint.violation(closest.value(constraint.metric)) > 0
-        )
-        reason = (
-            f"no configuration of the front meets {asked} on validation prompts, so none is recommended; "
-            f"{closest.config.digest[:12]} comes closest with {missed}"
-        )
-        return Recommendation(None, named, reason)
+        return Recommendation(None, named, _why_none(measured, wanted, asked))
     steady = [one for one, point in passing if meets(point.calibration, wanted)]
     pool, where = (steady, "calibration and validation") if steady else ([one for one, _ in passing], "validation")
-    deciding = next(name for name in (*objectives, "kv_bytes_per_token") if name not in QUALITY)
-    served = deciding in SERVING_METRICS
-    best = min(_leading(pool, deciding) if served else pool, key=_bytes)
-    word = f"best {deciding} ({best.value(deciding):.4g} {METRICS[deciding].unit})" if served else "smallest"
+    served = all(UTILITY in one.metrics for one in pool)
+    objective = utility or (UTILITY if served else BYTES)
+    judged = (
+        pool if all(objective in one.metrics for one in pool) else [one for one in pool if objective in one.metrics]
+    )
+    if not judged:
+        raise ValueError(f"{objective} was measured of no configuration")
+    slower = False
+    if objective == BYTES:
+        bent = [one for one in judged if not one.config.pipeline.is_identity]
+        slower = bool(bent) and all(map(_slower, bent))
+        judged = bent if slower else [one for one in judged if not _slower(one)]
+    best = _best(judged, objective, quality)
+    word = (
+        "smallest"
+        if objective == BYTES
+        else f"best {objective} ({best.value(objective):.4g} {METRICS[objective].unit})"
+    )
+    if objective == BYTES and not slower and len(judged) < len(pool):
+        word += " that attends no slower than 16 bits"
     many = f"{word} of {len(pool)} configurations" if len(pool) > 1 else "the one configuration"
     verb = "meet" if len(pool) > 1 else "meets"
-    reason = f"{many} that {verb} {asked} on {where} prompts: {_bytes(best):,.0f} bytes per token"
-    return Recommendation(best.config.digest, named, reason)
+    reason = f"{many} that {verb} {asked} on {where} prompts: {best.value(BYTES):,.0f} bytes per token"
+    return Recommendation(best.config.digest, named, reason, objective, slower)
 
 
-def _leading(pool: Sequence[Measurement], metric: str) -> list[Measurement]:
-    """The best by ``metric`` and all that tie with it."""
-    best = min(loss(metric, one.value(metric)) for one in pool)
-    return [one for one in pool if loss(metric, one.value(metric)) <= best + math.log1p(TIE)]
+def _best(pool: Sequence[Measurement], objective: str, quality: str) -> Measurement:
+    """The best by ``objective``; of those that tie with it the best in quality, the simplest, the smallest."""
+    if objective == BYTES:
+        return min(pool, key=lambda one: one.value(BYTES))
+    maximize = METRICS[objective].direction == "maximize"
+    values = [one.value(objective) for one in pool]
+    best = max(values) if maximize else min(values)
+    leading = [one for one, value in zip(pool, values, strict=True) if abs(value - best) <= TIE * abs(best)]
+    return min(leading, key=lambda one: (_class(one, quality), _stages(one), one.value(BYTES)))
 
 
-def _named(measured: Sequence[Measurement], objectives: Sequence[str]) -> dict[str, str]:
-    named = {"smallest": min(measured, key=_bytes)}
-    timed = [one for one in measured if "attention_us" in one.metrics]
-    if timed:
-        named["fastest"] = min(timed, key=lambda one: one.value("attention_us"))
+def _class(measurement: Measurement, quality: str) -> int:
+    return round(loss(quality, measurement.value(quality)) / ALIKE)
+
+
+def _stages(measurement: Measurement) -> int:
+    pipeline = measurement.config.pipeline
+    return sum(stage.method != "none" for stage in (pipeline.eviction, pipeline.quantization, pipeline.low_rank))
+
+
+def _slower(measurement: Measurement) -> bool:
+    """Whether it attends slower than 16 bits by more than the spread; no compression is what it is compared with."""
+    found = None if measurement.config.pipeline.is_identity else speedup(measurement)
+    return found is not None and found[0] < 1 and not found[1]
+
+
+def _named(measured: Sequence[Measurement], objectives: Sequence[str], quality: str) -> dict[str, str]:
+    named = {"smallest": min(measured, key=lambda one: one.value(BYTES))}
+    for metric in ("tpot_ms", "attention_us"):
+        timed = [one for one in measured if metric in one.metrics]
+        if timed:
+            named["fastest"] = min(timed, key=lambda one, name=metric: compared(one, name))  # type: ignore[misc]
+            break
     bent = [one for one in measured if not one.config.pipeline.is_identity] or measured
     points = np.array([losses(one, objectives) for one in bent])
     named["knee"] = bent[int(Box.around(points).normalise(points).sum(axis=1).argmin())]
+    small = [one for one in measured if "compression_ratio" in one.metrics]
+    small = [one for one in small if one.value("compression_ratio") >= SAFE_RATIO]
+    if small:
+        named["safest"] = min(small, key=lambda one: (loss(quality, one.value(quality)), one.value(BYTES)))
     return {name: one.config.digest for name, one in named.items()}
+
+
+def _why_none(measured: Sequence[Measurement], wanted: Sequence[Constraint], asked: str) -> str:
+    meeting = [one for one in measured if meets(one, wanted)]
+    if meeting:
+        fewest = min(meeting, key=lambda one: (len(lost_tasks(one)), one.value(BYTES)))
+        lost = lost_tasks(fewest)
+        return (
+            f"every configuration of the front that meets {asked} loses generated tasks that the full cache solves, so "
+            f"none is recommended; {fewest.config.digest[:12]} loses the fewest: {', '.join(lost)}"
+        )
+    closest = min(measured, key=lambda one: _shortfall(one, wanted))
+    missed = ", ".join(
+        f"{constraint.metric} {closest.value(constraint.metric):.4g}"
+        for constraint in wanted
+        if constraint.violation(closest.value(constraint.metric)) > 0
+    )
+    return (
+        f"no configuration of the front meets {asked} on validation prompts, so none is recommended; "
+        f"{closest.config.digest[:12]} comes closest with {missed}"
+    )
 
 
 def _said(constraints: Sequence[Constraint]) -> str:
@@ -111,7 +198,3 @@ def _said(constraints: Sequence[Constraint]) -> str:
 
 def _shortfall(measurement: Measurement, constraints: Sequence[Constraint]) -> float:
     return sum(max(0.0, violation) for violation in violations(measurement, constraints).values())
-
-
-def _bytes(measurement: Measurement) -> float:
-    return measurement.value("kv_bytes_per_token")

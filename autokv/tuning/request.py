@@ -11,7 +11,7 @@ from pydantic import AliasChoices, Field, StringConstraints, ValidationError, mo
 
 from autokv.config import Strict, first_problem
 from autokv.errors import RequestError
-from autokv.evaluation.metrics import METRICS, SERVING_METRICS
+from autokv.evaluation.metrics import CONFIRMED_METRICS, METRICS, SERVING_METRICS
 
 DEFAULT_OBJECTIVES = ("kl_divergence", "kv_bytes_per_token", "attention_us")
 GENERATED_METRICS = frozenset({"task_score", "negative_sample_rate", "output_length_ratio"})
@@ -42,6 +42,10 @@ class SearchFields(Strict):
     minimums: dict[str, float] = Field(
         default_factory=dict, validation_alias=AliasChoices("minimums", "min"), description="metric at least"
     )
+    utility: str | None = Field(
+        None, description="metric that decides what is recommended; by default what the workload makes of it"
+    )
+    price_per_hour: float | None = Field(None, gt=0, le=1e9, description="of the device, in any currency")
     sampler: Literal["tpe", "nsgaii", "gp", "random"] = "tpe"
     trials: int = Field(60, ge=1, le=100_000)
     batch_size: int = Field(4, ge=1, le=64, description="candidates that are asked for, run and stored together")
@@ -58,7 +62,8 @@ class SearchFields(Strict):
     @model_validator(mode="after")
     def _about_serving(self) -> Self:
         asked = [name for name in self.metrics if name in SERVING_METRICS]
-        about = [name for name in ("rate", "kv_memory", "slo", "scenario") if getattr(self, name)]
+        about = [name for name in ("rate", "kv_memory", "slo", "scenario", "price_per_hour") if getattr(self, name)]
+        about += ["utility"] if self.utility in SERVING_METRICS | CONFIRMED_METRICS else []
         about += ["hardware"] if self.hardware != "here" else []
         if self.workload is None and (asked or about):
             raise ValueError(f"{(asked or about)[0]} is about serving a trace; add a workload")
@@ -75,12 +80,20 @@ class SearchFields(Strict):
         unknown = [name for name in named if name not in METRICS]
         if unknown:
             raise ValueError(f"unknown metric {unknown[0]!r}; choose from {', '.join(METRICS)}")
+        late = [name for name in named if name in CONFIRMED_METRICS]
+        if late:
+            raise ValueError(
+                f"{late[0]} is found for the front alone; search by goodput_requests_per_s, and let {late[0]} decide "
+                "as the utility"
+            )
+        if self.utility is not None and self.utility not in METRICS:
+            raise ValueError(f"unknown metric {self.utility!r} as utility; choose from {', '.join(METRICS)}")
         if len(set(self.objectives)) != len(self.objectives):
             raise ValueError("an objective is named twice")
         sources = [name for name in ("text", "prompts", "tasks") if getattr(self, name, None)]
         if len(sources) > 1:
             raise ValueError(f"{' and '.join(sources)} cannot be combined; choose one source of prompts")
-        generated = sorted(GENERATED_METRICS.intersection(named))
+        generated = sorted(GENERATED_METRICS.intersection([*named, *([self.utility] if self.utility else [])]))
         if generated and not (self.tasks or self.prompts):
             raise ValueError(f"{generated[0]} needs generated answers; add tasks or prompts")
         return self

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -55,6 +56,7 @@ def search(
     space: SearchSpace,
     *,
     evaluate: Evaluate,
+    first: Mapping[str, CompressionConfig] = MappingProxyType({}),
     fits: Callable[[CompressionConfig], None] = lambda config: None,
     existing: Sequence[TrialRecord] = (),
     on_trial: Callable[[TrialRecord], None] = lambda record: None,
@@ -64,10 +66,11 @@ def search(
 ) -> SearchOutcome:
     """Search ``space``, fitted to the model, until ``request.trials`` candidates have run.
 
-    ``fits`` raises ``ConfigError`` or ``InfeasibleError`` for a candidate that is known not to run: it is recorded,
-    but neither run nor counted. ``existing`` are the records of earlier processes: numbers go on after them, and
-    their seconds count towards ``request.timeout``. ``on_trial`` gets every new record. The sampler ``random`` is the
-    baseline and starts without the literature.
+    ``first`` are configurations, by source, that run before all others, in the space or not. ``fits`` raises
+    ``ConfigError`` or ``InfeasibleError`` for a candidate that is known not to run: it is recorded, but neither run nor
+    counted. ``existing`` are the records of earlier processes: numbers go on after them, and their seconds count
+    towards ``request.timeout``. ``on_trial`` gets every new record. The sampler ``random`` is the baseline and starts
+    without the literature.
 
     Whatever ``evaluate`` raises that is not an ``AutoKVError`` is taken for one candidate's fault, and the batch is
     judged one by one to find it. ``Interrupted`` ends the search without recording the batch; any other
@@ -76,7 +79,7 @@ def search(
     Raises:
         RequestError: the sampler cannot work on this space.
     """
-    run = _Run(request, space, evaluate, fits, existing, on_trial, clock)
+    run = _Run(request, space, evaluate, first, fits, existing, on_trial, clock)
     while True:
         stopped_by = "interrupt" if should_stop() else run.stopped_by()
         if stopped_by is None and not (batch := run.next_batch()):
@@ -98,6 +101,7 @@ class _Run:
         request: TuningRequest,
         space: SearchSpace,
         evaluate: Evaluate,
+        first: Mapping[str, CompressionConfig],
         fits: Callable[[CompressionConfig], None],
         existing: Sequence[TrialRecord],
         on_trial: Callable[[TrialRecord], None],
@@ -110,7 +114,7 @@ class _Run:
         self.sampling = Sampling(request.sampler, space, request.objectives, self.constraints, request.seed)
         for record in existing:
             self.sampling.add(record)
-        self.candidates = Candidates(request, space, self.sampling, existing, fits, self._refuse)
+        self.candidates = Candidates(request, space, self.sampling, existing, first, fits, self._refuse)
         self.began = clock()
         self.done_before = len(self._ran())
         self.spent_before = sum(record.seconds for record in existing)

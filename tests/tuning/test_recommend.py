@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from autokv.config import CompressionConfig
-from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.measurement import Measurement, Statistics
+from autokv.evaluation.metrics import METRICS
 from autokv.tuning.objectives import Constraint
 from autokv.tuning.recommend import DEFAULT_QUALITY, QUALITY, recommend, required
 from autokv.tuning.request import DEFAULT_OBJECTIVES
@@ -119,18 +122,110 @@ def test_the_knee_is_where_both_ends_are_near() -> None:
     assert recommend(front[:1], DEFAULT_OBJECTIVES, []).named["knee"] == digest(front, 0)
 
 
-def served(number: int, goodput: float, held: float) -> FrontPoint:
-    base = point(number, 0.01, held, 50)
-    sample = {"id": "p", "kl_divergence": 0.01, "kv_bytes_per_token": held, "goodput_requests_per_s": goodput}
-    measurement = Measurement.of_samples(base.calibration.config, [sample])
+SIZES = ("kl_divergence", "kv_bytes_per_token")
+
+
+def served(number: int, rate: float, held: float, kl: float = 0.01, **more: float) -> FrontPoint:
+    base = point(number, kl, held, 50)
+    sample = {"id": "p", "kl_divergence": kl, "kv_bytes_per_token": held, "sustained_requests_per_s": rate, **more}
+    return confirmed(base.calibration.config, sample, number)
+
+
+def confirmed(config: CompressionConfig, sample: dict[str, float | str], number: int, *others: Any) -> FrontPoint:  # noqa: ANN401
+    statistics = {
+        name: Statistics.of([value], maximize=False)
+        for name, value in sample.items()
+        if name in METRICS and isinstance(value, float | int)
+    }
+    measurement = Measurement(config, statistics, [sample, *others])
     return FrontPoint(number, "tpe", measurement, measurement, feasible=True)
 
 
-def test_an_objective_on_serving_decides_and_bytes_break_its_ties() -> None:
-    front = [served(0, 5.0, 900), served(1, 4.97, 400), served(2, 3.0, 100)]
-    objectives = ("kl_divergence", "goodput_requests_per_s", "kv_bytes_per_token")
-    chosen = recommend(front, objectives, [])
-    assert chosen.recommended == digest(front, 1)
-    assert "best goodput_requests_per_s (4.97 requests/s) of 3 configurations" in chosen.reason
-    by_size = recommend(front, ("kl_divergence", "kv_bytes_per_token", "goodput_requests_per_s"), [])
-    assert by_size.recommended == digest(front, 2)
+def plain(**sample: float) -> FrontPoint:
+    return confirmed(CompressionConfig(), {"id": "p", "kl_divergence": 1e-7, "kv_bytes_per_token": 1000, **sample}, 99)
+
+
+def test_with_a_trace_what_is_sustained_decides() -> None:
+    front = [served(0, 5.0, 900), served(1, 4.0, 400), served(2, 6.0, 100, kl=0.2), plain(sustained_requests_per_s=3.0)]
+    chosen = recommend(front, SIZES, [])
+    assert (chosen.recommended, chosen.objective) == (digest(front, 0), "sustained_requests_per_s")
+    assert "best sustained_requests_per_s (5 requests/s) of 3 configurations" in chosen.reason
+    by_size = recommend(front, SIZES, [], "kv_bytes_per_token")
+    assert (by_size.recommended, by_size.objective) == (digest(front, 1), "kv_bytes_per_token")
+
+
+def test_ties_go_to_the_better_quality_then_to_the_simpler_pipeline_then_to_fewer_bytes() -> None:
+    front = [served(0, 5.0, 300, kl=0.04), served(1, 4.9, 400, kl=0.01), served(2, 4.8, 200, kl=0.001)]
+    assert recommend(front, SIZES, []).recommended == digest(front, 1), "4.8 is no tie"
+    stages = {"eviction": {"method": "knorm", "keep_ratio": 0.5}, "quantization": {"method": "fp8"}}
+    two = served(3, 4.95, 100, kl=0.01)
+    two = confirmed(CompressionConfig.parse({"pipeline": stages}), dict(two.calibration.samples[0]), 3)
+    assert recommend([*front, two], SIZES, []).recommended == digest(front, 1)
+    smaller = served(4, 4.95, 350, kl=0.0101)
+    assert recommend([*front, two, smaller], SIZES, []).recommended == digest([smaller], 4)
+
+
+def test_no_compression_wins_where_nothing_beats_it() -> None:
+    front = [served(0, 3.05, 300), served(1, 2.0, 200), plain(sustained_requests_per_s=3.0)]
+    assert recommend(front, SIZES, []).recommended == CompressionConfig().digest
+    front = [served(0, 3.2, 300), served(1, 2.0, 200), plain(sustained_requests_per_s=3.0)]
+    assert recommend(front, SIZES, []).recommended == digest(front, 0)
+    broken = [Constraint("kv_bytes_per_token", "max", 250)]
+    assert recommend(front, SIZES, broken).recommended == digest(front, 1)
+
+
+def timed(number: int, held: float, ratio: float, spread: float = 1.0, kl: float = 0.01) -> FrontPoint:
+    base = point(number, kl, held, 50)
+    times = {"attention_us": 100.0 * ratio, "attention_us_spread": spread, "attention_baseline_us": 100.0}
+    sample = {"id": "p", "kl_divergence": kl, "kv_bytes_per_token": held, **times}
+    return confirmed(base.calibration.config, sample, number)
+
+
+def test_without_a_trace_the_smallest_that_is_not_slower() -> None:
+    front = [timed(0, 500, 0.9), timed(1, 300, 1.2), timed(2, 400, 1.1, spread=15.0), plain(attention_us=100.0)]
+    chosen = recommend(front, DEFAULT_OBJECTIVES, [])
+    assert chosen.recommended == digest(front, 2), "within its spread"
+    assert "smallest that attends no slower than 16 bits" in chosen.reason
+    assert not chosen.slower
+
+
+def test_where_all_are_slower_that_is_said_and_bytes_decide() -> None:
+    front = [timed(0, 500, 1.5), timed(1, 300, 1.2), plain(attention_us=100.0)]
+    chosen = recommend(front, DEFAULT_OBJECTIVES, [])
+    assert (chosen.recommended, chosen.slower) == (digest(front, 1), True)
+    assert recommend(front[2:], DEFAULT_OBJECTIVES, []).recommended == CompressionConfig().digest
+
+
+def with_tasks(number: int, held: float, *lost: float) -> FrontPoint:
+    base = point(number, 0.01, held, 50)
+    tasks = [
+        {"id": f"needle-{place}", "task": "needle", "kind": "needle", "negative_sample_rate": one}
+        for place, one in enumerate(lost)
+    ]
+    sample = {"id": "p", "kl_divergence": 0.01, "kv_bytes_per_token": held, "negative_sample_rate": sum(lost)}
+    return confirmed(base.calibration.config, sample, number, *tasks)
+
+
+def test_what_loses_tasks_is_not_recommended_unless_the_user_says_how_many_may_be_lost() -> None:
+    front = [with_tasks(0, 300, 0.0, 1.0), with_tasks(1, 500, 0.0, 0.0)]
+    assert recommend(front, SIZES, []).recommended == digest(front, 1)
+    allowed = [Constraint("kl_divergence", "max", 0.05), Constraint("negative_sample_rate", "max", 1.0)]
+    assert recommend(front, SIZES, allowed).recommended == digest(front, 0)
+    none = recommend(front[:1], SIZES, [])
+    assert none.recommended is None
+    assert none.reason.endswith("loses the fewest: needle-1")
+
+
+def test_names_beside_the_recommendation() -> None:
+    front = [
+        served(0, 1.0, 900, kl=0.0001, compression_ratio=1.1, tpot_ms=30.0, attention_us=1.0),
+        served(1, 1.0, 500, kl=0.002, compression_ratio=2.0, tpot_ms=10.0, attention_us=9.0),
+        served(2, 1.0, 250, kl=0.04, compression_ratio=4.0, tpot_ms=20.0, attention_us=5.0),
+    ]
+    named = recommend(front, SIZES, []).named
+    assert {name: named[name] for name in ("fastest", "smallest", "safest")} == {
+        "fastest": digest(front, 1),
+        "smallest": digest(front, 2),
+        "safest": digest(front, 1),
+    }
+    assert "safest" not in recommend(front[:1], SIZES, []).named

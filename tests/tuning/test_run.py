@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from autokv.config import CompressionConfig
 from autokv.errors import AutoKVError, InfeasibleError, Interrupted
-from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.measurement import Measurement, Statistics
 from autokv.search_spaces import SearchSpace, load_space
 from autokv.tuning.importance import importance
 from autokv.tuning.request import TuningRequest
@@ -42,9 +43,55 @@ def test_the_front_is_confirmed_and_the_smallest_recommended(space: SearchSpace,
     assert passing
     smallest = min(passing, key=lambda one: one.value("kv_bytes_per_token"))
     assert result.recommended == smallest.config.digest
-    assert set(result.named) == {"smallest", "fastest", "knee"}
+    assert set(result.named) == {"smallest", "fastest", "knee", "safest"}
+    assert result.decision is not None
+    assert result.decision.objective == "kv_bytes_per_token"
+    (plain,) = (one.validation for one in result.front if one.source == "baseline: 16-bit")
+    assert plain is not None
+    assert result.decision.baseline == {name: one.mean for name, one in plain.metrics.items()}
+    ratio = plain.value("kv_bytes_per_token") / smallest.value("kv_bytes_per_token")
+    assert result.decision.headline.startswith(f"{ratio:.2g}× smaller KV cache, KL ")
     assert (result.stopped_by, len(result.trials), len(result.hypervolume)) == ("trials", 24, 24)
     assert all(one.calibration.config == one.validation.config for one in result.front if one.validation)
+
+
+def test_no_compression_is_the_first_trial_and_is_confirmed(analytic: Evaluate) -> None:
+    """In a space that has no such point as well, and beside a front that beats it; a resumed run does not repeat it."""
+    space = load_space("edge").fitted(64)
+    limits = {"kv_bytes_per_token": 900.0}
+    stored: list[Any] = []
+    result = run_search(
+        ask(trials=8, maximums=limits), space, evaluate=analytic, validate=analytic, on_trial=stored.append
+    )
+    assert [one.source for one in stored[:2]] == ["baseline: 16-bit", "literature: KIVI-4"]
+    assert [one.trial for one in result.front if one.source == "baseline: 16-bit"] == [0]
+    assert result.recommended != CompressionConfig().digest
+    resumed = run_search(ask(trials=12, maximums=limits), space, evaluate=analytic, validate=analytic, existing=stored)
+    assert [one.source for one in resumed.trials].count("baseline: 16-bit") == 1
+    assert len(resumed.trials) == 12
+
+
+def test_what_is_confirmed_side_by_side_decides(space: SearchSpace, analytic: Evaluate) -> None:
+    """The utility comes from the whole validated front at once; a point that failed validation is left out of it."""
+    seen: list[int] = []
+
+    def validate(configs: Sequence[CompressionConfig]) -> list[Measurement | AutoKVError]:
+        return [
+            AutoKVError("broke") if not one.pipeline.is_identity and not seen else analytic([one])[0] for one in configs
+        ]
+
+    def confirm(measured: Sequence[Measurement]) -> list[Measurement]:
+        seen.append(len(measured))
+        return [
+            replace(one, metrics={**one.metrics, "sustained_requests_per_s": Statistics(9.0 - place, 0, 9.0, 9.0, 1)})
+            for place, one in enumerate(sorted(measured, key=lambda one: one.config.digest))
+        ]
+
+    result = run_search(ask(trials=6), space, evaluate=analytic, validate=validate, confirm=confirm)
+    assert seen == [1]
+    assert result.recommended == CompressionConfig().digest
+    assert result.decision is not None
+    assert result.decision.objective == "sustained_requests_per_s"
 
 
 def test_what_collapses_on_validation_is_not_recommended(space: SearchSpace, analytic: Evaluate) -> None:
@@ -85,16 +132,17 @@ def test_a_run_without_one_measurement_says_why(space: SearchSpace, analytic: Ev
         raise InfeasibleError("needs more than there is")
 
     result = run_search(ask(), space, evaluate=analytic, validate=analytic, fits=fits)
-    assert (result.recommended, list(result.front), result.stopped_by) == (None, [], "exhausted")
-    assert "no candidate could be measured (0 failed," in result.reason
-    assert result.reason.endswith("needs more than there is")
-    assert set(result.hypervolume) == {0.0}
+    assert (result.recommended, result.stopped_by) == (CompressionConfig().digest, "exhausted")
+    assert [one.source for one in result.front] == ["baseline: 16-bit"]
+    assert result.decision is not None
+    assert result.decision.headline.startswith("Compression does not help here")
 
     def failing(configs: Sequence[CompressionConfig]) -> list[Measurement | AutoKVError]:
         return [AutoKVError("broken") for _ in configs]
 
     result = run_search(ask(trials=3), space, evaluate=failing, validate=analytic)
     assert "(3 failed, 0 infeasible); the last one: broken" in result.reason
+    assert (result.recommended, result.decision) == (None, None)
     assert run_search(ask(), space, evaluate=analytic, validate=analytic, should_stop=lambda: True).front == []
 
 

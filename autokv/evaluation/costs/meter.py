@@ -24,7 +24,7 @@ OUTPUT_TOKENS = 256
 YARDSTICK_TOKENS = 8
 """Of the pass without attention beside which everything is timed: it reads all weights, as a decoding step does."""
 ROUNDS = 5
-"""In which configurations are timed again, in turn: more than the runs of the first time, whose outliers they outvote."""
+"""In which forms are timed again, in turn: more than the runs of the first time, whose outliers they outvote."""
 
 
 class CostMeter:
