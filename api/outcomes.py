@@ -14,7 +14,7 @@ from autokv.api.responses import files, problems
 from autokv.errors import NotFoundError
 from autokv.storage import Database
 from autokv.storage.summaries import FrontSummary, PointSummary, TrialSummary
-from autokv.wire import FrontPointView, FrontView, Page, TrialView
+from autokv.wire import DecisionView, FrontPointView, FrontView, Page, TrialView
 
 router = APIRouter(tags=["jobs"])
 
@@ -100,6 +100,7 @@ def _front(job_id: str, found: FrontSummary) -> FrontView:
         recommended=found.recommended,
         named=dict(found.named),
         reason=found.reason,
+        decision=None if found.decision is None else DecisionView.model_validate(found.decision),
         hypervolume=found.hypervolume,
         points=tuple(_point(point) for point in found.points),
     )

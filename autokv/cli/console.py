@@ -69,6 +69,18 @@ def front_table(result: TuningResult) -> Table:
     return table
 
 
+def answer(result: TuningResult) -> list[str]:
+    """What the recommended configuration gains and which metric decided; then what would have to change for another
+    answer, and what a reader of the figures must know. A line each."""
+    decision = result.decision
+    if decision is None:
+        return []
+    return [
+        plain(f"{decision.headline} (decided by {decision.objective})"),
+        *map(plain, (*decision.advice, *decision.notes)),
+    ]
+
+
 def measurement_table(measurements: Sequence[Measurement]) -> Table:
     """What an evaluation gave, a row per configuration in the order that was asked; means over the samples."""
     columns = _measured(MEASURED, measurements)

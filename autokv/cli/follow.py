@@ -7,12 +7,12 @@ from typing import Any
 
 from rich.console import Console
 
-from autokv.cli.console import front_table
+from autokv.cli.console import answer, front_table
 from autokv.cli.progress import TuningProgress, told_line
 from autokv.client import Tuning
 from autokv.config import CompressionConfig
 from autokv.evaluation.measurement import Measurement, Statistics
-from autokv.tuning.trial import FrontPoint, TuningResult
+from autokv.tuning.trial import Decision, FrontPoint, TuningResult
 from autokv.wire import Event, FrontView, JobView, Progress
 
 
@@ -25,7 +25,9 @@ def follow(tuning: Tuning, console: Console) -> JobView:
             progress.say(f"job {job.id} is number {job.queue.position} in the queue")
         job = tuning.wait(lambda event: _show(event, progress))
     if job.state == "done":
-        console.print(front_table(result_of(tuning.front())))
+        result = result_of(tuning.front())
+        console.print(front_table(result))
+        console.print("\n".join(answer(result)), markup=False, soft_wrap=True)
     console.print(f"{job.state}: {job.reason or 'no reason is told'}", markup=False)
     return job
 
@@ -50,6 +52,7 @@ def result_of(front: FrontView) -> TuningResult:
         named=front.named,
         reason=front.reason,
         hypervolume=front.hypervolume,
+        decision=None if front.decision is None else Decision.from_dict(front.decision.model_dump()),
     )
 
 

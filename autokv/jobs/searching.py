@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from autokv.config import CompressionConfig
 from autokv.errors import Interrupted
 from autokv.evaluation.evaluator import needs_of
+from autokv.evaluation.measurement import Measurement
+from autokv.jobs.deciding import decided
 from autokv.jobs.documents import document
 from autokv.jobs.executors import Results, TrialExecutor
 from autokv.jobs.executors.local import LocalExecutor
@@ -68,12 +70,19 @@ def run_job(
         stop.check()
         return executor.validate(configs)
 
+    def confirm(measurements: Sequence[Measurement]) -> Sequence[Measurement]:
+        if prepared.serving is None or not measurements:
+            return measurements
+        listener.say(f"timing {len(measurements)} configurations of the front again, in turn")
+        return prepared.serving.confirmed(measurements)
+
     try:
         result = run_search(
             request,
             prepared.space,
             evaluate=calibrate,
             validate=validate,
+            confirm=confirm,
             fits=feasibility(request, shape),
             existing=database.trials.of(job.id),
             on_trial=store,
@@ -82,12 +91,23 @@ def run_job(
         )
         if result.stopped_by == "interrupt":
             raise Interrupted("stopped")
-        _save(database, job, result, prepared, lease)
+        comparisons = _comparisons(result, prepared.serving)
+        result = decided(result, request, prepared.serving, comparisons)
+        for line in () if result.decision is None else result.decision.notes:
+            listener.say(line)
+        _save(database, job, result, prepared, comparisons, lease)
     finally:
         executor.close()
 
 
-def _save(database: Database, job: Job, result: TuningResult, prepared: Prepared, lease: Lease) -> None:
+def _save(
+    database: Database,
+    job: Job,
+    result: TuningResult,
+    prepared: Prepared,
+    comparisons: Mapping[str, Comparison],
+    lease: Lease,
+) -> None:
     provenance = {
         "job": job.id,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -96,8 +116,8 @@ def _save(database: Database, job: Job, result: TuningResult, prepared: Prepared
         "space": prepared.request.space,
         "versions": dict(job.versions),
         "reason": result.reason,
+        "decision": None if result.decision is None else asdict(result.decision),
     }
-    comparisons = _comparisons(result, prepared.serving)
     if result.recommended in comparisons:
         result = replace(result, reason=f"{result.reason}; {comparisons[result.recommended].verdict}")
     documents = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, cast
 
@@ -111,3 +111,12 @@ class Servers:
             output_length_ratio,
             (UNSHARED,) if alone else (),
         )
+
+    def time_again(self, configs: Sequence[CompressionConfig]) -> None:
+        """See :meth:`~autokv.evaluation.costs.meter.CostMeter.again`."""
+        self._meter.again(configs)
+
+    @property
+    def moved(self) -> float:
+        """See :attr:`~autokv.evaluation.costs.meter.CostMeter.moved`."""
+        return self._meter.moved

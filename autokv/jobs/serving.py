@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -17,11 +17,12 @@ from autokv.hardware import HardwareProfile
 from autokv.jobs.servers import IDENTITY, Servers
 from autokv.models import LoadedModel
 from autokv.serving import SLO, KVMemory
+from autokv.serving.advice import Advisor
 from autokv.serving.compare import FLOAT8 as FLOAT8_NAME
 from autokv.serving.compare import FULL, Server, compare
 from autokv.serving.comparison import Comparison
 from autokv.serving.options import usual_options
-from autokv.serving.rate import default_slo
+from autokv.serving.rate import default_slo, max_sustainable_rate
 from autokv.serving.traffic import traffic
 from autokv.tuning.request import TuningRequest
 from autokv.workload import WorkloadTrace
@@ -76,10 +77,11 @@ class ServingJudge:
             cache=cache,
             check=check,
         )
-        self._full = self._servers.server(FULL, IDENTITY)
-        KVMemory(self._servers.capacity_bytes, self._full.costs.sequence, self._options.page_tokens)
+        full = self.full
+        KVMemory(self._servers.capacity_bytes, full.costs.sequence, self._options.page_tokens)
         self._float8 = self._servers.server(FLOAT8_NAME, FLOAT8)
-        self._slo = SLO(**request.slo) if request.slo else default_slo(self._trace, self._full.costs)
+        self._context_tokens, self._price = model.facts.context_tokens, request.price_per_hour
+        self._slo = SLO(**request.slo) if request.slo else default_slo(self._trace, full.costs)
         self._served: dict[str, dict[str, Statistics]] = {}
         self.notes = (*notes, f"SLO: {self._slo}" + ("" if request.slo else ", five times what an idle server takes"))
 
@@ -93,7 +95,7 @@ class ServingJudge:
             "kv_memory_bytes": self._servers.capacity_bytes,
             "slo": asdict(self._slo),
             "options": asdict(self._options),
-            "predicted": self._full.costs.predicted,
+            "predicted": self.full.costs.predicted,
             "notes": list(self.notes),
         }
 
@@ -105,10 +107,45 @@ class ServingJudge:
             self._served[key] = self._serve(self._servers.server("candidate", measurement.config, ratio))
         return replace(measurement, metrics={**measurement.metrics, **self._served[key]})
 
+    def confirmed(self, measurements: Sequence[Measurement]) -> list[Measurement]:
+        """``measurements``, served after all of their costs were timed again in turn, with what each sustains and, at a
+        price, what its tokens cost."""
+        self._servers.time_again([one.config for one in measurements])
+        self._served.clear()
+        return [self._confirmed(self.judged(one)) for one in measurements]
+
+    def _confirmed(self, measurement: Measurement) -> Measurement:
+        server = self._servers.server("candidate", measurement.config, _stretch(measurement))
+        rate = max_sustainable_rate(self._trace, server.serve, self._slo).requests_per_s
+        found = {"sustained_requests_per_s": rate}
+        tokens = rate * float(np.mean(self._trace.output_tokens)) * _stretch(measurement)
+        if self._price is not None and tokens:
+            found["price_per_million_tokens"] = self._price / 3600 / tokens * 1e6
+        statistics = {
+            name: Statistics.of([value], maximize=METRICS[name].direction == "maximize")
+            for name, value in found.items()
+        }
+        return replace(measurement, metrics={**measurement.metrics, **statistics})
+
+    def advice(self, measurement: Measurement) -> tuple[str, ...]:
+        """What would have to change for ``measurement``'s configuration to pay, or to pay no more."""
+        candidate = self._servers.server("candidate", measurement.config, _stretch(measurement))
+        return Advisor(self._trace, candidate, self.full, self._slo, self._context_tokens).advice()
+
+    @property
+    def full(self) -> Server:
+        """The server with 16 bits."""
+        return self._servers.server(FULL, IDENTITY)
+
+    @property
+    def moved(self) -> float:
+        """See :attr:`~autokv.evaluation.costs.meter.CostMeter.moved`."""
+        return self._servers.moved
+
     def compared(self, measurement: Measurement) -> Comparison:
         """The configuration beside 16 bits and fp8 on the trace."""
         candidate = self._servers.server("this configuration", measurement.config, _stretch(measurement))
-        return compare(self._trace, candidate, self._full, self._float8, slo=self._slo, oversized="refuse")
+        return compare(self._trace, candidate, self.full, self._float8, slo=self._slo, oversized="refuse")
 
     def _serve(self, server: Server) -> dict[str, Statistics]:
         outcome = server.serve(self._trace)

@@ -1,4 +1,4 @@
-"""What a configuration buys on a trace, in words."""
+"""What a configuration changes on a trace, in words."""
 
 from __future__ import annotations
 
@@ -27,20 +27,22 @@ def verdict(found: Comparison) -> str:
         spare = f"with 16 bits the KV cache peaks at {_of_memory(full)} and no request waits for memory"
         if share <= SMALL_SHARE and not _more_goodput(new, full):
             step = f"decode attention is {share:.0%} of a decoding step"
-            return f"compression buys nothing here: {spare}, and {step}{_rates(found)}"
+            return f"compression does not help this workload: {spare}, and {step}{_rates(found)}"
         if not _faster(new, full) and not _more_goodput(new, full):
-            return f"{new.name} buys nothing here: {spare}, and {_change('p50 TPOT', new, full)}{_rates(found)}"
-    memory = "are short of memory" if found.memory_short else "are not short of memory"
-    changes = [f"against 16 bits, which {memory}: {_against(found, full)}"]
+            return (
+                f"{new.name} does not help this workload: {spare}, and {_change('p50 TPOT', new, full)}{_rates(found)}"
+            )
+    memory = "runs out of memory" if found.memory_short else "does not run out of memory"
+    changes = [f"compared with the 16-bit cache, which {memory}: {_against(found, full)}"]
     if found.float8 is not None:
-        changes.append(f"against fp8: {_against(found, found.float8)}")
+        changes.append(f"compared with fp8: {_against(found, found.float8)}")
     return "; ".join(changes) + _rates(found)
 
 
 def _against(found: Comparison, old: Run) -> str:
     """All that a baseline is compared by."""
     new, gain = found.candidate, found.gain(old)
-    parts = [f"{_times(gain.concurrent_requests)} as many requests fit at once"]
+    parts = [f"{times(gain.concurrent_requests)} as many requests fit at once"]
     after, before = new.report.goodput_requests_per_s, old.report.goodput_requests_per_s
     if after or before:
         parts.append(f"goodput {_percent(after or 0, before or 0, f'{after:.3g}', f'{before:.3g} requests/s')}")
@@ -104,14 +106,20 @@ def _bits(run: Run) -> str:
     return "16 bits" if run.name == "16-bit" else run.name
 
 
-def _times(ratio: float) -> str:
+def times(ratio: float) -> str:
+    """A ratio as a multiple: ``2.9x``."""
     return f"{ratio:.2g}x" if ratio < 10 else f"{ratio:.0f}x"
 
 
 def _percent(after: float, before: float, new: str, old: str) -> str:
     if before and abs(after / before - 1) < SAME:
         return f"about the same ({old})"
-    return f"{f'{after / before - 1:+.0%} ' if before else ''}({new} instead of {old})"
+    return f"{f'{percent(after, before)} ' if before else ''}({new} instead of {old})"
+
+
+def percent(after: float, before: float) -> str:
+    """The change of a figure: ``+85%``."""
+    return f"{after / before - 1:+.0%}"
 
 
 def _time(value: float) -> str:

@@ -62,6 +62,7 @@ class FrontSummary:
     recommended: str | None
     named: Mapping[str, str]
     reason: str
+    decision: Mapping[str, Any] | None
     hypervolume: tuple[float, ...]
     points: tuple[PointSummary, ...]
 
@@ -114,6 +115,7 @@ class Summaries:
                 result.recommended,
                 result.named,
                 result.reason,
+                result.decision,
                 tuple(result.hypervolume),
                 tuple(_points(session, result)),
             )

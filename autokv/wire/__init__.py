@@ -12,6 +12,7 @@ from autokv.wire.configurations import (
 from autokv.wire.jobs import (
     AttemptView,
     Condition,
+    DecisionView,
     Event,
     FrontPointView,
     FrontView,
@@ -34,6 +35,7 @@ __all__ = [
     "AttemptView",
     "Condition",
     "ConfigurationView",
+    "DecisionView",
     "Event",
     "FrontPointView",
     "FrontView",

@@ -125,6 +125,16 @@ class FrontPointView(View):
     validation: dict[str, Any] | None = None
 
 
+class DecisionView(View):
+    """Why the recommended configuration is the one, beside no compression."""
+
+    objective: str = Field(description="metric that decided")
+    headline: str = Field(description="what it gains, in words; or that compression does not help")
+    advice: tuple[str, ...] = Field((), description="what would have to change for another answer; simulated")
+    notes: tuple[str, ...] = Field((), description="what a reader of the figures must know")
+    baseline: dict[str, float] = Field(default_factory=dict, description="means of the 16-bit cache's metrics")
+
+
 class FrontView(View):
     """The Pareto front of a job that has a result, and what is recommended of it."""
 
@@ -133,6 +143,7 @@ class FrontView(View):
     recommended: str | None = Field(None, description="digest")
     named: dict[str, str]
     reason: str
+    decision: DecisionView | None = Field(None, description="null where nothing is recommended, and in older results")
     hypervolume: tuple[float, ...]
     points: tuple[FrontPointView, ...]
 

@@ -49,7 +49,7 @@ def test_with_memory_and_bandwidth_to_spare_nothing_is_bought() -> None:
     assert found.memory_short is False
     assert found.attention_share is not None
     assert found.attention_share < 0.1
-    assert "buys nothing here" in found.verdict
+    assert "does not help this workload" in found.verdict
     # The figures that say so.
     assert f"{found.full.report.peak_kv_bytes / 1e6:.3g} MB of 1 GB" in found.verdict
     assert f"{found.attention_share:.0%}" in found.verdict
@@ -68,9 +68,9 @@ def test_where_16_bits_are_short_of_memory_the_gain_is_named() -> None:
     assert gain.ttft_p95_ms < 0
     # A request takes whole pages: a quarter of the bytes holds four times as many up to that rounding.
     assert gain.concurrent_requests == pytest.approx(4, rel=0.02)
-    assert "buys nothing" not in found.verdict
+    assert "does not help" not in found.verdict
     assert f"{gain.goodput - 1:+.0%}" in found.verdict
-    assert "against 16 bits, which are short of memory: 4x as many requests fit at once" in found.verdict
+    assert "compared with the 16-bit cache, which runs out of memory: 4x as many requests fit at once" in found.verdict
 
 
 def test_where_nothing_is_within_the_slo_throughput_is_compared() -> None:
@@ -85,7 +85,7 @@ def test_where_only_bandwidth_is_short_time_is_what_is_bought() -> None:
     assert found.memory_short is False
     assert found.attention_share is not None
     assert found.attention_share > 0.3
-    assert "buys nothing" not in found.verdict
+    assert "does not help" not in found.verdict
     assert "p50 TPOT -" in found.verdict
 
 
@@ -93,7 +93,7 @@ def test_a_candidate_that_is_no_faster_buys_nothing_where_memory_is_not_short() 
     _, full = servers(capacity=1e9, attention=5e-6)
     slow = Server("slow", replace(full.costs, sequence=SequenceBytes(FULL_BYTES / 4)), 1e9)
     verdict = compare(trace(rate=1.0), slow, full).verdict
-    assert "slow buys nothing here" in verdict
+    assert "slow does not help this workload" in verdict
     assert "p50 TPOT about the same" in verdict
 
 

@@ -16,9 +16,10 @@ from autokv.evaluation.costs.sizes import bytes_of_sequences
 from autokv.evaluation.costs.timing import Stopwatch, clock_of
 from autokv.evaluation.costs.whole import attention_within_prompts, bare_pass, rest_of_the_model
 from autokv.models import LoadedModel
-from autokv.runtime.plan import make_plan
+from autokv.runtime.plan import Plan, make_plan
 from autokv.serving.costs import CostModel
 from autokv.serving.curves import Curve
+from autokv.serving.memory import SequenceBytes
 
 OUTPUT_TOKENS = 256
 YARDSTICK_TOKENS = 8
@@ -80,6 +81,7 @@ class CostMeter:
         )
         self._longest = max(1, min(longest_tokens, model.facts.context_tokens))
         self._max_batch, self._max_batched_tokens = max(1, max_batch), max(1, max_batched_tokens)
+        self._sequence_bytes: dict[str, SequenceBytes] = {}
         self._output_tokens, self._thorough = max(1, output_tokens), thorough
 
     def measure(self, config: CompressionConfig) -> CostModel:
@@ -103,7 +105,7 @@ class CostMeter:
                     self._output_tokens,
                     thorough=self._thorough,
                 ),
-                sequence=bytes_of_sequences(self._layers, plan, self._longest),
+                sequence=self._bytes(plan),
             )
 
     def again(self, configs: Sequence[CompressionConfig]) -> None:
@@ -111,12 +113,19 @@ class CostMeter:
         :meth:`measure` of each knows it."""
         with torch.inference_mode():
             keys = [self._keys(config) for config in configs]
-            self._stopwatch.again(set().union(*keys) - set.intersection(*keys), ROUNDS) if len(keys) > 1 else None
+            if len(keys) > 1:
+                self._stopwatch.again(set().union(*keys) - set.intersection(*keys), ROUNDS)
 
     @property
     def moved(self) -> float:
         """See :attr:`~autokv.evaluation.costs.timing.Stopwatch.moved`."""
         return self._stopwatch.moved
+
+    def _bytes(self, plan: Plan) -> SequenceBytes:
+        digest = plan.config.digest
+        if digest not in self._sequence_bytes:
+            self._sequence_bytes[digest] = bytes_of_sequences(self._layers, plan, self._longest)
+        return self._sequence_bytes[digest]
 
     def _keys(self, config: CompressionConfig) -> set[str]:
         with self._stopwatch.used() as keys:

@@ -1,0 +1,102 @@
+"""What a result recommends and why, in words, once it is known how the trace is served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from autokv.evaluation.measurement import Measurement
+from autokv.jobs.serving import ServingJudge
+from autokv.serving.comparison import Comparison
+from autokv.serving.verdict import SAME, percent, size_text, times
+from autokv.tuning.objectives import constraints_of, loss
+from autokv.tuning.recommend import UTILITY, passes
+from autokv.tuning.request import TuningRequest
+from autokv.tuning.trial import Decision, TuningResult
+
+MOVED = 1.25
+"""How far the machine's pace may move before it is said."""
+EVALUATION_MOVED = "attention_baseline_moved"
+
+
+def decided(
+    result: TuningResult, request: TuningRequest, serving: ServingJudge | None, comparisons: Mapping[str, Comparison]
+) -> TuningResult:
+    """``result`` with its decision completed: what the recommended configuration gains on the trace, what would have to
+    change for another answer, and what a reader of the figures must know."""
+    decision = result.decision
+    if decision is None:
+        return result
+    notes = [*decision.notes, *_pace(result, serving)]
+    if serving is None:
+        return replace(result, decision=replace(decision, notes=tuple(notes)))
+    confirmed = {one.validation.config.digest: one.validation for one in result.front if one.validation is not None}
+    chosen = confirmed[result.recommended or ""]
+    predicted = serving.full.costs.predicted
+    notes += [predicted] if predicted else []
+    notes += _price(chosen, decision)
+    contender = chosen if not chosen.config.pipeline.is_identity else _contender(confirmed, request)
+    decision = replace(
+        decision,
+        headline=_headline(chosen, decision, comparisons[chosen.config.digest]),
+        advice=() if contender is None else serving.advice(contender),
+        notes=tuple(notes),
+    )
+    return replace(result, decision=decision)
+
+
+def _contender(confirmed: Mapping[str, Measurement], request: TuningRequest) -> Measurement | None:
+    """The compressed configuration that comes nearest to paying."""
+    constraints = constraints_of(request)
+    bent = [one for one in confirmed.values() if not one.config.pipeline.is_identity]
+    able = [one for one in bent if passes(one, constraints)]
+    return min(able, key=lambda one: loss("kv_bytes_per_token", one.value("kv_bytes_per_token")), default=None)
+
+
+def _headline(chosen: Measurement, decision: Decision, found: Comparison) -> str:
+    full = found.full
+    if chosen.config.pipeline.is_identity:
+        if full is None or found.memory_short is None:
+            return "Compression does not help this workload"
+        memory = f"{size_text(full.report.peak_kv_bytes)} of {size_text(full.report.capacity_bytes)}"
+        return f"Compression does not help this workload: the 16-bit cache peaks at {memory}"
+    parts = []
+    if full is not None:
+        parts.append(
+            f"{times(found.candidate.concurrent_requests / full.concurrent_requests)} as many requests at once"
+        )
+        before, after = (decision.baseline.get(UTILITY), chosen.value(UTILITY))
+        if before:
+            parts.append(f"{percent(after, before)} requests/s within the SLO")
+        good, was = (run.report.goodput_requests_per_s for run in (found.candidate, full))
+        if good and was and abs(good / was - 1) > SAME:
+            parts.append(f"goodput {percent(good, was)} on this trace")
+    elif found.impossible:
+        parts.append("serves what 16 bits cannot")
+    if "kl_divergence" in chosen.metrics:
+        parts.append(f"KL {chosen.value('kl_divergence'):.2g}")
+    return ", ".join(parts)
+
+
+def _price(chosen: Measurement, decision: Decision) -> list[str]:
+    name = "price_per_million_tokens"
+    if name not in chosen.metrics:
+        return []
+    before = decision.baseline.get(name)
+    instead = "" if before is None or chosen.config.pipeline.is_identity else f" instead of {before:.3g} with 16 bits"
+    return [f"A million output tokens cost {chosen.value(name):.3g}{instead}, at the rate that is sustained"]
+
+
+def _pace(result: TuningResult, serving: ServingJudge | None) -> list[str]:
+    """Whether the machine's pace moved while it was timed."""
+    looks = [
+        float(sample[EVALUATION_MOVED])
+        for trial in result.trials
+        if trial.measurement is not None
+        for sample in trial.measurement.samples
+        if sample.get(EVALUATION_MOVED)
+    ]
+    moved = max(max(looks, default=1.0) / min(looks, default=1.0), 1.0 if serving is None else serving.moved)
+    if moved < MOVED:
+        return []
+    return [f"The 16-bit baseline's own time moved by {moved:.2g}× during the run: times are ratios to it, run by run"]

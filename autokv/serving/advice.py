@@ -1,0 +1,111 @@
+"""What would have to change for another answer, found by simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from autokv.errors import RequestError
+from autokv.serving.compare import Server
+from autokv.serving.options import SLO
+from autokv.serving.rate import max_sustainable_rate
+from autokv.serving.verdict import SAME, size_text
+from autokv.workload import WorkloadTrace
+from autokv.workload.transform import scale_lengths
+
+OCTAVES = 10
+"""Halvings or doublings of memory that are tried."""
+BISECTIONS = 2
+"""Of the octave in which the answer changes: the memory is found to within a fifth."""
+LENGTHS = (2.0, 4.0, 8.0)
+"""Times as long that requests are tried."""
+
+
+@dataclass(frozen=True)
+class Advisor:
+    """Compares a compressed cache with 16 bits by what each sustains under other conditions.
+
+    Args:
+        trace: what is served.
+        candidate: the compressed cache.
+        full: 16 bits, on the same device under the same options.
+        slo: what a request must keep.
+        context_tokens: the longest request that the model takes; None if it does not say.
+    """
+
+    trace: WorkloadTrace
+    candidate: Server
+    full: Server
+    slo: SLO
+    context_tokens: int | None = None
+
+    def advice(self) -> tuple[str, ...]:
+        """Sentences: from which memory on the answer is another; where compression does not pay, whether more load or
+        longer requests would make it pay."""
+        if self._pays(self.trace, self.full.capacity_bytes):
+            return (self._enough_memory(),)
+        return (self._less_memory(), self._more_load(), self._longer_requests())
+
+    def _enough_memory(self) -> str:
+        have = self.full.capacity_bytes
+        found = self._first(lambda memory: not self._pays(self.trace, memory), have, 2.0)
+        if found is None:
+            return f"It pays with {2**OCTAVES} times the memory too: it is faster, not only smaller"
+        return f"With {size_text(found)} for KV caches instead of {size_text(have)}, compression gains nothing"
+
+    def _less_memory(self) -> str:
+        have = self.full.capacity_bytes
+        found = self._first(lambda memory: self._pays(self.trace, memory), have, 0.5)
+        if found is None:
+            return f"Less memory does not make compression pay, down to {size_text(have / 2**OCTAVES)} for KV caches"
+        gain = self._gain(self.trace, found)
+        more = "serves what 16 bits cannot" if gain is None else f"sustains {gain:+.0%} requests/s"
+        return f"With {size_text(found)} for KV caches instead of {size_text(have)}, compression {more}"
+
+    def _more_load(self) -> str:
+        rate = self._sustained(self.full, self.trace, self.full.capacity_bytes)
+        return f"More load does not make compression pay: 16 bits sustain {rate:.3g} requests/s within the SLO as well"
+
+    def _longer_requests(self) -> str:
+        longest = int((self.trace.input_tokens + self.trace.output_tokens).max())
+        tried = [factor for factor in LENGTHS if self.context_tokens is None or factor * longest <= self.context_tokens]
+        for factor in tried:
+            longer = scale_lengths(self.trace, factor)
+            gain = self._gain(longer, self.full.capacity_bytes)
+            if gain is None or gain > SAME:
+                more = "serves what 16 bits cannot" if gain is None else f"sustains {gain:+.0%} requests/s"
+                return f"With requests {factor:g} times as long, compression {more}"
+        if not tried:
+            return f"Requests cannot be much longer: the model's context ends at {self.context_tokens:,} tokens"
+        return f"Longer requests do not make compression pay, up to {tried[-1]:g} times as long"
+
+    def _first(self, holds: Callable[[float], bool], start: float, factor: float) -> float | None:
+        """The memory nearest to ``start``, going by ``factor``, at which ``holds``."""
+        outside, inside = start, start * factor
+        for _ in range(OCTAVES):
+            if holds(inside):
+                break
+            outside, inside = inside, inside * factor
+        else:
+            return None
+        for _ in range(BISECTIONS):
+            middle = (outside * inside) ** 0.5
+            outside, inside = (outside, middle) if holds(middle) else (middle, inside)
+        return inside
+
+    def _pays(self, trace: WorkloadTrace, memory: float) -> bool:
+        if not self._sustained(self.candidate, trace, memory):
+            return False
+        gain = self._gain(trace, memory)
+        return gain is None or gain > SAME
+
+    def _gain(self, trace: WorkloadTrace, memory: float) -> float | None:
+        """How much more the candidate sustains, as a share; None where 16 bits sustain nothing."""
+        new, old = (self._sustained(server, trace, memory) for server in (self.candidate, self.full))
+        return new / old - 1 if old else None if new else 0.0
+
+    def _sustained(self, server: Server, trace: WorkloadTrace, memory: float) -> float:
+        try:
+            return max_sustainable_rate(trace, replace(server, capacity_bytes=memory).serve, self.slo).requests_per_s
+        except RequestError:  # there is no room for a single page
+            return 0.0
