@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autokv.errors import ModelError, NotFoundError, RequestError
+from autokv.errors import ModelError, NotFoundError, RequestError, nearest
 from autokv.evaluation.metrics import SERVING_METRICS
 from autokv.hardware import HardwareProfile, catalog
 from autokv.jobs.selector import Device, Selector
@@ -135,11 +135,9 @@ def _upload(database: Database, kind: UploadKind, field: str, upload_id: str | N
 def _check_serving(submission: JobSubmission, trace: Upload | None) -> None:
     if submission.scenario is not None:
         # Traces are read with a large library, which few submissions need.
-        from autokv.workload.scenarios import SCENARIOS
+        from autokv.workload.scenarios import scenario_kind
 
-        if submission.scenario not in SCENARIOS:
-            choice = f"choose from {', '.join(SCENARIOS)}, or leave it to the trace"
-            raise RequestError(f"{submission.scenario:.100} is unknown", field="scenario", remedy=choice)
+        scenario_kind(submission.scenario)
     served = sorted(SERVING_METRICS.intersection(submission.metrics))
     if served and submission.rate is None and trace is not None and trace.facts.get("requests_per_s", 0) is None:
         raise RequestError(
@@ -185,7 +183,7 @@ def _space(space: str | dict[str, Any]) -> str:
         build_space(space, "space")
         return INLINE
     if space not in names():
-        choice = f"choose from {', '.join(names())}, or spell a space out"
+        choice = nearest(space, names()) or f"choose from {', '.join(names())}, or spell a space out"
         raise RequestError(f"there is no search space {space!r}", field="space", remedy=choice)
     return space
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from autokv.errors import WorkloadError
+from autokv.errors import WorkloadError, nearest
 from autokv.workload.features import Features, features_of
 from autokv.workload.trace import WorkloadTrace
 
@@ -123,11 +123,21 @@ class Scenario:
         Raises:
             WorkloadError: there is no such scenario.
         """
-        if name not in SCENARIOS:
-            raise WorkloadError(f"{name!r} is unknown", field="scenario", remedy=f"choose from {', '.join(SCENARIOS)}")
-        kind = SCENARIOS[name]
+        kind = scenario_kind(name)
         why = (f"{name} was asked for: {kind.because}", *self.why)
         return replace(self, name=name, why=why, space=kind.space, objectives=kind.objectives)
+
+
+def scenario_kind(name: str) -> ScenarioKind:
+    """The scenario of that name.
+
+    Raises:
+        WorkloadError: there is none.
+    """
+    if name not in SCENARIOS:
+        remedy = nearest(name, SCENARIOS) or f"choose from {', '.join(SCENARIOS)}, or leave it to the trace"
+        raise WorkloadError(f"{name:.100} is unknown", field="scenario", remedy=remedy)
+    return SCENARIOS[name]
 
 
 def classify(
