@@ -20,7 +20,7 @@ def schema() -> None:
 
 
 @app.command()
-def validate(file: Annotated[Path, typer.Argument(help="A configuration in JSON.")]) -> None:
+def validate(file: Annotated[Path, typer.Argument(help="Configuration file, JSON or YAML.")]) -> None:
     """Check FILE; exit with 0 if it is a valid configuration, else with 2."""
     document = ConfigurationDocument.load(file)
     typer.echo(f"valid: {document.schema_version}, digest {document.digest}")

@@ -16,7 +16,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 def evaluate(
     model: Annotated[str, typer.Option(help="Hugging Face id, local folder or GGUF file.")],
-    config: Annotated[list[Path], typer.Option(help="A configuration in JSON; repeat for more.")],
+    config: Annotated[list[Path], typer.Option(help="Configuration file, JSON or YAML; repeat for more.")],
     text: Annotated[Path | None, typer.Option(help="Text file, cut into samples.")] = None,
     prompts: Annotated[Path | None, typer.Option(help="JSONL file: prompt, optional completion.")] = None,
     tasks: Annotated[bool, typer.Option("--tasks", help="Five kinds of generated tasks, in turn.")] = False,

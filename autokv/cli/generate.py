@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autokv.cli.configured import model_of
 from autokv.cli.evaluate import Dtype
 from autokv.config import ConfigurationDocument
 from autokv.errors import PromptError, RequestError
@@ -22,13 +23,15 @@ MAX_PROMPT_BYTES = 1 << 24
 
 
 def generate(
-    model: Annotated[str, typer.Option(help="Hugging Face id, local folder or GGUF file.")],
-    config: Annotated[Path, typer.Option(help="A configuration in JSON.")],
+    config: Annotated[Path, typer.Option(help="Configuration file, JSON or YAML.")],
+    model: Annotated[
+        str | None, typer.Option(help="Hugging Face id, local folder or GGUF file; else the configuration's own.")
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="The prompt.")] = None,
     prompt_file: Annotated[Path | None, typer.Option(help="Text file with the prompt.")] = None,
     chat: Annotated[
         bool | None,
-        typer.Option(help="Put the prompt into the model's chat template; as --prompt is if there is one."),
+        typer.Option(help="Use the model's chat template; default: on for --prompt if the model has one."),
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 128,
     no_baseline: Annotated[bool, typer.Option("--no-baseline", help="Leave out the run with the full cache.")] = False,
@@ -46,7 +49,7 @@ def generate(
     from autokv.runtime.cache import CompressedCache
     from autokv.runtime.decoding import decode, held_bytes
 
-    loaded = load(model, dtype=dtype, device=device)
+    loaded = load(model_of(model, document, config), dtype=dtype, device=device)
     template = getattr(loaded.tokenizer, "chat_template", None) is not None
     ids = _encode(loaded, text, template and prompt is not None if chat is None else chat)
     if ids.shape[1] + max_new_tokens > loaded.facts.context_tokens:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from autokv.cli.configured import model_of
 from autokv.cli.evaluate import Dtype
 from autokv.cli.tables import DatabaseOption, JsonOption
 from autokv.cli.trace_options import BadRowsOption, ColumnOption, TimeUnitOption, read
 from autokv.cli.values import bounds, byte_size
 from autokv.config import ConfigurationDocument
-from autokv.errors import ConfigError, RequestError
+from autokv.errors import RequestError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +32,7 @@ LIMITS = ("ttft_ms", "tpot_ms")
 
 def simulate(
     workload: Annotated[Path, typer.Option(help="Trace of your traffic.")],
-    config: Annotated[Path, typer.Option(help="A configuration in JSON.")],
+    config: Annotated[Path, typer.Option(help="Configuration file, JSON or YAML.")],
     model: Annotated[
         str | None, typer.Option(help="Hugging Face id, local folder or GGUF file; else the configuration's own.")
     ] = None,
@@ -81,9 +82,7 @@ def simulate(
         if value is not None and not 0 < value < float("inf"):
             raise RequestError(f"is {value}", field=option, remedy="give a positive number")
     document = ConfigurationDocument.load(config)
-    name = model or (document.model or {}).get("name")
-    if not name:
-        raise ConfigError("names no model", field=str(config), remedy="give --model")
+    name = model_of(model, document, config)
 
     from autokv import settings
     from autokv.cli.console import output, plain
@@ -112,10 +111,10 @@ def simulate(
         max_sequences=max_sequences,
         page_tokens=page_tokens,
     )
-    trace = read(workload, column, time_unit, str(name), max_bad_rows)
+    trace = read(workload, column, time_unit, name, max_bad_rows)
     if rate_scale is not None:
         trace = scale_rate(trace, rate_scale)
-    loaded = load(str(name), dtype=dtype, device=device)
+    loaded = load(name, dtype=dtype, device=device)
     served, changes = traffic(
         trace, context_tokens=loaded.facts.context_tokens, rate=rate, requests=requests, seed=seed
     )
