@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autokv import settings
-from autokv.cli.tune import RESULTS
 from autokv.errors import Interrupted
+from autokv.jobs.commands import RESULTS
 
 if TYPE_CHECKING:
     from autokv.client import Client, Tuning

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autokv import settings
 from autokv.cli.tables import (
     DatabaseOption,
     JsonOption,
@@ -15,6 +17,7 @@ from autokv.cli.tables import (
     print_json,
     print_table,
 )
+from autokv.jobs.commands import database_option, resume_command
 
 if TYPE_CHECKING:
     from autokv.storage import Job
@@ -48,7 +51,7 @@ def show(
     if as_json:
         print_json({"job": found, "result": None if result is None else _outcome(result)})
         return
-    print_facts(_facts(found, result))
+    print_facts(_facts(found, result, database or settings.current().database_url))
     if result is not None:
         from autokv.cli.console import front_table, output
 
@@ -79,7 +82,7 @@ def _progress(job: Job) -> str:
     return f"{job.trials}/{job.request.trials}"
 
 
-def _facts(job: Job, result: TuningResult | None) -> dict[str, str | None]:
+def _facts(job: Job, result: TuningResult | None, url: str) -> dict[str, str | None]:
     facts = {
         "job": job.id,
         "state": job.state,
@@ -94,7 +97,7 @@ def _facts(job: Job, result: TuningResult | None) -> dict[str, str | None]:
     if result is not None:
         facts["recommended"] = result.recommended or "none"
         facts |= result.named
-        facts["as files"] = f"autokv configs list --job {job.id}"
+        facts["as files"] = shlex.join(["autokv", "configs", "list", "--job", job.id, *database_option(url)])
     if job.state in {"interrupted", "failed"}:
-        facts["to resume"] = f"autokv tune --resume {job.id}"
+        facts["to resume"] = resume_command(job.id, url)
     return facts

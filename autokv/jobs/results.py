@@ -7,6 +7,7 @@ from typing import Any
 
 from autokv.config import ConfigurationDocument
 from autokv.errors import StorageError
+from autokv.jobs.commands import resume_command
 from autokv.report import write_results
 from autokv.report.page import page
 from autokv.storage import Database
@@ -39,7 +40,9 @@ def _stored(database: Database, job_id: str) -> tuple[TuningResult, dict[str, Co
     result = database.results.of(job.id)
     if result is None:
         raise StorageError(
-            "has no result yet", field=f"job {job.id}", remedy=f"finish it with `autokv tune --resume {job.id}`"
+            "has no result yet",
+            field=f"job {job.id}",
+            remedy=f"finish it with `{resume_command(job.id, database.shown)}`",
         )
     documents = {stored.digest: stored.document for stored in database.configurations.list(job=job.id)}
     workload = dict(job.workload or {})
