@@ -23,7 +23,7 @@ Key = Annotated[
 ]
 As = Annotated[FormatQuery, Query()]
 UNCHANGED: dict[int | str, dict[str, Any]] = {
-    304: {"description": "The caller has it: `If-None-Match` names its ETag."}
+    304: {"description": "Not modified: it matches `If-None-Match`."}
 }
 
 

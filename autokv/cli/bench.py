@@ -37,7 +37,10 @@ def kernels(
     formats: Annotated[str | None, typer.Option(help="Forms of the cache, between commas; or all.")] = None,
     output: Annotated[Path, typer.Option(help="File for the results, in JSON.")] = Path("autokv-kernels.json"),
 ) -> None:
-    """Time decode attention over every form of a cache, against 16 bits, fp8 and the bandwidth of a copy."""
+    """Time decode attention over every form of a cache.
+
+    Each is compared with 16 bits, fp8, and the bandwidth of a copy.
+    """
     from autokv.evaluation.kernel_shapes import BASIC, FORMATS, SHAPES
 
     shapes = _names(shape, SHAPES, "--shape", tuple(SHAPES))

@@ -26,7 +26,10 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
     database: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the database.")] = None,
 ) -> None:
-    """Start a server, tune SmolLM2-135M-Instruct on it with what ships with AutoKV, and stop it again."""
+    """Tune SmolLM2-135M-Instruct on a server of its own.
+
+    Text and trace ship with AutoKV; the server is stopped at the end. The same command again resumes a stopped run.
+    """
     from autokv.cli.console import output as console
     from autokv.cli.follow import follow
     from autokv.cli.own_server import own_server

@@ -38,7 +38,10 @@ def generate(
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the model.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
-    """Stream text that a model generates with a compressed KV cache, then show its speed and bytes."""
+    """Generate text with a compressed KV cache.
+
+    Its speed and bytes are shown beside those of the full cache on the same tokens.
+    """
     text, document = _prompt(prompt, prompt_file), ConfigurationDocument.load(config)
 
     from transformers import DynamicCache

@@ -44,7 +44,7 @@ def show(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a job: what was asked, how far it came, its front and what it recommends."""
+    """Show a job, its front and what it recommends."""
     with open_existing(database) as stored:
         found = stored.jobs.get(job)
         result = stored.results.of(found.id)

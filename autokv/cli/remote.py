@@ -96,7 +96,7 @@ def submit(
 def list_jobs(
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; repeat for more.")] = None,
     model: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Most jobs to list.")] = 50,
     server: ServerOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -168,7 +168,7 @@ def download(
     ] = None,
     server: ServerOption = None,
 ) -> None:
-    """Download what a job recommends with its report, or one configuration."""
+    """Download the results of a job, or one configuration."""
     if sum(value is not None for value in (job, configuration, alias)) != 1:
         raise RequestError("name a job, or --configuration, or --alias", remedy="one of them")
     from autokv.client import download_results
@@ -218,7 +218,7 @@ def _tell(told: ValidationView, as_json: bool) -> None:
         "workers": told.workers.message,
         "ahead of it": str(told.queue_ahead),
         "takes": "not known" if told.seconds is None else f"about {duration(told.seconds)}",
-        "judged by": told.basis,
+        "estimated from": told.basis,
     }
     print_facts(facts | {"note" if number == 0 else " " * number: note for number, note in enumerate(told.notes)})
 

@@ -42,8 +42,8 @@ def simulate(
     baseline: Annotated[bool, typer.Option(help="Serve with 16 bits and fp8 as well.")] = True,
     slo: Annotated[list[str] | None, typer.Option(help="ttft_ms=VALUE or tpot_ms=VALUE; repeat for both.")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests per second, instead of the trace's own.")] = None,
-    rate_scale: Annotated[float | None, typer.Option(help="Times as many requests per second as the trace.")] = None,
-    requests: Annotated[int | None, typer.Option(min=1, help="Serve the first so many.")] = None,
+    rate_scale: Annotated[float | None, typer.Option(help="Multiply the request rate by this factor.")] = None,
+    requests: Annotated[int | None, typer.Option(min=1, help="Serve the first N requests.")] = None,
     max_rate: Annotated[bool, typer.Option("--max-rate", help="Look for the highest rate within the SLO.")] = False,
     order: Annotated[Order | None, typer.Option(help="Who is admitted first.")] = None,
     preemption: Annotated[Preemption | None, typer.Option(help="What becomes of a preempted request.")] = None,
@@ -63,7 +63,7 @@ def simulate(
     refuse_oversized: Annotated[
         bool, typer.Option("--refuse-oversized", help="Refuse requests that never fit, instead of stopping.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of drawn arrivals.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed for generated arrivals.")] = 0,
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the model.")] = "auto",
     device: Annotated[str, typer.Option(help="Where costs are measured: auto, cpu, cuda or cuda:N.")] = "auto",
     page: Annotated[Path | None, typer.Option(help="File for an HTML page with pictures over time.")] = None,
@@ -73,7 +73,10 @@ def simulate(
     database: DatabaseOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Simulate how a trace is served with a configuration, beside 16 bits and fp8."""
+    """Simulate how a trace is served with a configuration.
+
+    Its figures are shown beside those of the 16-bit cache and of fp8.
+    """
     limits = _slo(slo)
     memory = None if kv_memory is None else byte_size(kv_memory, "--kv-memory")
     if rate is not None and rate_scale is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Finished:
             "recommended": self.result.recommended,
             "named": dict(self.result.named),
             "reason": self.result.reason,
+            "decision": None if self.result.decision is None else asdict(self.result.decision),
             "stopped_by": self.result.stopped_by,
             "trials": len(self.result.trials),
             "front": pareto(self.result),

