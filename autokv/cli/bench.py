@@ -92,6 +92,7 @@ def _show(point: Point, rows: Sequence[KernelFigures]) -> None:
     from rich.table import Table
 
     from autokv.cli.console import output as console
+    from autokv.cli.console import print_table
     from autokv.report.format import MISSING, number
 
     screen = console()
@@ -113,7 +114,7 @@ def _show(point: Point, rows: Sequence[KernelFigures]) -> None:
             number(row.faster_than_fp8),
             MISSING if row.error is None else f"{row.error:.1e}",
         )
-    screen.print(table)
+    print_table(screen, table)
     for row in rows:
         if row.us is None:
             screen.print(f"{row.format} was not timed: {row.reason}", markup=False)

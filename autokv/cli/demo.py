@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from pathlib import Path
 from types import FrameType
@@ -11,7 +12,7 @@ import typer
 
 from autokv import settings
 from autokv.errors import Interrupted
-from autokv.jobs.commands import RESULTS
+from autokv.jobs.commands import RESULTS, database_option
 
 if TYPE_CHECKING:
     from autokv.client import Client, Tuning
@@ -62,9 +63,7 @@ def demo(
     for name, path in sorted(files.items()):
         typer.echo(f"  {name:17} {path}")
     typer.echo(f"  {'database':17} {url} (job {job.id})")
-    typer.echo(
-        f"`autokv serve{f' --database {database}' if database else ''}` keeps a server running over this database"
-    )
+    typer.echo(f"`{shlex.join(['autokv', 'serve', *database_option(url)])}` keeps a server running over this database")
 
 
 def _offered() -> str:

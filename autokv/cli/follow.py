@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from autokv.cli.console import front_table
+from autokv.cli.console import front_table, print_table
 from autokv.cli.progress import TuningProgress, told_line
 from autokv.client import Tuning
 from autokv.config import CompressionConfig
@@ -25,7 +25,7 @@ def follow(tuning: Tuning, console: Console) -> JobView:
             progress.say(f"job {job.id} is number {job.queue.position} in the queue")
         job = tuning.wait(lambda event: _show(event, progress))
     if job.state == "done":
-        console.print(front_table(result_of(tuning.front())))
+        print_table(console, front_table(result_of(tuning.front())))
     console.print(f"{job.state}: {job.reason or 'no reason is told'}", markup=False)
     return job
 

@@ -46,7 +46,7 @@ def generate(
 
     from transformers import DynamicCache
 
-    from autokv.cli.console import output
+    from autokv.cli.console import output, print_table
     from autokv.cli.stream import TextPrinter
     from autokv.models import load
     from autokv.runtime.cache import CompressedCache
@@ -75,7 +75,7 @@ def generate(
         forced = decode(loaded.model, ids, full, max_new_tokens, forced=compressed.tokens)
         runs.append((f"full, {str(loaded.dtype).removeprefix('torch.')}", forced, held_bytes(full)))
     typer.echo()
-    output().print(_table(runs, ids.shape[1]))
+    print_table(output(), _table(runs, ids.shape[1]))
     if not no_baseline:
         agreed = sum(map(int.__eq__, compressed.tokens, runs[1][1].chosen))
         typer.echo(f"the full cache would have chosen {agreed} of the {len(compressed.tokens)} tokens")

@@ -53,9 +53,10 @@ def show(
         return
     print_facts(_facts(found, result, database or settings.current().database_url))
     if result is not None:
-        from autokv.cli.console import front_table, output
+        from autokv.cli import console
 
-        output().print("", front_table(result), sep="\n")
+        console.output().print()
+        console.print_table(console.output(), console.front_table(result))
 
 
 def _outcome(result: TuningResult) -> dict[str, Any]:

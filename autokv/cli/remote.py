@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,9 @@ from autokv.cli import remote_alias
 from autokv.cli import search_options as asked
 from autokv.cli.connecting import ServerOption, connect
 from autokv.cli.tables import JsonOption, local_time, print_facts, print_json, print_table
+from autokv.cli.tune import EXIT_NOTHING
 from autokv.errors import Interrupted, RequestError
+from autokv.jobs.commands import RESULTS
 
 if TYPE_CHECKING:
     from autokv.client import Client
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(remote_alias.app, name="alias", help="Names that stand for configurations.")
 
-RESULTS = Path("autokv-results")
 JobArgument = Annotated[str, typer.Argument(help="Id of a job.")]
 
 
@@ -89,7 +91,7 @@ def submit(
             typer.echo(job.id)
         _say_who_is_missing(job)
         if watch:
-            _watch(client, job.id)
+            _watch(client, job.id, server)
 
 
 @app.command("list")
@@ -138,10 +140,13 @@ def show(job: JobArgument, server: ServerOption = None, as_json: JsonOption = Fa
 
 @app.command()
 def watch(job: JobArgument, server: ServerOption = None) -> None:
-    """Follow a job to its end; exit code 1 unless it is done."""
+    """Follow a job to its end.
+
+    The exit code is 0 if it recommends a configuration, 3 if it recommends none, else 1.
+    """
     with connect(server) as client:
         _say_who_is_missing(client.jobs.get(job))
-        _watch(client, job)
+        _watch(client, job, server)
 
 
 @app.command()
@@ -184,16 +189,19 @@ def download(
         typer.echo(f"wrote {path}")
 
 
-def _watch(client: Client, job: str) -> None:
+def _watch(client: Client, job: str, server: str | None) -> None:
     from autokv.cli.console import output
     from autokv.cli.follow import follow
 
     try:
         ended = follow(client.tuning(job), output())
     except KeyboardInterrupt:
-        raise Interrupted(f"job {job} goes on", remedy=f"see it with `autokv remote watch {job}`") from None
+        again = shlex.join(["autokv", "remote", "watch", job, *(["--server", server] if server else [])])
+        raise Interrupted(f"job {job} goes on", remedy=f"see it with `{again}`") from None
     if ended.state != "done":
         raise typer.Exit(1)
+    if ended.recommended is None:
+        raise typer.Exit(EXIT_NOTHING)
 
 
 def _say_who_is_missing(job: JobView) -> None:

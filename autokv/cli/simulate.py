@@ -251,7 +251,7 @@ def _show(screen: Console, found: Comparison, facts: dict[str, str], notes: tupl
     from rich.table import Table
     from rich.text import Text
 
-    from autokv.cli.console import plain
+    from autokv.cli.console import plain, print_table
     from autokv.cli.tables import print_facts
     from autokv.report.serving_rows import rows, sentence
 
@@ -263,7 +263,7 @@ def _show(screen: Console, found: Comparison, facts: dict[str, str], notes: tupl
     for row in rows(found.to_dict()):
         table.add_row(row.title, *row.texts)
     screen.print()
-    screen.print(table)
+    print_table(screen, table)
     screen.print()
     screen.print(plain(sentence(found.verdict)), style="bold", markup=False)
     for line in notes:

@@ -99,8 +99,12 @@ def convert(
 def slice_trace(
     file: FileArgument,
     out: OutputArgument,
-    start: Annotated[float | None, typer.Option(help="Drop requests that arrive earlier, in seconds from the first arrival.")] = None,
-    end: Annotated[float | None, typer.Option(help="Drop requests that arrive later, in seconds from the first arrival.")] = None,
+    start: Annotated[
+        float | None, typer.Option(help="Drop requests before this second, counted from the first arrival.")
+    ] = None,
+    end: Annotated[
+        float | None, typer.Option(help="Drop requests after this second, counted from the first arrival.")
+    ] = None,
     max_input_tokens: Annotated[int | None, typer.Option(min=1, help="Drop requests with longer prompts.")] = None,
     max_output_tokens: Annotated[int | None, typer.Option(min=1, help="Drop requests with longer answers.")] = None,
     sample: Annotated[

@@ -120,11 +120,10 @@ def _run(request: TuningRequest | None, url: str, output: Path, *, resume: str, 
 
 def _show(finished: Finished, url: str) -> None:
     """The front, what is recommended and why, and where the files are."""
-    from autokv.cli.console import front_table
-    from autokv.cli.console import output as console
+    from autokv.cli.console import front_table, output, print_table
 
-    screen = console()
-    screen.print(front_table(finished.result))
+    screen = output()
+    print_table(screen, front_table(finished.result))
     screen.print(finished.result.reason, markup=False)
     for name, path in finished.files.items():
         screen.print(f"  {name:17} {path}", markup=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from autokv.hardware.sheet import DataSheet
 
 MAX_PROFILE_BYTES = 1 << 16
 SUFFIXES = (".json", ".yaml", ".yml")
-REMEDY = "write one with autokv hardware probe --output"
+REMEDY = "write one with `autokv hardware probe --output FILE`"
 
 
 def read_profile(path: str | Path) -> HardwareProfile:

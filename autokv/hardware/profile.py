@@ -109,5 +109,7 @@ def invalid(error: ValidationError, where: str) -> RequestError:
     first = error.errors(include_url=False, include_input=False)[0]
     path = ".".join([where, *(str(part)[:80] for part in first["loc"])])
     return RequestError(
-        first["msg"][:200], field=path, remedy="see docs/hardware.md for the fields, or write one with hardware probe"
+        first["msg"][:200],
+        field=path,
+        remedy="see docs/hardware.md, or write one with `autokv hardware probe --output FILE`",
     )
