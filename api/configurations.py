@@ -22,9 +22,7 @@ Key = Annotated[
     str, Path(pattern=r"^[0-9A-Za-z]{1,64}$", description="id, or whole digest: the newest configuration that has it")
 ]
 As = Annotated[FormatQuery, Query()]
-UNCHANGED: dict[int | str, dict[str, Any]] = {
-    304: {"description": "The caller has it: `If-None-Match` names its ETag."}
-}
+UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "Not modified: it matches `If-None-Match`."}}
 
 
 class ConfigurationsQuery(PageQuery):

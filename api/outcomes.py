@@ -61,7 +61,7 @@ def front(job_id: Id, stored: Stored) -> FrontView:
     responses=problems(404)
     | {
         200: files("One page that needs no network.", "text/html"),
-        304: {"description": "It is as `If-None-Match` names it."},
+        304: {"description": "Not modified: it matches `If-None-Match`."},
     },
 )
 def report_page(job_id: Id, stored: Stored, if_none_match: IfNoneMatch = None) -> Response:

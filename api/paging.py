@@ -90,7 +90,7 @@ class PageQuery(Query):
 
 
 def refused() -> RequestError:
-    """What a cursor deserves that this list never gave."""
+    """The error for an invalid cursor."""
     return RequestError(
         "is not a cursor of this list with these filters", field="cursor", remedy="begin again without a cursor"
     )

@@ -37,7 +37,7 @@ class FormatQuery(Query):
 
 
 def chosen(query: FormatQuery, accept: str | None) -> Format:
-    """The format that is asked for: JSON unless YAML is liked better.
+    """The format that is asked for: JSON by default, YAML on request.
 
     Raises:
         HTTPException: 406; neither is taken.

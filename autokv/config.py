@@ -13,12 +13,10 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from autokv.documents import first_problem, read_document
 from autokv.errors import ConfigError
 
 SCHEMA_VERSION: Final = "autokv/v1"
-MAX_CONFIG_BYTES = 1 << 20
-"""A configuration file larger than this is refused unread."""
-
 Bits = Literal[2, 3, 4, 8]
 GroupSize = Literal[16, 32, 64, 128]
 
@@ -245,7 +243,7 @@ class CompressionConfig(Strict):
 
     @classmethod
     def parse(cls, document: object, *, where: str = "") -> Self:
-        """Validate a decoded JSON document; ``where`` (a file name) opens the path in the error.
+        """Validate a decoded document; ``where`` (a file name) opens the path in the error.
 
         Raises:
             ConfigError: naming the first field that is wrong, and how many more there are.
@@ -253,24 +251,18 @@ class CompressionConfig(Strict):
         try:
             return cls.model_validate(document)
         except ValidationError as error:
-            raise _config_error(error, where) from None
+            path, message, remedy = first_problem(cls, error)
+            field = ": ".join(part for part in (where, path) if part) or None
+            raise ConfigError(message, field=field, remedy=remedy or "see `autokv config schema`") from None
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read and validate a JSON file.
+        """Read and validate a JSON or YAML file.
 
         Raises:
-            ConfigError: the file is missing, too large, not JSON, or not a valid configuration.
+            ConfigError: the file is missing, too large, neither JSON nor YAML, or not a valid configuration.
         """
-        path = Path(path)
-        try:
-            if path.stat().st_size > MAX_CONFIG_BYTES:
-                raise ConfigError(f"is larger than {MAX_CONFIG_BYTES} bytes", field=str(path), remedy="is it a config?")
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"cannot be read ({error.strerror})", field=str(path), remedy="check the path") from None
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"is not JSON ({error})", field=str(path), remedy="see `autokv config schema`") from None
+        document = read_document(path, error=ConfigError, remedy="see `autokv config schema`")
         return cls.parse(document, where=str(path))
 
 
@@ -346,32 +338,3 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of :class:`ConfigurationDocument`."""
     schema = ConfigurationDocument.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def first_problem(error: ValidationError, skip: frozenset[str] = frozenset()) -> tuple[str, str]:
-    """The dotted path and the message of the first thing wrong, and how many more there are.
-
-    ``skip`` names parts of pydantic's path that a user's document does not have (union tags).
-    """
-    problems = error.errors()
-    first = problems[0]
-    path = ".".join(str(part) for part in first["loc"] if part not in skip)
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] != "missing" and not isinstance(first["input"], dict | list):
-        message += f", got {first['input']!r:.80}"
-    if len(problems) > 1:
-        message += f" (and {len(problems) - 1} more)"
-    return path, message
-
-
-def _config_error(error: ValidationError, where: str) -> ConfigError:
-    path, message = first_problem(error, skip=frozenset({"none", *_methods()}))
-    field = ": ".join(part for part in (where, path) if part) or None
-    return ConfigError(message, field=field, remedy="see `autokv config schema`")
-
-
-def _methods() -> set[str]:
-    """Every ``method`` tag; pydantic puts them into error paths, where a user's document has no such key."""
-    stages = (StreamingLLM, KNorm, KeyDiff, SnapKV, TOVA, H2O, ExpectedAttention, LagKV, Random)
-    others = (IntegerQuantization, FP8Quantization, ResidualLowRank, LatentLowRank)
-    return {str(stage.model_fields["method"].annotation.__args__[0]) for stage in (*stages, *others)}  # type: ignore[union-attr]

@@ -23,6 +23,8 @@ AutoKVError                     one line: what is wrong, where, and what to do
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 __all__ = [
     "AutoKVError",
     "ConfigError",
@@ -43,6 +45,7 @@ __all__ = [
     "TooLargeError",
     "UnavailableError",
     "WorkloadError",
+    "nearest",
 ]
 
 
@@ -131,3 +134,12 @@ class InfeasibleError(AutoKVError):
 
 class Interrupted(AutoKVError):  # noqa: N818 - an event, not a fault
     """The work was stopped on request; everything that had finished is kept."""
+
+
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """A remedy for a name that is mistyped: the known names that are close to ``given``; ``None`` where none is."""
+    from difflib import get_close_matches
+
+    by_spelling = {name.lower().replace("-", "_"): name for name in known}
+    near = get_close_matches(given[:100].lower().replace("-", "_"), by_spelling, n=2, cutoff=0.6)
+    return f"did you mean {' or '.join(by_spelling[name] for name in near)}?" if near else None

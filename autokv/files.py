@@ -1,10 +1,11 @@
-"""Writing a file so that it is there whole or not at all."""
+"""Writing a file so that it is there whole or not at all, and whether one could be written."""
 
 from __future__ import annotations
 
 import errno
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from autokv.errors import StorageError
@@ -37,6 +38,40 @@ def write_atomic(path: str | Path, data: str | bytes) -> Path:
         message, remedy = _REMEDIES.get(error.errno or 0, (error.strerror or str(error), "check the path"))
         raise StorageError(f"cannot be written ({message})", field=shown, remedy=remedy) from None
     return Path(path)
+
+
+def check_folder(path: str | Path) -> None:
+    """Check, before long work, that files can be written into the folder ``path``, which is made later if it is new.
+
+    Raises:
+        StorageError: it is a file, or it, or what it would be made in, cannot be written to.
+    """
+    try:
+        folder = Path(path).resolve()
+        place = next(place for place in (folder, *folder.parents) if place.exists())
+        if not place.is_dir():
+            raise StorageError(
+                "is not a folder" if place == folder else f"{place} is not a folder",
+                field=str(path),
+                remedy="name another folder",
+            )
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(f"cannot be written to ({reason})", field=str(path), remedy="name another folder") from None
+
+
+def check_file(path: str | Path) -> None:
+    """Check, before long work, that :func:`write_atomic` can write to ``path``.
+
+    Raises:
+        StorageError: it is a folder, or its folder cannot be written to.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise StorageError("is a folder", field=str(path), remedy="name a file")
+    check_folder(target.parent)
 
 
 def _replace(target: Path, data: bytes) -> None:

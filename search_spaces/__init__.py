@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autokv.errors import SpaceError
+from autokv.errors import SpaceError, nearest
 from autokv.search_spaces.document import build_space, read_space
 from autokv.search_spaces.space import SearchSpace
 
@@ -27,9 +27,10 @@ def load_space(name_or_path: str) -> SearchSpace:
     if name_or_path in names():
         return read_space(FOLDER / f"{name_or_path}.yaml")
     path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml") and not path.is_file():
+    if path.suffix not in (".yaml", ".yml", ".json") and not path.is_file():
         raise SpaceError(
             f"there is no search space {name_or_path!r}",
-            remedy=f"choose from {', '.join(names())}, or name a YAML file",
+            field="space",
+            remedy=nearest(name_or_path, names()) or f"choose from {', '.join(names())}, or name a YAML file",
         )
     return read_space(path)

@@ -11,17 +11,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from autokv.config import CompressionConfig, Strict
+from autokv.documents import first_problem, read_document
 from autokv.errors import ConfigError, SpaceError
 from autokv.search_spaces.domain import Domain, Scalar, parse_domain
 from autokv.search_spaces.fitting import largest
 from autokv.search_spaces.space import SearchSpace
 from autokv.search_spaces.stage import Fields, Parameter, Stage, put
 
-MAX_SPACE_BYTES = 1 << 20
 MAX_FIELDS = 1000
 """Fields that one alternative may name; a file with more is refused."""
 REMEDY = "see the built-in spaces for the form"
@@ -53,18 +52,9 @@ def read_space(path: Path) -> SearchSpace:
     """Read a search space from a YAML file.
 
     Raises:
-        SpaceError: the file cannot be read, is not YAML, or is not a search space.
+        SpaceError: the file cannot be read, is neither YAML nor JSON, or is not a search space.
     """
-    where = str(path)
-    try:
-        if path.stat().st_size > MAX_SPACE_BYTES:
-            raise SpaceError(f"is larger than {MAX_SPACE_BYTES} bytes", field=where, remedy="is it a search space?")
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpaceError(f"cannot be read ({error.strerror})", field=where, remedy="check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise SpaceError(f"is not YAML ({error})", field=where, remedy=REMEDY) from None
-    return build_space(document, where)
+    return build_space(read_document(path, error=SpaceError, remedy=REMEDY), str(path))
 
 
 def build_space(document: object, where: str) -> SearchSpace:
@@ -76,9 +66,8 @@ def build_space(document: object, where: str) -> SearchSpace:
     try:
         parsed = SpaceDocument.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])[1:]
-        raise SpaceError(first["msg"], field=f"{where}: {path}" if path else where, remedy=REMEDY) from None
+        path, message, remedy = first_problem(SpaceDocument, error)
+        raise SpaceError(message, field=f"{where}: {path}" if path else where, remedy=remedy or REMEDY) from None
     stages = {name: _stage(name, alternatives, where) for name, alternatives in parsed.stages}
     space = SearchSpace(parsed.name, parsed.description, stages)
     literature: dict[str, CompressionConfig] = {}

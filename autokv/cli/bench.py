@@ -37,7 +37,10 @@ def kernels(
     formats: Annotated[str | None, typer.Option(help="Forms of the cache, between commas; or all.")] = None,
     output: Annotated[Path, typer.Option(help="File for the results, in JSON.")] = Path("autokv-kernels.json"),
 ) -> None:
-    """Time decode attention over every form of a cache, against 16 bits, fp8 and the bandwidth of a copy."""
+    """Time decode attention over every form of a cache.
+
+    Each is compared with 16 bits, fp8, and the bandwidth of a copy.
+    """
     from autokv.evaluation.kernel_shapes import BASIC, FORMATS, SHAPES
 
     shapes = _names(shape, SHAPES, "--shape", tuple(SHAPES))
@@ -89,6 +92,7 @@ def _show(point: Point, rows: Sequence[KernelFigures]) -> None:
     from rich.table import Table
 
     from autokv.cli.console import output as console
+    from autokv.cli.console import print_table
     from autokv.report.format import MISSING, number
 
     screen = console()
@@ -110,7 +114,7 @@ def _show(point: Point, rows: Sequence[KernelFigures]) -> None:
             number(row.faster_than_fp8),
             MISSING if row.error is None else f"{row.error:.1e}",
         )
-    screen.print(table)
+    print_table(screen, table)
     for row in rows:
         if row.us is None:
             screen.print(f"{row.format} was not timed: {row.reason}", markup=False)

@@ -20,7 +20,10 @@ def schema() -> None:
 
 
 @app.command()
-def validate(file: Annotated[Path, typer.Argument(help="A configuration in JSON.")]) -> None:
-    """Check FILE; exit with 0 if it is a valid configuration, else with 2."""
+def validate(file: Annotated[Path, typer.Argument(help="Configuration file, JSON or YAML.")]) -> None:
+    """Check a configuration file.
+
+    The exit code is 0 if it is valid, else 2.
+    """
     document = ConfigurationDocument.load(file)
     typer.echo(f"valid: {document.schema_version}, digest {document.digest}")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement as Measured
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +21,7 @@ from autokv.report.format import heading, number, unit
 from autokv.tuning.trial import FrontPoint, TuningResult
 
 WIDTH = 80
+WIDEST = 10_000
 SHORT = {
     "kl_divergence": "KL",
     "top1_agreement": "top-1",
@@ -43,6 +45,16 @@ def output(*, stderr: bool = False) -> Console:
     """A console as wide as the terminal, or 80 columns where there is none."""
     console = Console(stderr=stderr, highlight=False)
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=WIDTH)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table within the width of ``console``; piped, one that would be cut or break words is wider."""
+    if not console.is_terminal:
+        options = console.options.update(max_width=WIDEST)
+        console.width = max(WIDTH, Measured.get(console, options, table).minimum)
+    console.print(table)
+    if not console.is_terminal:
+        console.width = WIDTH
 
 
 def plain(text: str) -> str:

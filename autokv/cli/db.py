@@ -15,7 +15,10 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command()
 def upgrade(database: DatabaseOption = None) -> None:
-    """Bring a database to this version's schema, all or nothing; an empty one gets its tables."""
+    """Bring a database to this version's schema.
+
+    It changes wholly or not at all; an empty one gets its tables.
+    """
     from autokv import settings
     from autokv.storage import Database
 
@@ -28,7 +31,10 @@ def upgrade(database: DatabaseOption = None) -> None:
 
 @app.command()
 def check(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
-    """Check that a database can be reached, is whole, and agrees with itself; changes nothing."""
+    """Check that a database is whole and consistent.
+
+    Nothing is changed.
+    """
     with open_existing(database, upgrade=False) as stored:
         found = stored.check()
         shown, schema = stored.shown, stored.schema
@@ -49,8 +55,10 @@ def check(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
 def backup(
     file: Annotated[Path, typer.Argument(help="New file for the copy.")], database: DatabaseOption = None
 ) -> None:
-    """Copy a database to a file, as it is at one moment, while others use it: SQLite to a database, PostgreSQL to a
-    dump for pg_restore."""
+    """Copy a database to a file while others use it.
+
+    The copy is of one moment: a database of SQLite, or a dump of PostgreSQL for pg_restore.
+    """
     from autokv import settings
     from autokv.storage.backup import backup as copy
 

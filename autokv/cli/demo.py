@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from pathlib import Path
 from types import FrameType
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autokv import settings
-from autokv.cli.tune import RESULTS
 from autokv.errors import Interrupted
+from autokv.jobs.commands import RESULTS, database_option
 
 if TYPE_CHECKING:
     from autokv.client import Client, Tuning
@@ -26,7 +27,10 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
     database: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the database.")] = None,
 ) -> None:
-    """Start a server, tune SmolLM2-135M-Instruct on it with what ships with AutoKV, and stop it again."""
+    """Tune SmolLM2-135M-Instruct on a server of its own.
+
+    Text and trace ship with AutoKV; the server is stopped at the end. The same command again resumes a stopped run.
+    """
     from autokv.cli.console import output as console
     from autokv.cli.follow import follow
     from autokv.cli.own_server import own_server
@@ -59,9 +63,7 @@ def demo(
     for name, path in sorted(files.items()):
         typer.echo(f"  {name:17} {path}")
     typer.echo(f"  {'database':17} {url} (job {job.id})")
-    typer.echo(
-        f"`autokv serve{f' --database {database}' if database else ''}` keeps a server running over this database"
-    )
+    typer.echo(f"`{shlex.join(['autokv', 'serve', *database_option(url)])}` keeps a server running over this database")
 
 
 def _offered() -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from autokv.cli.console import answer, front_table
+from autokv.cli.console import answer, front_table, print_table
 from autokv.cli.progress import TuningProgress, told_line
 from autokv.client import Tuning
 from autokv.config import CompressionConfig
@@ -26,7 +26,7 @@ def follow(tuning: Tuning, console: Console) -> JobView:
         job = tuning.wait(lambda event: _show(event, progress))
     if job.state == "done":
         result = result_of(tuning.front())
-        console.print(front_table(result))
+        print_table(console, front_table(result))
         console.print("\n".join(answer(result)), markup=False, soft_wrap=True)
     console.print(f"{job.state}: {job.reason or 'no reason is told'}", markup=False)
     return job

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autokv.cli.configured import model_of
 from autokv.cli.evaluate import Dtype
 from autokv.config import ConfigurationDocument
 from autokv.errors import PromptError, RequestError
@@ -22,31 +23,36 @@ MAX_PROMPT_BYTES = 1 << 24
 
 
 def generate(
-    model: Annotated[str, typer.Option(help="Hugging Face id, local folder or GGUF file.")],
-    config: Annotated[Path, typer.Option(help="A configuration in JSON.")],
+    config: Annotated[Path, typer.Option(help="Configuration file, JSON or YAML.")],
+    model: Annotated[
+        str | None, typer.Option(help="Hugging Face id, local folder or GGUF file; else the configuration's own.")
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="The prompt.")] = None,
     prompt_file: Annotated[Path | None, typer.Option(help="Text file with the prompt.")] = None,
     chat: Annotated[
         bool | None,
-        typer.Option(help="Put the prompt into the model's chat template; as --prompt is if there is one."),
+        typer.Option(help="Use the model's chat template; default: on for --prompt if the model has one."),
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 128,
     no_baseline: Annotated[bool, typer.Option("--no-baseline", help="Leave out the run with the full cache.")] = False,
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the model.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
-    """Stream text that a model generates with a compressed KV cache, then show its speed and bytes."""
+    """Generate text with a compressed KV cache.
+
+    Its speed and bytes are shown beside those of the full cache on the same tokens.
+    """
     text, document = _prompt(prompt, prompt_file), ConfigurationDocument.load(config)
 
     from transformers import DynamicCache
 
-    from autokv.cli.console import output
+    from autokv.cli.console import output, print_table
     from autokv.cli.stream import TextPrinter
     from autokv.models import load
     from autokv.runtime.cache import CompressedCache
     from autokv.runtime.decoding import decode, held_bytes
 
-    loaded = load(model, dtype=dtype, device=device)
+    loaded = load(model_of(model, document, config), dtype=dtype, device=device)
     template = getattr(loaded.tokenizer, "chat_template", None) is not None
     ids = _encode(loaded, text, template and prompt is not None if chat is None else chat)
     if ids.shape[1] + max_new_tokens > loaded.facts.context_tokens:
@@ -69,7 +75,7 @@ def generate(
         forced = decode(loaded.model, ids, full, max_new_tokens, forced=compressed.tokens)
         runs.append((f"full, {str(loaded.dtype).removeprefix('torch.')}", forced, held_bytes(full)))
     typer.echo()
-    output().print(_table(runs, ids.shape[1]))
+    print_table(output(), _table(runs, ids.shape[1]))
     if not no_baseline:
         agreed = sum(map(int.__eq__, compressed.tokens, runs[1][1].chosen))
         typer.echo(f"the full cache would have chosen {agreed} of the {len(compressed.tokens)} tokens")

@@ -29,7 +29,10 @@ def probe(
     output: Annotated[Path | None, typer.Option(help="File for the profile, in JSON.")] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Measure this machine in a second or two and keep the result under its fingerprint."""
+    """Measure this machine in a second or two.
+
+    The profile is kept under its fingerprint.
+    """
     from autokv import hardware
     from autokv.errors import StorageError
     from autokv.files import write_atomic
@@ -81,7 +84,10 @@ def show(
     name: Annotated[str, typer.Argument(help="Id or name from the list, a profile file, or here.")],
     json_output: JsonOption = False,
 ) -> None:
-    """Show one device: from the catalog, from a profile file, or this machine, measured now."""
+    """Show one device.
+
+    It is in the catalog or in a profile file, or it is this machine, which is measured now.
+    """
     from autokv import hardware
 
     profile = hardware.find(name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autokv import settings
 from autokv.cli.tables import (
     DatabaseOption,
     JsonOption,
@@ -15,6 +17,7 @@ from autokv.cli.tables import (
     print_json,
     print_table,
 )
+from autokv.jobs.commands import database_option, resume_command
 
 if TYPE_CHECKING:
     from autokv.storage import Job
@@ -41,18 +44,19 @@ def show(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a job: what was asked, how far it came, its front and what it recommends."""
+    """Show a job, its front and what it recommends."""
     with open_existing(database) as stored:
         found = stored.jobs.get(job)
         result = stored.results.of(found.id)
     if as_json:
         print_json({"job": found, "result": None if result is None else _outcome(result)})
         return
-    print_facts(_facts(found, result))
+    print_facts(_facts(found, result, database or settings.current().database_url))
     if result is not None:
-        from autokv.cli.console import front_table, output
+        from autokv.cli import console
 
-        output().print("", front_table(result), sep="\n")
+        console.output().print()
+        console.print_table(console.output(), console.front_table(result))
 
 
 def _outcome(result: TuningResult) -> dict[str, Any]:
@@ -79,7 +83,7 @@ def _progress(job: Job) -> str:
     return f"{job.trials}/{job.request.trials}"
 
 
-def _facts(job: Job, result: TuningResult | None) -> dict[str, str | None]:
+def _facts(job: Job, result: TuningResult | None, url: str) -> dict[str, str | None]:
     facts = {
         "job": job.id,
         "state": job.state,
@@ -94,7 +98,7 @@ def _facts(job: Job, result: TuningResult | None) -> dict[str, str | None]:
     if result is not None:
         facts["recommended"] = result.recommended or "none"
         facts |= result.named
-        facts["as files"] = f"autokv configs list --job {job.id}"
+        facts["as files"] = shlex.join(["autokv", "configs", "list", "--job", job.id, *database_option(url)])
     if job.state in {"interrupted", "failed"}:
-        facts["to resume"] = f"autokv tune --resume {job.id}"
+        facts["to resume"] = resume_command(job.id, url)
     return facts

@@ -1,4 +1,4 @@
-"""``autokv kernels``: what computes attention over compressed caches here, and its first use done ahead."""
+"""``autokv kernels``: which are active here; precompile them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def warm_up(
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Compile the kernels that a device uses; on a GPU, also measure how best to launch them.
+    """Precompile the kernels that a device uses.
+
+    On a GPU, how best to launch them is measured too.
 
     Nothing else ever measures: without a warm-up, kernels are launched in a way that is good everywhere.
     """
@@ -114,12 +116,12 @@ def _kernels(place: torch.device) -> dict[str, str]:
     try:
         native = f"C, by {compiler.find().version}"
     except compiler.CompilerError as error:
-        native = f"PyTorch, as there is no C: {error}"
+        native = f"PyTorch; no C compiler found: {error}"
     return {
         "triton": triton,
         "cpu": native if place.type == "cpu" else f"PyTorch, as C does not run on {place.type}",
         "torch": "PyTorch",
-        "reference": "float64, spelled out: to compare with",
+        "reference": "float64 reference, to compare with",
     }
 
 

@@ -37,21 +37,21 @@ EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="autokv",
-    help="Measure, search and deploy KV-cache compression.",
+    help="Measure, search and recommend KV-cache compression.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    rich_markup_mode=None,  # its tables cut the names of options
 )
 app.add_typer(config.app, name="config", help="Configurations as files: schema and validation.")
 app.add_typer(models.app, name="models", help="Models: what can be compressed in them.")
 app.add_typer(hardware.app, name="hardware", help="Devices: this one measured, others from their data sheets.")
-app.add_typer(trace.app, name="trace", help="Traces: look at them, convert them, cut and rescale them, make them.")
+app.add_typer(trace.app, name="trace", help="Traces: inspect, convert, slice and synthesize them.")
 app.add_typer(jobs.app, name="jobs", help="Tuning runs in the database.")
 app.add_typer(configs.app, name="configs", help="Measured configurations in the database.")
 app.add_typer(db.app, name="db", help="The database itself: its schema, its health, copies of it.")
 app.add_typer(remote.app, name="remote", help="Jobs and configurations of a server.")
 app.add_typer(bench.app, name="bench", help="How fast this device's kernels are.")
-app.add_typer(kernels.app, name="kernels", help="Kernels: which are used here, and their first use done ahead.")
+app.add_typer(kernels.app, name="kernels", help="Kernels: which are active here; precompile them.")
 app.command()(tune.tune)
 app.command()(evaluate.evaluate)
 app.command()(generate.generate)
@@ -76,7 +76,8 @@ def _root(
 def main() -> None:
     """Run the command line; every foreseen error is one line on standard error.
 
-    Exits with 0, with 2 for input that cannot be used, with 130 after Ctrl-C, else with 1.
+    Exits with 0, with 2 for input that cannot be used, with 3 where a search recommends nothing, with 130 after
+    Ctrl-C, else with 1.
     """
     # Threads that spin for long make a shared machine slower still; libgomp reads this when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")

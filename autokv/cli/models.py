@@ -30,15 +30,16 @@ def inspect(
     if json_output:
         typer.echo(json.dumps(facts.to_dict(), indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from autokv.cli.console import output, print_table
 
     table = Table(title=facts.name, show_header=False, title_justify="left")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for label, value in _rows(facts):
         table.add_row(label, value)
-    Console().print(table, markup=False)
+    print_table(output(), table)
 
 
 def _rows(facts: ModelFacts) -> list[tuple[str, str]]:

@@ -45,7 +45,7 @@ class TuningProgress:
         self._reported = clock()
         self._progress: Progress | Told = Told(phase="", trials_total=total)
         self._last = "preparing"
-        live = console.is_terminal and not console.is_dumb_terminal
+        live = console.is_terminal and not console.is_dumb_terminal and not console.quiet
         self._live = Live(get_renderable=self.panel, console=console, refresh_per_second=4) if live else None
 
     def __enter__(self) -> Self:

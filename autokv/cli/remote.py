@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,9 @@ from autokv.cli import remote_alias
 from autokv.cli import search_options as asked
 from autokv.cli.connecting import ServerOption, connect
 from autokv.cli.tables import JsonOption, local_time, print_facts, print_json, print_table
+from autokv.cli.tune import EXIT_NOTHING
 from autokv.errors import Interrupted, RequestError
+from autokv.jobs.commands import RESULTS
 
 if TYPE_CHECKING:
     from autokv.client import Client
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(remote_alias.app, name="alias", help="Names that stand for configurations.")
 
-RESULTS = Path("autokv-results")
 JobArgument = Annotated[str, typer.Argument(help="Id of a job.")]
 
 
@@ -46,6 +48,8 @@ def submit(
     objective: asked.Objective = None,
     maximum: asked.Maximum = None,
     minimum: asked.Minimum = None,
+    utility: asked.Utility = None,
+    price_per_hour: asked.PricePerHour = None,
     sampler: asked.Sampler = None,
     trials: asked.Trials = None,
     batch_size: asked.BatchSize = None,
@@ -89,14 +93,14 @@ def submit(
             typer.echo(job.id)
         _say_who_is_missing(job)
         if watch:
-            _watch(client, job.id)
+            _watch(client, job.id, server)
 
 
 @app.command("list")
 def list_jobs(
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; repeat for more.")] = None,
     model: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Most jobs to list.")] = 50,
     server: ServerOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -138,10 +142,13 @@ def show(job: JobArgument, server: ServerOption = None, as_json: JsonOption = Fa
 
 @app.command()
 def watch(job: JobArgument, server: ServerOption = None) -> None:
-    """Follow a job to its end; exit code 1 unless it is done."""
+    """Follow a job to its end.
+
+    The exit code is 0 if it recommends a configuration, 3 if it recommends none, else 1.
+    """
     with connect(server) as client:
         _say_who_is_missing(client.jobs.get(job))
-        _watch(client, job)
+        _watch(client, job, server)
 
 
 @app.command()
@@ -168,7 +175,7 @@ def download(
     ] = None,
     server: ServerOption = None,
 ) -> None:
-    """Download what a job recommends with its report, or one configuration."""
+    """Download the results of a job, or one configuration."""
     if sum(value is not None for value in (job, configuration, alias)) != 1:
         raise RequestError("name a job, or --configuration, or --alias", remedy="one of them")
     from autokv.client import download_results
@@ -184,16 +191,19 @@ def download(
         typer.echo(f"wrote {path}")
 
 
-def _watch(client: Client, job: str) -> None:
+def _watch(client: Client, job: str, server: str | None) -> None:
     from autokv.cli.console import output
     from autokv.cli.follow import follow
 
     try:
         ended = follow(client.tuning(job), output())
     except KeyboardInterrupt:
-        raise Interrupted(f"job {job} goes on", remedy=f"see it with `autokv remote watch {job}`") from None
+        again = shlex.join(["autokv", "remote", "watch", job, *(["--server", server] if server else [])])
+        raise Interrupted(f"job {job} goes on", remedy=f"see it with `{again}`") from None
     if ended.state != "done":
         raise typer.Exit(1)
+    if ended.recommended is None:
+        raise typer.Exit(EXIT_NOTHING)
 
 
 def _say_who_is_missing(job: JobView) -> None:
@@ -218,7 +228,7 @@ def _tell(told: ValidationView, as_json: bool) -> None:
         "workers": told.workers.message,
         "ahead of it": str(told.queue_ahead),
         "takes": "not known" if told.seconds is None else f"about {duration(told.seconds)}",
-        "judged by": told.basis,
+        "estimated from": told.basis,
     }
     print_facts(facts | {"note" if number == 0 else " " * number: note for number, note in enumerate(told.notes)})
 

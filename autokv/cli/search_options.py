@@ -7,30 +7,46 @@ from typing import Annotated, Any
 
 import typer
 
+from autokv.cli import complete
 from autokv.cli.values import bounds, byte_size
 
 Rate = Annotated[float | None, typer.Option(help="Requests per second, instead of the trace's own.")]
-Slo = Annotated[list[str] | None, typer.Option(help="ttft_ms=VALUE or tpot_ms=VALUE; repeat for both.")]
+Slo = Annotated[
+    list[str] | None, typer.Option(help="ttft_ms=VALUE or tpot_ms=VALUE; repeat for both.", autocompletion=complete.slo)
+]
 KvMemory = Annotated[str | None, typer.Option(help="Memory for KV caches, such as 2GiB.")]
-Scenario = Annotated[str | None, typer.Option(help="Deployment scenario, instead of what the trace says.")]
+Scenario = Annotated[
+    str | None,
+    typer.Option(help="Deployment scenario, instead of what the trace says.", autocompletion=complete.scenario),
+]
 Prompts = Annotated[str | None, typer.Option(help="JSONL file: prompt, optional completion.")]
 Tasks = Annotated[bool, typer.Option("--tasks", help="Five kinds of generated tasks, in turn.")]
-Space = Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.")]
-Objective = Annotated[list[str] | None, typer.Option(help="Metric to optimise; repeat for more.")]
-Maximum = Annotated[list[str] | None, typer.Option("--max", help="METRIC=VALUE: at most; repeat for more.")]
-Minimum = Annotated[list[str] | None, typer.Option("--min", help="METRIC=VALUE: at least; repeat for more.")]
-Sampler = Annotated[str | None, typer.Option(help="tpe, nsgaii, gp or random.")]
+Space = Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.", autocompletion=complete.space)]
+Objective = Annotated[
+    list[str] | None, typer.Option(help="Metric to optimise; repeat for more.", autocompletion=complete.metric)
+]
+Maximum = Annotated[
+    list[str] | None,
+    typer.Option("--max", help="METRIC=VALUE: at most; repeat for more.", autocompletion=complete.bound),
+]
+Minimum = Annotated[
+    list[str] | None,
+    typer.Option("--min", help="METRIC=VALUE: at least; repeat for more.", autocompletion=complete.bound),
+]
+Utility = Annotated[str | None, typer.Option(help="Metric that decides what is recommended.")]
+PricePerHour = Annotated[float | None, typer.Option(help="Of the device, in any currency: shows money per tokens.")]
+Sampler = Annotated[str | None, typer.Option(help="tpe, nsgaii, gp or random.", autocompletion=complete.sampler)]
 Trials = Annotated[int | None, typer.Option(help="Candidates to run.")]
 BatchSize = Annotated[int | None, typer.Option(help="Candidates that run together.")]
 Timeout = Annotated[float | None, typer.Option(help="Stop the search after this many seconds.")]
 Patience = Annotated[int | None, typer.Option(help="Stop after this many trials without gain.")]
-Seed = Annotated[int | None, typer.Option(help="Of sampling and of generated tasks.")]
+Seed = Annotated[int | None, typer.Option(help="Random seed.")]
 Samples = Annotated[int | None, typer.Option(help="Calibration prompts.")]
 ValidationSamples = Annotated[int | None, typer.Option(help="Validation prompts.")]
 ContextTokens = Annotated[int | None, typer.Option(help="Context length, without a workload.")]
 MaxContextTokens = Annotated[int | None, typer.Option(help="No context is longer than this.")]
 ContinuationTokens = Annotated[int | None, typer.Option(help="Tokens judged after each context.")]
-Dtype = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Dtype = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.", autocompletion=complete.dtype)]
 
 
 def fields_of(options: Mapping[str, Any]) -> dict[str, Any]:

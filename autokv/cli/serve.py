@@ -33,7 +33,10 @@ def serve(
         Path | None, typer.Option(help="File to write the address to, as JSON, once requests are answered.")
     ] = None,
 ) -> None:
-    """Serve the HTTP API, with workers that run its jobs; Ctrl-C or SIGTERM ends all of it."""
+    """Serve the HTTP API, with workers that run its jobs.
+
+    Ctrl-C or SIGTERM ends all of it.
+    """
     from autokv.cli.server import listen, run
     from autokv.cli.supervisor import Supervisor
     from autokv.cli.values import label_map

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from autokv.cli.configured import model_of
 from autokv.cli.evaluate import Dtype
 from autokv.cli.tables import DatabaseOption, JsonOption
 from autokv.cli.trace_options import BadRowsOption, ColumnOption, TimeUnitOption, read
 from autokv.cli.values import bounds, byte_size
 from autokv.config import ConfigurationDocument
-from autokv.errors import ConfigError, RequestError
+from autokv.errors import RequestError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +32,7 @@ LIMITS = ("ttft_ms", "tpot_ms")
 
 def simulate(
     workload: Annotated[Path, typer.Option(help="Trace of your traffic.")],
-    config: Annotated[Path, typer.Option(help="A configuration in JSON.")],
+    config: Annotated[Path, typer.Option(help="Configuration file, JSON or YAML.")],
     model: Annotated[
         str | None, typer.Option(help="Hugging Face id, local folder or GGUF file; else the configuration's own.")
     ] = None,
@@ -41,8 +42,8 @@ def simulate(
     baseline: Annotated[bool, typer.Option(help="Serve with 16 bits and fp8 as well.")] = True,
     slo: Annotated[list[str] | None, typer.Option(help="ttft_ms=VALUE or tpot_ms=VALUE; repeat for both.")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests per second, instead of the trace's own.")] = None,
-    rate_scale: Annotated[float | None, typer.Option(help="Times as many requests per second as the trace.")] = None,
-    requests: Annotated[int | None, typer.Option(min=1, help="Serve the first so many.")] = None,
+    rate_scale: Annotated[float | None, typer.Option(help="Multiply the request rate by this factor.")] = None,
+    requests: Annotated[int | None, typer.Option(min=1, help="Serve the first N requests.")] = None,
     max_rate: Annotated[bool, typer.Option("--max-rate", help="Look for the highest rate within the SLO.")] = False,
     order: Annotated[Order | None, typer.Option(help="Who is admitted first.")] = None,
     preemption: Annotated[Preemption | None, typer.Option(help="What becomes of a preempted request.")] = None,
@@ -62,7 +63,7 @@ def simulate(
     refuse_oversized: Annotated[
         bool, typer.Option("--refuse-oversized", help="Refuse requests that never fit, instead of stopping.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of drawn arrivals.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed for generated arrivals.")] = 0,
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the model.")] = "auto",
     device: Annotated[str, typer.Option(help="Where costs are measured: auto, cpu, cuda or cuda:N.")] = "auto",
     page: Annotated[Path | None, typer.Option(help="File for an HTML page with pictures over time.")] = None,
@@ -72,7 +73,10 @@ def simulate(
     database: DatabaseOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Simulate how a trace is served with a configuration, beside 16 bits and fp8."""
+    """Simulate how a trace is served with a configuration.
+
+    Its figures are shown beside those of the 16-bit cache and of fp8.
+    """
     limits = _slo(slo)
     memory = None if kv_memory is None else byte_size(kv_memory, "--kv-memory")
     if rate is not None and rate_scale is not None:
@@ -81,9 +85,7 @@ def simulate(
         if value is not None and not 0 < value < float("inf"):
             raise RequestError(f"is {value}", field=option, remedy="give a positive number")
     document = ConfigurationDocument.load(config)
-    name = model or (document.model or {}).get("name")
-    if not name:
-        raise ConfigError("names no model", field=str(config), remedy="give --model")
+    name = model_of(model, document, config)
 
     from autokv import settings
     from autokv.cli.console import output, plain
@@ -112,10 +114,10 @@ def simulate(
         max_sequences=max_sequences,
         page_tokens=page_tokens,
     )
-    trace = read(workload, column, time_unit, str(name), max_bad_rows)
+    trace = read(workload, column, time_unit, name, max_bad_rows)
     if rate_scale is not None:
         trace = scale_rate(trace, rate_scale)
-    loaded = load(str(name), dtype=dtype, device=device)
+    loaded = load(name, dtype=dtype, device=device)
     served, changes = traffic(
         trace, context_tokens=loaded.facts.context_tokens, rate=rate, requests=requests, seed=seed
     )
@@ -249,7 +251,7 @@ def _show(screen: Console, found: Comparison, facts: dict[str, str], notes: tupl
     from rich.table import Table
     from rich.text import Text
 
-    from autokv.cli.console import plain
+    from autokv.cli.console import plain, print_table
     from autokv.cli.tables import print_facts
     from autokv.report.serving_rows import rows, sentence
 
@@ -261,7 +263,7 @@ def _show(screen: Console, found: Comparison, facts: dict[str, str], notes: tupl
     for row in rows(found.to_dict()):
         table.add_row(row.title, *row.texts)
     screen.print()
-    screen.print(table)
+    print_table(screen, table)
     screen.print()
     screen.print(plain(sentence(found.verdict)), style="bold", markup=False)
     for line in notes:

@@ -47,7 +47,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, shrink:
     from rich.table import Table
     from rich.text import Text
 
-    from autokv.cli.console import output, plain
+    from autokv.cli import console
 
     if not rows:
         typer.echo(empty)
@@ -57,8 +57,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, shrink:
         width = None if name == shrink else max(map(len, (name, *cells)))
         table.add_column(name, width=width, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(plain(cell)) for cell in row))
-    output().print(table)
+        table.add_row(*(Text(console.plain(cell)) for cell in row))
+    console.print_table(console.output(), table)
 
 
 def print_facts(facts: Mapping[str, str | None]) -> None:

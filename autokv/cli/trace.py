@@ -23,7 +23,7 @@ OutputArgument = Annotated[Path, typer.Argument(help="File to write.", metavar="
 FormatOption = Annotated[
     str | None, typer.Option("--format", help="parquet, azure or mooncake; by default by OUT's suffix.")
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="Of what is drawn.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Random seed.")]
 
 
 @app.callback()
@@ -48,7 +48,10 @@ def inspect(
     max_bad_rows: BadRowsOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Show a trace's lengths, rates, bursts, requests in flight, reuse of prefixes and conversations."""
+    """Show what a trace holds.
+
+    That is its lengths, rates, bursts, requests in flight, reuse of prefixes, and conversations.
+    """
     from autokv.report import trace_rows
     from autokv.workload import statistics_of
 
@@ -85,7 +88,10 @@ def convert(
     tokenizer: TokenizerOption = None,
     max_bad_rows: BadRowsOption = None,
 ) -> None:
-    """Write a trace in another format: .parquet keeps everything, .csv is Azure's, .jsonl is Mooncake's."""
+    """Write a trace in another format.
+
+    .parquet keeps everything, .csv is Azure's, .jsonl is Mooncake's.
+    """
     _write(read(file, column, time_unit, tokenizer, max_bad_rows), out, format)
 
 
@@ -93,16 +99,20 @@ def convert(
 def slice_trace(
     file: FileArgument,
     out: OutputArgument,
-    start: Annotated[float | None, typer.Option(help="Seconds from the first arrival; earlier requests go.")] = None,
-    end: Annotated[float | None, typer.Option(help="Seconds from the first arrival; later requests go.")] = None,
-    max_input_tokens: Annotated[int | None, typer.Option(min=1, help="Requests with longer prompts go.")] = None,
-    max_output_tokens: Annotated[int | None, typer.Option(min=1, help="Requests with longer answers go.")] = None,
+    start: Annotated[
+        float | None, typer.Option(help="Drop requests before this second, counted from the first arrival.")
+    ] = None,
+    end: Annotated[
+        float | None, typer.Option(help="Drop requests after this second, counted from the first arrival.")
+    ] = None,
+    max_input_tokens: Annotated[int | None, typer.Option(min=1, help="Drop requests with longer prompts.")] = None,
+    max_output_tokens: Annotated[int | None, typer.Option(min=1, help="Drop requests with longer answers.")] = None,
     sample: Annotated[
         float | None, typer.Option(help="Share of the requests (of the sessions, where there are) that stays.")
     ] = None,
-    requests: Annotated[int | None, typer.Option(min=1, help="The first so many stay.")] = None,
-    scale_lengths: Annotated[float | None, typer.Option(help="Times as many tokens.")] = None,
-    rate_scale: Annotated[float | None, typer.Option(help="Times as many requests per second.")] = None,
+    requests: Annotated[int | None, typer.Option(min=1, help="Keep the first N requests.")] = None,
+    scale_lengths: Annotated[float | None, typer.Option(help="Multiply lengths by this factor.")] = None,
+    rate_scale: Annotated[float | None, typer.Option(help="Multiply the request rate by this factor.")] = None,
     rate: Annotated[
         float | None, typer.Option(help="Requests per second; draws Poisson arrivals where there are none.")
     ] = None,
@@ -113,7 +123,10 @@ def slice_trace(
     tokenizer: TokenizerOption = None,
     max_bad_rows: BadRowsOption = None,
 ) -> None:
-    """Write a part of a trace, or one at another rate or of other lengths; options apply in the order of this help."""
+    """Write a part of a trace, at its own or another rate.
+
+    Lengths can be scaled too. Options apply in the order of this help.
+    """
     from autokv.workload import transform
 
     if rate is not None and rate_scale is not None:
@@ -139,7 +152,7 @@ def slice_trace(
 @app.command()
 def synthesize(
     out: OutputArgument,
-    requests: Annotated[int, typer.Option(min=1, help="How many.")],
+    requests: Annotated[int, typer.Option(min=1, help="Number of requests.")],
     rate: Annotated[float | None, typer.Option(help="Requests per second; by default those of --like.")] = None,
     arrivals: Annotated[
         Literal["poisson", "gamma", "diurnal"] | None,
@@ -164,7 +177,10 @@ def synthesize(
     tokenizer: TokenizerOption = None,
     max_bad_rows: BadRowsOption = None,
 ) -> None:
-    """Make a trace from stated distributions, or by drawing from a real one. The same options make the same trace."""
+    """Make a trace from distributions or from a real one.
+
+    The same options and seed make the same trace.
+    """
     from autokv.workload import generate, resample, transform
 
     if like is not None:

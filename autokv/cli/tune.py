@@ -1,4 +1,7 @@
-"""``autokv tune``: search, confirm, recommend; and go on where a run was stopped."""
+"""``autokv tune``: search, confirm, recommend; and go on where a run was stopped.
+
+What happens meanwhile is said on standard error, the result on standard output.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autokv import settings
+from autokv.cli import complete
 from autokv.cli import search_options as asked
+from autokv.cli.tables import JsonOption, print_json
 from autokv.errors import RequestError
+from autokv.jobs.commands import RESULTS
 from autokv.tuning.request import TuningRequest, read_request_file
 
-RESULTS = Path("autokv-results")
+if TYPE_CHECKING:
+    from autokv.jobs.run import Finished
+
+EXIT_NOTHING = 3
+"""Of a search that ended well and recommends nothing."""
 
 
 def tune(
@@ -25,11 +35,17 @@ def tune(
     request_file: Annotated[
         Path | None, typer.Argument(help="YAML file with the same fields.", metavar="[FILE]")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Hugging Face id, local folder or GGUF file.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Hugging Face id, local folder or GGUF file.", autocompletion=complete.model),
+    ] = None,
     workload: Annotated[
         str | None, typer.Option(help="Trace of your traffic: what is served, and its lengths.")
     ] = None,
-    hardware: Annotated[str | None, typer.Option(help="Device to serve on: here, a catalog's name, a file.")] = None,
+    hardware: Annotated[
+        str | None,
+        typer.Option(help="Device to serve on: here, a catalog's name, a file.", autocompletion=complete.hardware),
+    ] = None,
     rate: asked.Rate = None,
     slo: asked.Slo = None,
     kv_memory: asked.KvMemory = None,
@@ -41,6 +57,8 @@ def tune(
     objective: asked.Objective = None,
     maximum: asked.Maximum = None,
     minimum: asked.Minimum = None,
+    utility: asked.Utility = None,
+    price_per_hour: asked.PricePerHour = None,
     sampler: asked.Sampler = None,
     trials: asked.Trials = None,
     batch_size: asked.BatchSize = None,
@@ -53,39 +71,62 @@ def tune(
     max_context_tokens: asked.MaxContextTokens = None,
     continuation_tokens: asked.ContinuationTokens = None,
     dtype: asked.Dtype = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", autocompletion=complete.device)
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
     database: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the database.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this job.", metavar="JOB")] = None,
+    json_output: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing while it runs.")] = False,
 ) -> None:
-    """Search for the best compression of a model's KV cache, and recommend one configuration."""
-    own = {"request_file", "output", "database", "resume"}
+    """Find the best KV-cache compression for a model and its traffic.
+
+    The front is confirmed on other prompts, and one configuration is recommended; exit code 3 if none can be.
+    """
+    own = {"request_file", "output", "database", "resume", "json_output", "quiet"}
     given = asked.fields_of({name: value for name, value in context.params.items() if name not in own})
     url = database or settings.current().database_url
-    if resume is not None:
-        if given or request_file:
-            name = f"--{next(iter(given)).replace('_', '-')}" if given else str(request_file)
-            raise RequestError("a job goes on as it was asked for", field=name, remedy="leave it out with --resume")
-        run_and_show(None, url, output, resume=resume)
-        return
-    fields = read_request_file(request_file) if request_file else {}
-    run_and_show(TuningRequest.parse({**fields, **given}, where=str(request_file or "")), url, output)
+    request: TuningRequest | None = None
+    if resume is None:
+        fields = read_request_file(request_file) if request_file else {}
+        request = TuningRequest.parse({**fields, **given}, where=str(request_file or ""))
+    elif given or request_file:
+        name = f"--{next(iter(given)).replace('_', '-')}" if given else str(request_file)
+        raise RequestError("a resumed job keeps its options", field=name, remedy="leave it out with --resume")
+    finished = _run(request, url, output, resume=resume or "", quiet=quiet)
+    if json_output:
+        print_json(finished.to_dict())
+    else:
+        _show(finished, url)
+    if finished.result.recommended is None:
+        raise typer.Exit(EXIT_NOTHING)
 
 
-def run_and_show(request: TuningRequest | None, url: str, output: Path, *, resume: str = "") -> None:
-    """Run or resume a job with live progress, and show what came of it."""
-    from autokv.cli.console import front_table
+def _run(request: TuningRequest | None, url: str, output: Path, *, resume: str, quiet: bool) -> Finished:
+    """Run or resume a job with live progress."""
     from autokv.cli.console import output as console
     from autokv.cli.progress import TuningProgress
+    from autokv.files import check_folder
     from autokv.jobs.run import resume as resume_job
     from autokv.jobs.run import start
 
-    screen = console()
+    check_folder(output)
+    screen = console(stderr=True)
+    screen.quiet = quiet
     with stop_on_interrupt() as stop, TuningProgress(screen, request.trials if request else 0) as progress:
-        finished = (
-            start(request, url, output, progress, stop) if request else resume_job(resume, url, output, progress, stop)
-        )
-    screen.print(front_table(finished.result))
+        if request is None:
+            return resume_job(resume, url, output, progress, stop)
+        return start(request, url, output, progress, stop)
+
+
+def _show(finished: Finished, url: str) -> None:
+    """The front, what is recommended and why, and where the files are."""
+    from autokv.cli.console import answer, front_table, output, print_table
+
+    screen = output()
+    print_table(screen, front_table(finished.result))
+    screen.print("\n".join(answer(finished.result)), markup=False, soft_wrap=True)
     screen.print(finished.result.reason, markup=False)
     for name, path in finished.files.items():
         screen.print(f"  {name:17} {path}", markup=False, soft_wrap=True)

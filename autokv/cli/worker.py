@@ -16,7 +16,7 @@ Executor = Literal["local", "ray"]
 def worker(
     database: DatabaseOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    labels: Annotated[str, typer.Option(help="NAME=VALUE,… that jobs may ask for.")] = "",
+    labels: Annotated[str, typer.Option(help="Labels that jobs may ask for: NAME=VALUE,NAME=VALUE.")] = "",
     name: Annotated[str, typer.Option(help="The label `name`: jobs can ask for this worker.")] = "",
     once: Annotated[bool, typer.Option("--once", help="End after one job, or where none waits.")] = False,
     drain_seconds: Annotated[
@@ -27,7 +27,10 @@ def worker(
     ] = "local",
     gpus: Annotated[int, typer.Option(min=1, max=1024, help="Devices that `--executor ray` spreads a batch over.")] = 1,
 ) -> None:
-    """Run jobs of the service on one device until SIGTERM or Ctrl-C; a second one stops at once."""
+    """Run the jobs of the service on one device.
+
+    SIGTERM or Ctrl-C stops it after the batch of trials that is running; a second one stops it at once.
+    """
     from autokv import settings
     from autokv.api.logs import install
     from autokv.cli.values import label_map

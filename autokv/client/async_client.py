@@ -76,7 +76,7 @@ class AsyncJobs(AsyncBound):
     def events(self, job: str, *, after: int = 0, deadline: float | None = None) -> AsyncIterator[Event]:
         """What happens to a job behind event ``after``, until it has ended.
 
-        Lost connections and restarts of the server are borne. ``deadline`` is a time of :func:`time.monotonic`.
+        It reconnects when a connection breaks or the server restarts. ``deadline`` is a time of :func:`time.monotonic`.
 
         Raises:
             AutoKVError: the server has no such job, or could not be reached for too long.

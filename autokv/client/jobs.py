@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from autokv.client.operation import Operation, model, nothing, page, path, text
-from autokv.config import first_problem
+from autokv.documents import first_problem
 from autokv.errors import RequestError
 from autokv.wire import FrontView, JobSubmission, JobView, Page, TrialView, ValidationView
 
@@ -108,6 +108,7 @@ def _fields(submission: Submission) -> dict[str, Any]:
         try:
             submission = JobSubmission.model_validate(submission)
         except ValidationError as error:
-            field, message = first_problem(error)
-            raise RequestError(message, field=field or None, remedy="see autokv.wire.JobSubmission") from None
+            field, message, remedy = first_problem(JobSubmission, error)
+            remedy = remedy or "see autokv.wire.JobSubmission"
+            raise RequestError(message, field=field or None, remedy=remedy) from None
     return submission.model_dump(mode="json", exclude_unset=True)

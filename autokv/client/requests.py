@@ -21,7 +21,7 @@ def build(
     body: IO[bytes] | AsyncIterator[bytes] | None = None,
     read: float | None = None,
 ) -> httpx2.Request:
-    """The request; ``read`` seconds of silence are borne instead of the client's own."""
+    """The request; ``read`` seconds of silence are allowed instead of the client's own."""
     own = http.timeout
     if read is None and own.read is not None:
         read = own.read + operation.seconds

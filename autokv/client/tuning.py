@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from autokv.client import resources
 from autokv.client.configurations import Format
 from autokv.client.operation import Operation
+from autokv.documents import read_document
 from autokv.errors import NotFoundError, RequestError
 from autokv.wire import HardwareProfileView, JobView, UploadView
 
-MAX_SPACE_BYTES = 1 << 20
 Upload = Operation[UploadView | HardwareProfileView]
 
 
@@ -40,15 +38,7 @@ def space_of(value: Any) -> Any:  # noqa: ANN401 - a name, or a search space spe
     file = _file("space", value)
     if file is None:
         return value
-    try:
-        if file.stat().st_size > MAX_SPACE_BYTES:
-            raise RequestError(f"is larger than {MAX_SPACE_BYTES} bytes", field=str(file), remedy="is it a space?")
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"cannot be read ({error.strerror})", field=str(file), remedy="check the path") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        first = " ".join(str(error).split())
-        raise RequestError(f"is not YAML ({first:.120})", field=str(file), remedy="see docs/configuration.md") from None
+    document = read_document(file, error=RequestError, remedy="see docs/configuration.md")
     if not isinstance(document, dict):
         raise RequestError("holds no search space", field=str(file), remedy="see docs/configuration.md")
     return document

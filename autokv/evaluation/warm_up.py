@@ -1,4 +1,4 @@
-"""Everything that kernels do at first use, done ahead: what is compiled, compiled; on a GPU, launches measured."""
+"""Precompiling the kernels; on a GPU, their launches are measured too."""
 
 from __future__ import annotations
 

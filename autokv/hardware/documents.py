@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
+from autokv.documents import parse_document, read_document
 from autokv.errors import RequestError
 from autokv.hardware.profile import HardwareProfile, invalid
 from autokv.hardware.sheet import DataSheet
 
 MAX_PROFILE_BYTES = 1 << 16
 SUFFIXES = (".json", ".yaml", ".yml")
+REMEDY = "write one with `autokv hardware probe --output FILE`"
 
 
 def read_profile(path: str | Path) -> HardwareProfile:
@@ -21,7 +22,7 @@ def read_profile(path: str | Path) -> HardwareProfile:
     Raises:
         RequestError: the file cannot be read, or a field is wrong.
     """
-    return _profile(_read(Path(path)), str(path))
+    return _profile(_read(path), str(path))
 
 
 def parse_profile(data: bytes, where: str) -> HardwareProfile:
@@ -31,8 +32,7 @@ def parse_profile(data: bytes, where: str) -> HardwareProfile:
         RequestError: it is neither JSON nor YAML, it has YAML aliases (a few bytes of them can mean gigabytes), or a
             field is wrong.
     """
-    document = _parse(data, where, aliases=False)
-    return _profile(document, where)
+    return _profile(parse_document(data, where, error=RequestError, remedy=REMEDY, aliases=False), where)
 
 
 def read_sheet(path: Path) -> DataSheet:
@@ -57,26 +57,5 @@ def _sheet(document: object, where: str) -> DataSheet:
         raise invalid(error, where) from None
 
 
-def _read(path: Path) -> object:
-    where = str(path)
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_PROFILE_BYTES + 1)
-        if len(data) > MAX_PROFILE_BYTES:
-            raise RequestError(f"is larger than {MAX_PROFILE_BYTES} bytes", field=where, remedy="is it a profile?")
-    except OSError as error:
-        raise RequestError(f"cannot be read ({error.strerror})", field=where, remedy="check the path") from None
-    return _parse(data, where)
-
-
-def _parse(data: bytes, where: str, *, aliases: bool = True) -> object:
-    """JSON is YAML."""
-    try:
-        text = data.decode("utf-8")
-        if not aliases and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise RequestError("has YAML aliases", field=where, remedy="write out what they stand for")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RequestError(
-            f"is neither JSON nor YAML ({error})", field=where, remedy="write one with autokv hardware probe --output"
-        ) from None
+def _read(path: str | Path) -> object:
+    return read_document(path, error=RequestError, remedy=REMEDY, limit=MAX_PROFILE_BYTES)

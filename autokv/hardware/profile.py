@@ -108,6 +108,5 @@ def invalid(error: ValidationError, where: str) -> RequestError:
     """One line for what pydantic found first, behind ``where``."""
     first = error.errors(include_url=False, include_input=False)[0]
     path = ".".join([where, *(str(part)[:80] for part in first["loc"])])
-    return RequestError(
-        first["msg"][:200], field=path, remedy="see docs/hardware.md for the fields, or write one with hardware probe"
-    )
+    remedy = "see docs/hardware.md, or write one with `autokv hardware probe --output FILE`"
+    return RequestError(first["msg"][:200], field=path, remedy=remedy)

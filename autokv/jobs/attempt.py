@@ -102,6 +102,7 @@ def _run(database: Database, order: Order, stop: Stop) -> None:
         )
         if job.model is None:
             facts = prepared.facts
+            facts["model"]["source"] = job.request.model
             facts["workload"]["prompts"] = shown(facts["workload"]["prompts"])
             decided = {name: getattr(prepared.request, name) for name in DECIDED}
             database.queue.describe(lease, request=job.request.model_copy(update=decided), **facts)

@@ -59,7 +59,7 @@ def make_plan(
             remedy=f"use at most {limit}",
         )
     if request.prompts is not None:
-        note = f"{request.samples} calibration and {request.validation_samples} validation prompts of their own lengths"
+        note = f"{_prompts(request.samples, request.validation_samples)} of their own lengths"
         lengths = (limit,) * request.samples, (limit,) * request.validation_samples
         return EvaluationPlan(*lengths, (note, *batch_notes), batch)
     caps = {"the model's context": limit}
@@ -81,7 +81,7 @@ def make_plan(
     seconds = sum(_prefill_seconds(model, rate, length) for length in calibration + validation)
     low, high = min(calibration), max(calibration)
     notes = [
-        f"{len(calibration)} calibration and {len(validation)} validation prompts, contexts of "
+        f"{_prompts(len(calibration), len(validation))}, contexts of "
         + (f"{low}" if low == high else f"{low} to {high}")
         + f" tokens; about {seconds:.0f} s of prefills"
     ]
@@ -106,6 +106,10 @@ def check_measurable(request: TuningRequest, device: torch.device) -> None:
     name = "attention_fp8_us"
     if name in request.metrics and not has_float8(device):
         raise RequestError(f"is not measured on {device}, which has no fp8", field=name, remedy="use attention_us")
+
+
+def _prompts(calibration: int, validation: int) -> str:
+    return f"{calibration} calibration and {validation} validation prompt{'' if validation == 1 else 's'}"
 
 
 def _batch(trace: WorkloadTrace | None, kind: str) -> tuple[int, tuple[str, ...]]:

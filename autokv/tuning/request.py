@@ -6,19 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import AliasChoices, Field, StringConstraints, ValidationError, model_validator
 
-from autokv.config import Strict, first_problem
-from autokv.errors import RequestError
+from autokv.config import Strict
+from autokv.documents import first_problem, read_document
+from autokv.errors import RequestError, nearest
 from autokv.evaluation.metrics import CONFIRMED_METRICS, METRICS, SERVING_METRICS
 
 DEFAULT_OBJECTIVES = ("kl_divergence", "kv_bytes_per_token", "attention_us")
 GENERATED_METRICS = frozenset({"task_score", "negative_sample_rate", "output_length_ratio"})
 """Metrics that need generated answers, hence prompts or tasks."""
-
-MAX_REQUEST_BYTES = 1 << 20
-"""A request file larger than this is refused unread."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
@@ -77,17 +74,16 @@ class SearchFields(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         named = self.metrics
-        unknown = [name for name in named if name not in METRICS]
+        unknown = [name for name in (*named, *filter(None, [self.utility])) if name not in METRICS]
         if unknown:
-            raise ValueError(f"unknown metric {unknown[0]!r}; choose from {', '.join(METRICS)}")
+            remedy = nearest(unknown[0], METRICS) or f"choose from {', '.join(METRICS)}"
+            raise ValueError(f"unknown metric {unknown[0]!r}; {remedy}")
         late = [name for name in named if name in CONFIRMED_METRICS]
         if late:
             raise ValueError(
                 f"{late[0]} is found for the front alone; search by goodput_requests_per_s, and let {late[0]} decide "
                 "as the utility"
             )
-        if self.utility is not None and self.utility not in METRICS:
-            raise ValueError(f"unknown metric {self.utility!r} as utility; choose from {', '.join(METRICS)}")
         if len(set(self.objectives)) != len(self.objectives):
             raise ValueError("an objective is named twice")
         sources = [name for name in ("text", "prompts", "tasks") if getattr(self, name, None)]
@@ -121,26 +117,18 @@ class TuningRequest(SearchFields):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            path, message = first_problem(error)
+            path, message, remedy = first_problem(cls, error)
             field = ": ".join(part for part in (where, path) if part) or None
-            raise RequestError(message, field=field, remedy="see `autokv tune --help`") from None
+            raise RequestError(message, field=field, remedy=remedy or "see `autokv tune --help`") from None
 
 
 def read_request_file(path: Path) -> dict[str, Any]:
-    """The fields of a YAML request file, not yet validated.
+    """The fields of a request file in YAML or JSON, not yet validated.
 
     Raises:
-        RequestError: the file is missing, too large, not YAML, or not a mapping.
+        RequestError: the file is missing, too large, neither YAML nor JSON, or not a mapping.
     """
-    try:
-        if path.stat().st_size > MAX_REQUEST_BYTES:
-            raise RequestError(f"is larger than {MAX_REQUEST_BYTES} bytes", field=str(path), remedy="is it a request?")
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"cannot be read ({error.strerror})", field=str(path), remedy="check the path") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        first = " ".join(str(error).split())
-        raise RequestError(f"is not YAML ({first:.120})", field=str(path), remedy="see examples/tune.yaml") from None
+    document = read_document(path, error=RequestError, remedy="see examples/tune.yaml")
     if not isinstance(document, dict):
         raise RequestError("holds no fields", field=str(path), remedy="see examples/tune.yaml")
     return {str(key): value for key, value in document.items()}

@@ -86,7 +86,7 @@ def read_parquet(path: Path) -> WorkloadTrace:
 
 def _document(schema: pa.Schema, where: str) -> dict[str, Any]:
     """The metadata, after a look at the columns."""
-    remedy = "make one with `autokv trace convert`"
+    remedy = "make one with `autokv trace convert FILE OUT.parquet`"
     try:
         document = json.loads((schema.metadata or {})[KEY])
         version = document["schema"]

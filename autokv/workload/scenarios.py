@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from autokv.errors import WorkloadError
+from autokv.errors import WorkloadError, nearest
 from autokv.workload.features import Features, features_of
 from autokv.workload.trace import WorkloadTrace
 
@@ -96,7 +96,7 @@ SCENARIOS: Mapping[str, ScenarioKind] = {
             description="nothing stands out: methods that work on any model as it is",
             space="balanced",
             objectives=("kl_divergence", "kv_bytes_per_token", "tpot_ms"),
-            because="no feature of the traffic rules anything out",
+            because="no specific traffic pattern found; using defaults",
             source="2603.20397; AdaKV (2024), SnapKV (2024), KIVI (2024)",
         ),
     )
@@ -123,11 +123,21 @@ class Scenario:
         Raises:
             WorkloadError: there is no such scenario.
         """
-        if name not in SCENARIOS:
-            raise WorkloadError(f"{name!r} is unknown", field="scenario", remedy=f"choose from {', '.join(SCENARIOS)}")
-        kind = SCENARIOS[name]
+        kind = scenario_kind(name)
         why = (f"{name} was asked for: {kind.because}", *self.why)
         return replace(self, name=name, why=why, space=kind.space, objectives=kind.objectives)
+
+
+def scenario_kind(name: str) -> ScenarioKind:
+    """The scenario of that name.
+
+    Raises:
+        WorkloadError: there is none.
+    """
+    if name not in SCENARIOS:
+        remedy = nearest(name, SCENARIOS) or f"choose from {', '.join(SCENARIOS)}, or leave it to the trace"
+        raise WorkloadError(f"{name:.100} is unknown", field="scenario", remedy=remedy)
+    return SCENARIOS[name]
 
 
 def classify(
@@ -213,4 +223,4 @@ def _evidence(found: Features) -> dict[str, tuple[float, str]]:
         "data-center": (crowd, flight),
     }
     rest = 1 - max(weight for weight, _ in evidence.values())
-    return {**evidence, FALLBACK: (rest, "no other scenario is clear")}
+    return {**evidence, FALLBACK: (rest, "no specific traffic pattern found; using defaults")}

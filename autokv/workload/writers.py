@@ -31,9 +31,9 @@ def write_trace(trace: WorkloadTrace, path: str | Path, as_format: str | None = 
     path = Path(path)
     chosen = SUFFIXES.get(path.suffix.lower(), "") if as_format is None else as_format
     if chosen not in WRITERS:
-        wrong = f"{path.suffix!r} is no suffix of a format" if as_format is None else f"{as_format!r} is no format"
+        wrong = f"the file type {path.suffix!r}" if as_format is None else f"the format {as_format!r}"
         known = ", ".join(f"{suffix} ({name})" for suffix, name in SUFFIXES.items())
-        raise WorkloadError(f"{wrong} that is written", field=str(path), remedy=f"choose from {known}")
+        raise WorkloadError(f"cannot write {wrong}", field=str(path), remedy=f"choose from {known}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(trace, path, WRITERS[chosen])

@@ -81,7 +81,8 @@ def test_the_demonstration_goes_on_where_it_was_stopped(
     assert f"going on with job {job.id}" in out, err
     assert "autokv serve" in out
     assert left(mark) == []
-    names = {"recommended.json", "pareto.json", "trials.csv", "front.svg", "report.html", "front.json", "server.log"}
+    names = {"recommended.json", "pareto.json", "trials.csv", "front.svg", "report.html", "request.yaml", "front.json"}
+    names |= {"server.log"}
     assert {path.name for path in (tmp_path / "found").iterdir()} | {"recommended.json"} == names
     assert json.loads((tmp_path / "found" / "pareto.json").read_text())
     recommended = tmp_path / "found" / "recommended.json"

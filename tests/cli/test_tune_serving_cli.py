@@ -31,9 +31,9 @@ def test_a_workload_decides_space_and_objectives_and_is_served(
 ) -> None:
     # Memory for two requests of 16 bits: it is short, whatever the machine.
     options = ["--kv-memory", "120kB", "--slo", "ttft_ms=5000,tpot_ms=500", "--scenario", "data-center"]
-    code, out, err = autokv("tune", "--model", model, "--workload", trace, *SMALL, *options)
+    code, _, err = autokv("tune", "--model", model, "--workload", trace, *SMALL, *options)
     assert code == 0, err
-    assert "data-center was asked for" in " ".join(out.split())
+    assert "data-center was asked for" in " ".join(err.split())
     with Database("sqlite:///autokv.db", create=False) as database:
         (job,) = database.jobs.list()
         trials = database.trials.of(job.id)

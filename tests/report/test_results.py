@@ -21,7 +21,7 @@ from autokv.report import write_results
 from autokv.report.trials import trials_csv
 from autokv.tuning.trial import TuningResult
 
-NAMES = {"recommended.json", "pareto.json", "trials.csv", "front.svg", "report.html"}
+NAMES = {"recommended.json", "pareto.json", "trials.csv", "front.svg", "report.html", "request.yaml"}
 Documents = dict[str, ConfigurationDocument]
 
 

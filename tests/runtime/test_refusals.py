@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 import autokv
@@ -57,6 +58,9 @@ def test_a_document_of_another_model(tiny: Tiny, tmp_path: Path) -> None:
     assert caught.value.field == f"{path}: model.architecture"
     path.write_text(ConfigurationDocument(model=facts_of(model.config, "same").to_dict()).model_dump_json())
     assert CompressedCache.from_config(model, str(path)).config == CompressionConfig()
+    written = path.with_suffix(".yaml")
+    written.write_text(yaml.safe_dump(json.loads(path.read_text())))
+    assert CompressedCache.from_config(model, written).config == CompressionConfig()
     path.write_text(json.dumps({"pipeline": {"eviction": {"method": "nothing"}}}))
     with pytest.raises(ConfigError):
         CompressedCache.from_config(model, path)

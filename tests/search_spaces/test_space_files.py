@@ -105,10 +105,10 @@ def test_a_setting_outside_is_refused_by_its_field(tmp_path: Path) -> None:
         ("bits: [4, 8]", "bits: .nan", r"key.bits: nan is not a finite number"),
         ("sink_tokens: 8\n  q", "1: 8\n  q", r"stages.eviction\[2\]\[1\]"),
         ("name: mine", "title: mine", r"mine.yaml: name: "),
-        ("stages:", "stage:", r"mine.yaml: stages: "),
+        ("stages:", "stage:", r"mine.yaml: stage: there is no such field .*; did you mean stages\?"),
         ("  quantization:\n", "  quantisation:\n", r"mine.yaml: stages.quantisation: "),
-        ("- name: streaming", "- nam: streaming", r"mine.yaml: literature\[0\].name: "),
-        ("{low: 0.2", "{low: [0.2", r"mine.yaml: is not YAML"),
+        ("- name: streaming", "- nam: streaming", r"mine.yaml: literature\[0\].nam: .* did you mean name\?"),
+        ("{low: 0.2", "{low: [0.2", r"mine.yaml: is neither JSON nor YAML"),
         ("sink_tokens: 8\n  q", "a-b: 8\n  q", r"stages.eviction\[2\]: 'a-b' is not a field"),
     ],
 )
@@ -130,7 +130,7 @@ def test_what_is_no_space_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_an_unknown_name_lists_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match="no search space 'balance'; choose from balanced, edge"):
+    with pytest.raises(SpaceError, match=r"no search space 'balance'; did you mean balanced\?"):
         load_space("balance")
     with pytest.raises(SpaceError, match="cannot be read"):
         load_space(str(tmp_path / "none.yaml"))
@@ -138,6 +138,6 @@ def test_an_unknown_name_lists_what_there_is(tmp_path: Path) -> None:
 
 def test_yaml_cannot_run_code(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
-    with pytest.raises(SpaceError, match="is not YAML"):
+    with pytest.raises(SpaceError, match="is neither JSON nor YAML"):
         space(tmp_path, f"!!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path ['{marker}']]")
     assert not marker.exists()

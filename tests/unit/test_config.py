@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autokv.config import MAX_CONFIG_BYTES, CompressionConfig, ConfigurationDocument, check_fits, json_schema
+from autokv.config import CompressionConfig, ConfigurationDocument, check_fits, json_schema
+from autokv.documents import MAX_BYTES
 from autokv.errors import ConfigError
 
 FULL: dict[str, Any] = {
@@ -95,7 +96,7 @@ def test_a_configuration_survives_json() -> None:
     ("path", "value", "field"),
     [
         ("schema_version", "autokv/v9", "schema_version"),
-        ("pipeline.eviction.method", "oracle", "pipeline.eviction"),
+        ("pipeline.eviction.method", "oracle", "pipeline.eviction.method"),
         ("pipeline.eviction.keep_ratio", 0, "pipeline.eviction.keep_ratio"),
         ("pipeline.eviction.keep_ratio", 1.5, "pipeline.eviction.keep_ratio"),
         ("pipeline.eviction.keep_ratio", float("nan"), "pipeline.eviction.keep_ratio"),
@@ -174,7 +175,7 @@ def test_a_document_carries_facts_that_do_not_change_the_digest(tmp_path: Path) 
     assert ConfigurationDocument.load(path) == document
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\x00\x01", b"[]", b"[" * 100_000, b" " * (MAX_CONFIG_BYTES + 1)])
+@pytest.mark.parametrize("content", [b"", b"{", b"\x00\x01", b"[]", b"[" * 100_000, b" " * (MAX_BYTES + 1)])
 def test_a_file_that_is_no_configuration_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.json"
     path.write_bytes(content)

@@ -64,7 +64,7 @@ def test_what_has_no_place_is_said(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("name", "as_format", "message"),
     [
-        ("trace.xlsx", None, r"'\.xlsx' is no suffix of a format that is written; choose from \.parquet"),
+        ("trace.xlsx", None, r"cannot write the file type '\.xlsx'; choose from \.parquet"),
         ("trace", "excel", "'excel' is no format that is written"),
         ("file/trace.csv", None, "cannot be written"),
         ("folder.csv", None, "is not an ordinary file"),

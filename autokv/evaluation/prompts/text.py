@@ -36,7 +36,7 @@ def text_prompts(
     Raises:
         PromptError: the file is missing, empty, binary, too large, or too short, with the tokens found and needed.
     """
-    tokens = encode(tokenizer, _read(Path(path)))
+    tokens = encode(tokenizer, read_text(Path(path)))
     plan = [context_tokens[index % len(context_tokens)] for index in range(first_sample + len(context_tokens))]
     needed = sum(plan) + len(plan) * continuation_tokens
     if len(tokens) < needed:
@@ -56,7 +56,12 @@ def text_prompts(
     return prompts
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A whole text file, its lines ended by line feeds.
+
+    Raises:
+        PromptError: it is missing, empty, binary, too large, or not UTF-8.
+    """
     data = read_bytes(path, limit=MAX_TEXT_BYTES, error=PromptError, what="text")
     try:
         text = data.decode()
