@@ -14,7 +14,7 @@ Slo = Annotated[list[str] | None, typer.Option(help="ttft_ms=VALUE or tpot_ms=VA
 KvMemory = Annotated[str | None, typer.Option(help="Memory for KV caches, such as 2GiB.")]
 Scenario = Annotated[str | None, typer.Option(help="Deployment scenario, instead of what the trace says.")]
 Prompts = Annotated[str | None, typer.Option(help="JSONL file: prompt, optional completion.")]
-Tasks = Annotated[bool, typer.Option("--tasks", help="Five kinds of generated tasks, in turn.")]
+Tasks = Annotated[bool | None, typer.Option(help="Generated tasks as the prompts, or none at all.")]
 Space = Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.")]
 Objective = Annotated[list[str] | None, typer.Option(help="Metric to optimise; repeat for more.")]
 Maximum = Annotated[list[str] | None, typer.Option("--max", help="METRIC=VALUE: at most; repeat for more.")]
@@ -44,7 +44,6 @@ def fields_of(options: Mapping[str, Any]) -> dict[str, Any]:
         **options,
         "slo": bounds(options["slo"], "--slo"),
         "kv_memory": None if memory is None else byte_size(memory, "--kv-memory"),
-        "tasks": options["tasks"] or None,
         "objectives": options["objective"] or None,
         "maximums": bounds(options["maximum"], "--max"),
         "minimums": bounds(options["minimum"], "--min"),
