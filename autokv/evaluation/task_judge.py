@@ -23,7 +23,7 @@ from autokv.runtime.attention import install
 
 LONGEST = {"cpu": 512, "cuda": 1024}
 """Context tokens of a task at most, by kind of device."""
-ROOM, SPARE = 2, 8
+ROOM, SPARE = 1.5, 8
 """An answer may be this many times as long as the references in a row, and some tokens more."""
 
 Row = dict[str, Any]
@@ -113,4 +113,4 @@ class TaskJudge:
 
     def _room(self, references: Sequence[str]) -> int:
         """Tokens that an answer may have."""
-        return ROOM * len(encode(self._model.tokenizer, ", ".join(references))) + SPARE
+        return int(ROOM * len(encode(self._model.tokenizer, ", ".join(references)))) + SPARE

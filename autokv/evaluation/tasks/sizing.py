@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 PROMPTS, TRIES = 2, 3
 """How many prompts of a task are kept, and how many are tried at one length."""
-SHORTEST = 128
-"""Tokens; a task that is failed at less than twice this is not tried at half."""
+SHORTEST = 256
+"""Context tokens: what is shorter hardly gets compressed, and says little."""
 
 Solves = Callable[[Prompt], bool]
 """Whether the full cache gets a prompt right."""

@@ -65,7 +65,7 @@ class TaskedExecutor:
             self._judge = TaskJudge(
                 prepared.model,
                 TASKS.values(),
-                max(typical, 2 * SHORTEST),
+                max(typical, SHORTEST),
                 prepared.request.seed,
                 needs_of(prepared.space.statistics_configs()),
                 self._stop.check,
