@@ -18,18 +18,14 @@ from autokv.evaluation.task_judge import TaskJudge
 from autokv.models import LoadedModel, load
 
 IDENTITY = CompressionConfig()
-
-
-def integer(bits: int, axis: str, group_size: int) -> CompressionConfig:
-    form = {"bits": bits, "axis": axis, "group_size": group_size}
-    return CompressionConfig.parse({"pipeline": {"quantization": {"method": "integer", "key": form, "value": form}}})
-
-
-LOSSLESS_ENOUGH, TOO_LARGE_A_GROUP = integer(8, "token", 16), integer(8, "channel", 512)
+FORM = {"bits": 8, "axis": "token", "group_size": 16}
+CLOSE = CompressionConfig.parse({"pipeline": {"quantization": {"method": "integer", "key": FORM, "value": FORM}}})
 RUINOUS = CompressionConfig.parse(
     {"pipeline": {"eviction": {"method": "streaming_llm", "keep_ratio": 0.1, "sink_tokens": 0, "recent_tokens": 4}}}
 )
-CONFIGS = [IDENTITY, LOSSLESS_ENOUGH, RUINOUS, TOO_LARGE_A_GROUP]
+TOO_SMALL_A_BUDGET = CompressionConfig.parse({"pipeline": {"eviction": {"method": "knorm", "keep_ratio": 0.1}}})
+"""The tokens that always stay are more than that."""
+CONFIGS = [IDENTITY, CLOSE, RUINOUS, TOO_SMALL_A_BUDGET]
 
 
 class Echo:
@@ -86,7 +82,7 @@ def test_the_answers_are_those_that_the_evaluator_judges(judge: TaskJudge, model
 
 
 def test_a_configuration_that_does_not_fit_a_task_is_not_judged_by_it(judge: TaskJudge) -> None:
-    assert judge.judge([TOO_LARGE_A_GROUP, IDENTITY])[0] == []
+    assert judge.judge([TOO_SMALL_A_BUDGET, IDENTITY])[0] == []
 
 
 def test_another_judge_chooses_the_same_prompts(

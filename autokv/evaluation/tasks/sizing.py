@@ -50,7 +50,7 @@ class SizedTasks:
         judged = [f"{name} {len(tokens)} of {max(tokens)} tokens" for name, tokens in self.contexts.items()]
         lines = [f"generated tasks: {', '.join(judged)}" if judged else "no generated task counts"]
         if self.left_out:
-            lines.append(f"left out, since the full cache fails at it: {', '.join(self.left_out)}")
+            lines.append(f"left out, since the full cache does not solve it: {', '.join(self.left_out)}")
         return "; ".join(lines)
 
 
