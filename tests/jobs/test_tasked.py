@@ -18,6 +18,7 @@ from autokv.jobs.executors import Results
 from autokv.jobs.executors.tasked import TaskedExecutor, wants_tasks
 from autokv.jobs.listener import Stop
 from autokv.jobs.preparing import Prepared, prepare
+from autokv.tuning.recommend import lost_tasks
 from autokv.tuning.request import TuningRequest
 
 STOP = Stop(threading.Event())
@@ -104,7 +105,7 @@ def test_tasks_join_the_validation_and_leave_the_other_metrics_alone(prepared: P
         assert result.config == config
         assert result.samples[:2] == plain.samples
         assert result.metrics["kl_divergence"] == plain.metrics["kl_divergence"]
-        assert [sample["id"] for sample in result.samples[2:]] == ["any-0", "any-1"]
+        assert [(sample["id"], sample["task"]) for sample in result.samples[2:]] == [("any-0", "any"), ("any-1", "any")]
         assert result.metrics["negative_sample_rate"].n == 2
     assert executor.facts["tasks"]["left_out"] == ["none"]
     assert told[-1] == executor.facts["tasks"]["note"]
@@ -127,7 +128,7 @@ def test_tasks_that_are_lost_show(prepared: Prepared, told: Told, monkeypatch: p
     executor.validate([IDENTITY])
 
     def losing(configs: Sequence[CompressionConfig]) -> list[list[dict[str, object]]]:
-        facts = {"kind": "any", "context_tokens": 256}
+        facts = {"kind": "any", "task": "any", "context_tokens": 256}
         return [
             [
                 {"id": "any-0", **facts, "task_score": 1.0, "negative_sample_rate": 0.0},
@@ -140,7 +141,7 @@ def test_tasks_that_are_lost_show(prepared: Prepared, told: Told, monkeypatch: p
     kept, lost = executor.validate([IDENTITY, RUINOUS])
     assert kept.value("negative_sample_rate") == 0
     assert lost.value("negative_sample_rate") == 0.5
-    assert [sample["id"] for sample in lost.samples if sample.get("negative_sample_rate")] == ["any-1"]
+    assert (lost_tasks(kept), lost_tasks(lost)) == ((), ("any-1",))
 
 
 @pytest.mark.parametrize(("tasks", "wanted"), [(None, True), (True, False), (False, False)])
