@@ -43,7 +43,7 @@ def submit(
     kv_memory: asked.KvMemory = None,
     scenario: asked.Scenario = None,
     prompts: asked.Prompts = None,
-    tasks: asked.Tasks = False,
+    tasks: asked.Tasks = None,
     space: asked.Space = None,
     objective: asked.Objective = None,
     maximum: asked.Maximum = None,

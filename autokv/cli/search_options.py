@@ -20,7 +20,7 @@ Scenario = Annotated[
     typer.Option(help="Deployment scenario, instead of what the trace says.", autocompletion=complete.scenario),
 ]
 Prompts = Annotated[str | None, typer.Option(help="JSONL file: prompt, optional completion.")]
-Tasks = Annotated[bool, typer.Option("--tasks", help="Five kinds of generated tasks, in turn.")]
+Tasks = Annotated[bool | None, typer.Option(help="Generated tasks as the prompts, or none at all.")]
 Space = Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.", autocompletion=complete.space)]
 Objective = Annotated[
     list[str] | None, typer.Option(help="Metric to optimise; repeat for more.", autocompletion=complete.metric)
@@ -60,7 +60,6 @@ def fields_of(options: Mapping[str, Any]) -> dict[str, Any]:
         **options,
         "slo": bounds(options["slo"], "--slo"),
         "kv_memory": None if memory is None else byte_size(memory, "--kv-memory"),
-        "tasks": options["tasks"] or None,
         "objectives": options["objective"] or None,
         "maximums": bounds(options["maximum"], "--max"),
         "minimums": bounds(options["minimum"], "--min"),

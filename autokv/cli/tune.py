@@ -52,7 +52,7 @@ def tune(
     scenario: asked.Scenario = None,
     text: Annotated[str | None, typer.Option(help="Text file, cut into samples.")] = None,
     prompts: asked.Prompts = None,
-    tasks: asked.Tasks = False,
+    tasks: asked.Tasks = None,
     space: asked.Space = None,
     objective: asked.Objective = None,
     maximum: asked.Maximum = None,

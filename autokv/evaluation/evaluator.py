@@ -96,7 +96,7 @@ class Evaluator:
         self._length = continuation_tokens
         self._generate = generate
         self._check = check
-        self._stop = _stop_tokens(model)
+        self._stop = stop_tokens(model)
         self._backend = backend(model.device, settings.current().kernels)
         self._samples: list[_Sample] = []
         for prompt in prompts:
@@ -123,14 +123,14 @@ class Evaluator:
         rows: dict[int, list[dict[str, Any]]] = {index: [] for index in range(len(configs))}
         for sample in self._samples:
             self._check()
-            candidates: dict[int, _Candidate] = {}
+            candidates: dict[int, Candidate] = {}
             for index, config in enumerate(configs):
                 if index not in errors:
                     try:
                         check_fits(config, head_dim=self._model.facts.head_dim, context_tokens=sample.snapshot.tokens)
-                        candidates[index] = _Candidate(sample.snapshot, config)
+                        candidates[index] = Candidate(sample.snapshot, config)
                     except (AutoKVError, RuntimeError, ValueError, MemoryError) as error:
-                        errors[index] = _as_error(error)
+                        errors[index] = as_error(error)
             if candidates:
                 judged = self._judge_sample(sample, list(candidates.values()))
                 for index, metrics in zip(candidates, judged, strict=True):
@@ -139,7 +139,7 @@ class Evaluator:
             errors.get(index) or Measurement.of_samples(config, rows[index]) for index, config in enumerate(configs)
         ]
 
-    def _judge_sample(self, sample: _Sample, candidates: Sequence[_Candidate]) -> list[dict[str, float]]:
+    def _judge_sample(self, sample: _Sample, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
         model, snapshot = self._model, sample.snapshot
         sources = [candidate.source for candidate in candidates]
         logits = continuation_logits(model, snapshot, sample.reference.tokens, sources)
@@ -171,7 +171,7 @@ class Evaluator:
         self,
         timer: AttentionTimer,
         sample: _Sample,
-        candidates: Sequence[_Candidate],
+        candidates: Sequence[Candidate],
         metrics: Sequence[dict[str, float]],
     ) -> None:
         layers = sample.snapshot.full_layers
@@ -193,8 +193,8 @@ class Evaluator:
                     row[name], row[f"{name}_spread"] = one.median, one.spread
 
 
-class _Candidate:
-    """One configuration applied to one snapshot."""
+class Candidate:
+    """One configuration applied to the full-attention layers of one snapshot."""
 
     def __init__(self, snapshot: Snapshot, config: CompressionConfig) -> None:
         self._snapshot = snapshot
@@ -235,7 +235,8 @@ def _spread_of(samples: Sequence[_Sample]) -> list[_Sample]:
     return [ordered[place] for place in sorted({0, len(ordered) // 2, len(ordered) - 1})]
 
 
-def _stop_tokens(model: LoadedModel) -> frozenset[int]:
+def stop_tokens(model: LoadedModel) -> frozenset[int]:
+    """Tokens that end an answer."""
     generation = getattr(model.model, "generation_config", None)
     stop = getattr(generation, "eos_token_id", None)
     stop = model.tokenizer.eos_token_id if stop is None else stop
@@ -255,7 +256,8 @@ def _check_lengths(prompts: Sequence[Prompt], limit: int, continuation_tokens: i
             )
 
 
-def _as_error(error: Exception) -> AutoKVError:
+def as_error(error: Exception) -> AutoKVError:
+    """``error``, or one line about it."""
     if isinstance(error, AutoKVError):
         return error
     return AutoKVError(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}")

@@ -105,7 +105,7 @@ def prepare(
         model.tokenizer,
         text=request.text,
         prompts=request.prompts,
-        tasks=request.tasks,
+        tasks=bool(request.tasks),
         calibration=plan.calibration,
         validation=plan.validation,
         continuation_tokens=request.continuation_tokens,

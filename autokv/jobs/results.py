@@ -43,6 +43,7 @@ def _stored(database: Database, job_id: str) -> tuple[TuningResult, dict[str, Co
         raise StorageError("has no result yet", field=f"job {job.id}", remedy=f"finish it with `{again}`")
     documents = {stored.digest: stored.document for stored in database.configurations.list(job=job.id)}
     workload = dict(job.workload or {})
+    tasks = workload.pop("tasks", {}).get("note")
     recommended = documents.get(result.recommended or "")
     facts = {
         "id": job.id,
@@ -50,7 +51,7 @@ def _stored(database: Database, job_id: str) -> tuple[TuningResult, dict[str, Co
         "submission": job.submission,
         "model": job.model,
         "hardware": job.hardware,
-        "contexts": workload.pop("contexts", {}),
+        "contexts": workload.pop("contexts", {}) | ({"tasks": tasks} if tasks else {}),
         "serving": {
             **workload.pop("serving", {}),
             "comparison": None if recommended is None else recommended.serving,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from autokv.config import CompressionConfig
 from autokv.errors import Interrupted
@@ -15,6 +16,7 @@ from autokv.jobs.documents import document
 from autokv.jobs.executors import Results, TrialExecutor
 from autokv.jobs.executors.local import LocalExecutor
 from autokv.jobs.executors.served import ServedExecutor
+from autokv.jobs.executors.tasked import TaskedExecutor, wants_tasks
 from autokv.jobs.listener import Listener, Stop
 from autokv.jobs.preparing import Prepared
 from autokv.jobs.serving import ServingJudge
@@ -59,6 +61,8 @@ def run_job(
         listener.trial(record)
 
     executor = make_executor(prepared, listener, stop)
+    tasked = TaskedExecutor(executor, prepared, listener, stop) if wants_tasks(prepared) else None
+    executor = tasked or executor
     if prepared.serving is not None:
         executor = ServedExecutor(executor, prepared.serving)
 
@@ -95,7 +99,7 @@ def run_job(
         result = decided(result, request, prepared.serving, comparisons)
         for line in () if result.decision is None else result.decision.notes:
             listener.say(line)
-        _save(database, job, result, prepared, comparisons, lease)
+        _save(database, job, result, prepared, comparisons, {} if tasked is None else tasked.facts, lease)
     finally:
         executor.close()
 
@@ -106,8 +110,10 @@ def _save(
     result: TuningResult,
     prepared: Prepared,
     comparisons: Mapping[str, Comparison],
+    found: Mapping[str, Any],
     lease: Lease,
 ) -> None:
+    """Store the result; ``found`` are facts of the workload that came up on the way."""
     provenance = {
         "job": job.id,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -125,13 +131,13 @@ def _save(
             point,
             model=job.model or {},
             hardware=job.hardware or {},
-            workload=job.workload or {},
+            workload={**(job.workload or {}), **found},
             provenance=provenance,
             comparison=comparisons.get(point.calibration.config.digest),
         )
         for point in result.front
     ]
-    database.results.save(job.id, result, documents, lease=lease)
+    database.results.save(job.id, result, documents, workload=found, lease=lease)
 
 
 def _comparisons(result: TuningResult, serving: ServingJudge | None) -> dict[str, Comparison]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -34,23 +34,30 @@ class Results:
         result: TuningResult,
         documents: Sequence[ConfigurationDocument] = (),
         *,
+        workload: Mapping[str, Any] | None = None,
         lease: Lease | None = None,
     ) -> None:
         """Store a result whose trials are stored, and end the job: ``done``, or ``interrupted``; all or nothing.
 
         A document's roles follow from ``result`` (``recommended``, the named ones, ``front``). Saving the result that
         was saved last again changes nothing. A job of the service that was interrupted goes back into the queue.
+        ``workload`` is added to what is stored of the job's workload.
 
         Raises:
             NotFoundError: there is no such job.
             ConflictError: a trial of the front is not stored.
             LeaseLostError: ``lease`` is lost.
         """
-        write = partial(self._save, job_id, result, documents, lease)
+        write = partial(self._save, job_id, result, documents, workload or {}, lease)
         return write() if lease is None else through_outages(write)
 
     def _save(
-        self, job_id: str, result: TuningResult, documents: Sequence[ConfigurationDocument], lease: Lease | None
+        self,
+        job_id: str,
+        result: TuningResult,
+        documents: Sequence[ConfigurationDocument],
+        workload: Mapping[str, Any],
+        lease: Lease | None,
     ) -> None:
         key = fingerprint([_summary(result), [document.model_dump(mode="json") for document in documents]])
         with self._writing() as session:
@@ -62,6 +69,8 @@ class Results:
             if latest is None or latest.fingerprint != key:
                 _add(session, job_id, 1 if latest is None else latest.number + 1, key, result, documents)
             job.stopped_by = result.stopped_by
+            if workload:
+                job.workload = {**(job.workload or {}), **workload}
             _end(session, job, result)
 
     def of(self, job_id: str) -> TuningResult | None:

@@ -31,7 +31,10 @@ class SearchFields(Strict):
     slo: dict[str, float] = Field(default_factory=dict, description="ttft_ms, tpot_ms: what goodput counts")
     scenario: Name | None = Field(None, description="deployment scenario, instead of what the trace says")
     prompts: Name | None = Field(None, description="JSONL file of prompts")
-    tasks: bool = Field(False, description="generated tasks")
+    tasks: bool | None = Field(
+        None,
+        description="generated tasks: true as the prompts, false not at all, null to confirm the front beside them",
+    )
     objectives: tuple[str, ...] = Field(DEFAULT_OBJECTIVES, min_length=1, max_length=4)
     maximums: dict[str, float] = Field(
         default_factory=dict, validation_alias=AliasChoices("maximums", "max"), description="metric at most"

@@ -18,6 +18,7 @@ import pytest
 
 from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.errors import NotFoundError
+from autokv.evaluation.tasks import TASKS
 from autokv.storage import Database
 
 AUTOKV = [str(Path(sys.executable).parent / "autokv")]
@@ -59,6 +60,12 @@ def test_tune_writes_files_that_agree_with_the_database(autokv: Run, model: Path
     assert job.state == "done"
     assert stored is not None
     assert stored.recommended == recommended.digest
+    # A model of random weights solves no task, which is said wherever its results are.
+    assert job.workload is not None
+    assert job.workload["tasks"]["left_out"] == list(TASKS)
+    assert job.workload["tasks"]["note"] in (results / "report.html").read_text()
+    assert job.workload["tasks"] == (recommended.workload or {})["tasks"]
+    assert job.workload["contexts"]["validation"] == [192, 192]
     with (results / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["number"]) for row in rows] == [trial.number for trial in trials]

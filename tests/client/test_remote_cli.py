@@ -75,6 +75,12 @@ def test_every_option_becomes_the_field_of_autokv_tune(remote: Run, client: Clie
     )
 
 
+def test_tasks_are_asked_for_refused_or_left_to_the_default(remote: Run, client: Client) -> None:
+    for options, tasks in ((["--tasks"], True), (["--no-tasks"], False), ([], None)):
+        _, out, _ = remote("submit", "--model", "tiny", *options)
+        assert client.jobs.get(out.strip()).request["tasks"] is tasks
+
+
 def test_validating_submits_nothing(remote: Run, client: Client) -> None:
     code, out, _ = remote("submit", "--model", "tiny", "--validate")
     assert code == 0

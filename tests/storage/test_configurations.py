@@ -72,6 +72,13 @@ def save(
     database.results.save(job_id, result, documents)
 
 
+def test_what_a_run_found_out_of_its_workload_is_added_to_what_is_stored(database: Database) -> None:
+    job = database.jobs.create(TuningRequest(model="tiny"), workload={"contexts": [1, 2]})
+    result = TuningResult((), [], [], None)
+    database.results.save(job, result, workload={"tasks": {"left_out": ["needle"]}})
+    assert database.jobs.get(job).workload == {"contexts": [1, 2], "tasks": {"left_out": ["needle"]}}
+
+
 def test_an_id_finds_one_for_ever_and_a_digest_the_newest(database: Database) -> None:
     first = finish(database, 0.1, 0.2)
     old = database.configurations.page(job=first, role="recommended")[0][0]

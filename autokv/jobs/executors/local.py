@@ -50,7 +50,7 @@ class LocalExecutor:
 
     def validate(self, configs: Sequence[CompressionConfig]) -> Results:
         """Judge on the validation prompts, with generated answers wherever there are prompts that ask for them."""
-        generate = self._request.tasks or self._request.prompts is not None
+        generate = bool(self._request.tasks) or self._request.prompts is not None
         return self._evaluator("validation", self._sets.validation, generate).evaluate(configs)
 
     def close(self) -> None:
