@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 REQUESTS_PER_S = 0.2
 """Of the example trace: what two CPU cores keep up with."""
+KV_MEMORY_BYTES = 100e6
+"""For KV caches: those of an edge box, which holds four requests of the trace in 16 bits."""
 MAX_CONTEXT_TOKENS = 2048
 
 
@@ -93,6 +95,7 @@ def _submitted(client: Client, model: str, trials: int) -> Tuning:
         model=model,
         workload=trace.id,
         rate=REQUESTS_PER_S,
+        kv_memory=KV_MEMORY_BYTES,
         maximums={"kl_divergence": 0.05},
         trials=trials,
         max_context_tokens=MAX_CONTEXT_TOKENS,
