@@ -10,7 +10,7 @@ import numpy as np
 from autokv.errors import RequestError, WorkloadError
 from autokv.serving.comparison import Comparison, Run
 from autokv.serving.costs import CostModel
-from autokv.serving.coverage import extrapolations, overload
+from autokv.serving.coverage import extrapolations, lateness, overload
 from autokv.serving.memory import KVMemory
 from autokv.serving.options import SLO, ServingOptions
 from autokv.serving.outcome import Outcome
@@ -132,7 +132,8 @@ def attention_share(costs: CostModel, outcome: Outcome) -> float:
 
 def _run(trace: WorkloadTrace, server: Server, slo: SLO, max_rate: bool) -> Run:
     outcome = server.serve(trace)
-    notes = [note for note in (*server.notes, overload(outcome), *extrapolations(server.costs, outcome)) if note]
+    said = (*server.notes, overload(outcome), lateness(outcome), *extrapolations(server.costs, outcome))
+    notes = [note for note in said if note]
     if server.costs.predicted:
         notes.append(server.costs.predicted)
     return Run(
