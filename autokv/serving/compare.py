@@ -109,6 +109,7 @@ def compare(
     return Comparison(
         trace=trace.name,
         requests_per_s=trace.summary().requests_per_s,
+        closed_loop=trace.session is not None,
         slo=limits,
         slo_is_default=slo is None,
         candidate=chosen,
@@ -136,12 +137,15 @@ def _run(trace: WorkloadTrace, server: Server, slo: SLO, max_rate: bool) -> Run:
     notes = [note for note in said if note]
     if server.costs.predicted:
         notes.append(server.costs.predicted)
+    highest = max_sustainable_rate(trace, server.serve, slo) if max_rate else None
+    if highest is not None and highest.sample:
+        notes.append(f"the sustained rate is found on {highest.sample}")
     return Run(
         name=server.name,
         outcome=outcome,
         report=replace(outcome.report(slo), notes=tuple(notes)),
         concurrent_requests=server.concurrent_requests(trace),
-        max_rate=max_sustainable_rate(trace, server.serve, slo) if max_rate else None,
+        max_rate=highest,
     )
 
 
