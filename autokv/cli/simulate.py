@@ -44,6 +44,10 @@ def simulate(
     rate: Annotated[float | None, typer.Option(help="Requests per second, instead of the trace's own.")] = None,
     rate_scale: Annotated[float | None, typer.Option(help="Multiply the request rate by this factor.")] = None,
     requests: Annotated[int | None, typer.Option(min=1, help="Serve the first N requests.")] = None,
+    closed_loop: Annotated[
+        bool,
+        typer.Option("--closed-loop/--open-loop", help="Turns of a conversation wait for the one before, or do not."),
+    ] = True,
     max_rate: Annotated[bool, typer.Option("--max-rate", help="Look for the highest rate within the SLO.")] = False,
     order: Annotated[Order | None, typer.Option(help="Who is admitted first.")] = None,
     preemption: Annotated[Preemption | None, typer.Option(help="What becomes of a preempted request.")] = None,
@@ -119,7 +123,12 @@ def simulate(
         trace = scale_rate(trace, rate_scale)
     loaded = load(name, dtype=dtype, device=device)
     served, changes = traffic(
-        trace, context_tokens=loaded.facts.context_tokens, rate=rate, requests=requests, seed=seed
+        trace,
+        context_tokens=loaded.facts.context_tokens,
+        rate=rate,
+        requests=requests,
+        closed_loop=closed_loop,
+        seed=seed,
     )
     wanted = document.config()
     with Database(database or settings.current().database_url) as store, _progress() as say:

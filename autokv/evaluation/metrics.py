@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
+
+POSITIVE = frozenset({"bytes", "us", "ms"})
+"""Units of what is never 0."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +18,23 @@ class Metric:
     unit: str
     direction: Literal["minimize", "maximize"]
     meaning: str
+    least: float = 0.0
+    """No value is below it."""
+
+    @property
+    def range(self) -> str:
+        """Which values it has, in words."""
+        if self.unit == "fraction":
+            return "from 0 to 1"
+        if self.unit in POSITIVE:
+            return "above 0"
+        return "any number" if self.least == -math.inf else f"at least {self.least:g}"
+
+    def reaches(self, limit: float, kind: Literal["max", "min"]) -> bool:
+        """Whether there are values of at most (``max``) or at least (``min``) ``limit``; of NaN there are none."""
+        if kind == "min":
+            return limit <= (1.0 if self.unit == "fraction" else math.inf)
+        return limit > 0 if self.unit in POSITIVE else limit >= self.least
 
 
 METRICS: dict[str, Metric] = {
@@ -21,7 +42,7 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric("kl_divergence", "nats/token", "minimize", "mean KL(full || compressed) over the continuation's tokens"),
         Metric("top1_agreement", "fraction", "maximize", "tokens whose most likely successor is the full cache's"),
-        Metric("nll_delta", "nats/token", "minimize", "change of the reference's negative log-likelihood"),
+        Metric("nll_delta", "nats/token", "minimize", "change of the reference's negative log-likelihood", -math.inf),
         Metric("task_score", "fraction", "maximize", "recall of the references in the generated answer"),
         Metric("negative_sample_rate", "fraction", "minimize", "samples that the full cache gets right and this loses"),
         Metric("output_length_ratio", "ratio", "minimize", "generated length against the full cache's, free running"),

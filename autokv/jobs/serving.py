@@ -27,8 +27,9 @@ from autokv.serving.traffic import traffic
 from autokv.tuning.request import TuningRequest
 from autokv.workload import WorkloadTrace
 
-MAX_REQUESTS = 2000
-"""Requests of a trace that every candidate serves; more cost time and hardly change how candidates compare."""
+MAX_REQUESTS = 4000
+"""Requests of a trace that every candidate serves, of a longer one from all over it; more cost time and hardly change
+how candidates compare."""
 
 
 class ServingJudge:
@@ -62,7 +63,7 @@ class ServingJudge:
             trace,
             context_tokens=model.facts.context_tokens,
             rate=request.rate,
-            requests=MAX_REQUESTS,
+            sample=MAX_REQUESTS,
             seed=request.seed,
         )
         self._target, self._options = target, usual_options(target.kind)

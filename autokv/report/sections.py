@@ -116,7 +116,7 @@ def failure_table(result: TuningResult) -> Markup:
 def facts(result: TuningResult, job: Mapping[str, Any]) -> Markup:
     """What was measured, on what, and when."""
     run: dict[str, Any] = {"job": job.get("id"), "finished": job.get("finished"), "stopped by": result.stopped_by}
-    run["trials"] = len(result.trials)
+    run["trials"] = sum(trial.state != "infeasible" for trial in result.trials)
     if job.get("seconds") is not None:
         run["duration"] = duration(float(job["seconds"]))
     run |= _sample_counts(result)

@@ -10,7 +10,7 @@ import numpy as np
 from autokv.errors import RequestError, WorkloadError
 from autokv.serving.comparison import Comparison, Run
 from autokv.serving.costs import CostModel
-from autokv.serving.coverage import extrapolations, overload
+from autokv.serving.coverage import extrapolations, lateness, overload
 from autokv.serving.memory import KVMemory
 from autokv.serving.options import SLO, ServingOptions
 from autokv.serving.outcome import Outcome
@@ -109,6 +109,7 @@ def compare(
     return Comparison(
         trace=trace.name,
         requests_per_s=trace.summary().requests_per_s,
+        closed_loop=trace.session is not None,
         slo=limits,
         slo_is_default=slo is None,
         candidate=chosen,
@@ -132,15 +133,19 @@ def attention_share(costs: CostModel, outcome: Outcome) -> float:
 
 def _run(trace: WorkloadTrace, server: Server, slo: SLO, max_rate: bool) -> Run:
     outcome = server.serve(trace)
-    notes = [note for note in (*server.notes, overload(outcome), *extrapolations(server.costs, outcome)) if note]
+    said = (*server.notes, overload(outcome), lateness(outcome), *extrapolations(server.costs, outcome))
+    notes = [note for note in said if note]
     if server.costs.predicted:
         notes.append(server.costs.predicted)
+    highest = max_sustainable_rate(trace, server.serve, slo) if max_rate else None
+    if highest is not None and highest.sample:
+        notes.append(f"the sustained rate is found on {highest.sample}")
     return Run(
         name=server.name,
         outcome=outcome,
         report=replace(outcome.report(slo), notes=tuple(notes)),
         concurrent_requests=server.concurrent_requests(trace),
-        max_rate=max_sustainable_rate(trace, server.serve, slo) if max_rate else None,
+        max_rate=highest,
     )
 
 

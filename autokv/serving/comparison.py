@@ -16,7 +16,8 @@ class SustainableRate:
     """The highest request rate that was found to be sustained."""
 
     requests_per_s: float
-    """0 where requests miss the SLO even far below the server's capacity."""
+    """At which they really come, in a closed loop as well; 0 where requests miss the SLO even far below the server's
+    capacity."""
     capacity_per_s: float
     """Requests a second of the server when it never runs out of them: beyond this every queue grows without end."""
     attainment: float | None
@@ -24,11 +25,10 @@ class SustainableRate:
     requests: int
     """On which it was tried."""
     simulations: int
-
-    @property
-    def limited_by_slo(self) -> bool:
-        """Whether the SLO is missed before the server is full."""
-        return self.requests_per_s < self.capacity_per_s
+    limited_by_slo: bool = False
+    """Whether the SLO is missed before the server is full."""
+    sample: str = ""
+    """Which requests of a long trace these are, and how well they stand for it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +77,8 @@ class Comparison:
     trace: str
     requests_per_s: float | None
     """Of the trace as it was served; None where all requests arrive at once."""
+    closed_loop: bool
+    """Whether turns of a conversation wait for the end of those before them."""
     slo: SLO
     slo_is_default: bool
     candidate: Run
@@ -120,6 +122,7 @@ class Comparison:
         return {
             "trace": self.trace,
             "requests_per_s": self.requests_per_s,
+            "closed_loop": self.closed_loop,
             "slo": asdict(self.slo),
             "slo_is_default": self.slo_is_default,
             "runs": [run.to_dict() for run in self.runs],

@@ -43,7 +43,8 @@ def overload(outcome: Outcome) -> str:
     Told by a device that is always busy, a tenth or more of the rate that is not kept up with, and a third quarter of
     the requests that waits half as long again as the second.
     """
-    arrivals, ttft = outcome.arrival_s, outcome.first_token_s - outcome.arrival_s
+    order = np.argsort(outcome.arrival_s, kind="stable")
+    arrivals, ttft = outcome.arrival_s[order], (outcome.first_token_s - outcome.arrival_s)[order]
     requests = len(arrivals)
     if requests < FEW or not arrivals[-1] > 0 or not outcome.served.any():
         return ""
@@ -56,6 +57,17 @@ def overload(outcome: Outcome) -> str:
     return (
         f"{come:.3g} requests come and {served:.3g} are served per second: the queue grows for as long as they come, "
         "and times to first token tell the length of the trace"
+    )
+
+
+def lateness(outcome: Outcome) -> str:
+    """A note on the turns that came later than in the trace, because the turn before them had not ended."""
+    late = outcome.late_s[outcome.late_s > 0]
+    if not len(late):
+        return ""
+    return (
+        f"{_share(len(late) / len(outcome.arrival_s))} of the requests come later than in the trace, by "
+        f"{float(late.mean()):.3g} s on average, because the turn before them has not ended"
     )
 
 

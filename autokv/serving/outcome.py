@@ -34,6 +34,7 @@ class Outcome:
     """
 
     arrival_s: NDArray[np.float64]
+    """When each came: where turns of a conversation wait for those before them, not always when the trace says."""
     first_token_s: NDArray[np.float64]
     finish_s: NDArray[np.float64]
     input_tokens: NDArray[np.int64]
@@ -50,6 +51,9 @@ class Outcome:
     peak_kv_bytes: float
     max_running: int
     timeline: Timeline
+    recorded_s: NDArray[np.float64] | None = None
+    """Closed loop: when each request arrived in the trace, NaN where the trace does not know; ``None`` in an open loop,
+    where requests arrive as in the trace."""
 
     @property
     def served(self) -> NDArray[np.bool_]:
@@ -76,6 +80,13 @@ class Outcome:
     def duration_s(self) -> float:
         """From the first arrival to the last token."""
         return float(np.nanmax(self.finish_s)) if self.served.any() else 0.0
+
+    @property
+    def late_s(self) -> NDArray[np.float64]:
+        """Shape [requests]: seconds by which each came later than in the trace, as it waited for the turn before."""
+        if self.recorded_s is None:
+            return np.zeros(len(self.arrival_s))
+        return np.nan_to_num(np.maximum(0.0, self.arrival_s - self.recorded_s))
 
     def good(self, slo: SLO) -> NDArray[np.bool_]:
         """Shape [requests]: which requests were served within ``slo``; one with a single token has no TPOT to miss."""
@@ -109,6 +120,8 @@ class Outcome:
             peak_kv_bytes=self.peak_kv_bytes,
             capacity_bytes=self.capacity_bytes,
             iterations=self.iterations,
+            closed_loop=self.recorded_s is not None,
+            late_share=float((self.late_s > 0).mean()),
         )
 
 
@@ -140,6 +153,10 @@ class ServingReport:
     peak_kv_bytes: float
     capacity_bytes: float
     iterations: int
+    closed_loop: bool = False
+    """Whether turns of a conversation waited for the end of those before them."""
+    late_share: float = 0.0
+    """Share of the requests that came later than in the trace, because the turn before had not ended."""
     notes: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autokv.errors import RequestError
 from autokv.serving.comparison import SustainableRate
@@ -14,22 +15,23 @@ from autokv.serving.costs import CostModel
 from autokv.serving.options import SLO
 from autokv.serving.outcome import Outcome
 from autokv.workload import WorkloadTrace
-from autokv.workload.transform import with_rate
+from autokv.workload.excerpt import excerpt
+from autokv.workload.transform import SHORTEST_S, with_rate
 
 Serve = Callable[[WorkloadTrace], Outcome]
 
 ATTAINMENT = 0.9
 """Share of requests that must be within the SLO for a rate to be sustained (DistServe, 2024)."""
-REQUESTS = 2000
-"""Requests of the trace that a rate is tried on, from its beginning."""
+REQUESTS = 4000
+"""Requests that a rate is tried on; of a longer trace as many from all over it."""
 HALVINGS = 10
 """A rate below the server's capacity by more halvings than this is not looked for."""
 BISECTIONS = 6
 """Of an octave: the rate is found to within 1.1%."""
 SLACK = 5.0
 """The default SLO allows this many times what an idle server takes."""
-STEADY = (0.25, 0.75)
-"""Share of the requests, in the order in which they finish, between which a saturated server is timed."""
+EDGE = 0.25
+"""Share of the requests at either end, at most, that is left out where a server is timed: it fills up or runs empty."""
 
 
 def max_sustainable_rate(
@@ -37,10 +39,15 @@ def max_sustainable_rate(
 ) -> SustainableRate:
     """The highest rate at which a share ``attainment`` of the requests is within ``slo`` and the queue is stable.
 
-    The arrivals of the first 2000 requests are stretched or squeezed in time, which keeps their pattern. No rate is
-    sustained above what the server completes when all requests are there from the start (the saturation rule;
-    Baccelli and Foss, 1995), which is the answer where there is no SLO. Below it, rates are halved until the SLO is
-    kept, and the last octave is bisected: 18 simulations at most.
+    Arrivals are stretched or squeezed in time, which keeps their pattern; of a trace with more than 4000 requests,
+    those of an excerpt that has its load (:func:`~autokv.workload.excerpt.excerpt`). No rate is sustained above what
+    the server completes when all requests are there from the start (the saturation rule; Baccelli and Foss, 1995),
+    which is the answer where there is no SLO. Below it, rates are halved until the SLO is kept, and the last octave is
+    bisected: 18 simulations at most.
+
+    In a closed loop (:mod:`autokv.serving.sessions`), the starts of conversations and the delays between turns are
+    stretched alike. The capacity is then what is completed when every conversation is there from the start and nobody
+    thinks, and the rate is the one at which requests really come, since turns that wait come later.
 
     Args:
         trace: the requests; their own rate does not matter.
@@ -57,23 +64,27 @@ def max_sustainable_rate(
             field="workload",
             remedy="give it arrivals with --rate, or take a trace with timestamps",
         )
-    head = trace.take(np.arange(min(REQUESTS, len(trace)))) if len(trace) > REQUESTS else trace
-    capacity = _capacity(serve(replace(head, arrival_s=np.zeros(len(head)))))
+    part, sample = excerpt(trace, REQUESTS)
+    capacity = _capacity(serve(replace(part, arrival_s=np.zeros(len(part)), delay_s=None)))
     if not capacity:
         raise RequestError("no request fits into memory", field="memory", remedy="take a device with more")
     if slo is None:
-        return SustainableRate(capacity, capacity, None, len(head), 1)
+        return SustainableRate(capacity, capacity, None, len(part), 1, sample=sample)
     tried: dict[float, float] = {}
+    real: dict[float, float] = {}
 
     def kept(rate: float) -> bool:
-        tried[rate] = float(serve(with_rate(head, rate)).good(slo).mean())
+        offered = with_rate(part, rate)
+        outcome = serve(offered)
+        tried[rate] = float(outcome.good(slo).mean())
+        real[rate] = rate * (_span(offered.arrival_s) / _span(outcome.arrival_s))
         return tried[rate] >= attainment
 
     low = capacity
     while not kept(low):
         low /= 2
         if low < capacity / 2**HALVINGS:
-            return SustainableRate(0.0, capacity, tried[low * 2], len(head), 1 + len(tried))
+            return SustainableRate(0.0, capacity, tried[low * 2], len(part), 1 + len(tried), True, sample)
     if low < capacity:
         high = 2 * low
         for _ in range(BISECTIONS):
@@ -82,7 +93,9 @@ def max_sustainable_rate(
                 low = middle
             else:
                 high = middle
-    return SustainableRate(low, capacity, tried[low], len(head), 1 + len(tried))
+    return SustainableRate(
+        real[low], capacity, tried[low], len(part), 1 + len(tried), limited_by_slo=low < capacity, sample=sample
+    )
 
 
 def default_slo(trace: WorkloadTrace, costs: CostModel) -> SLO:
@@ -101,15 +114,26 @@ def default_slo(trace: WorkloadTrace, costs: CostModel) -> SLO:
 
 
 def _capacity(saturated: Outcome) -> float:
-    """Requests a second while the server is neither filling up nor running empty, if there is such a time."""
+    """Requests a second while the server is neither filling up nor running empty, if there is such a time.
+
+    It fills up until as many requests have finished as it runs at once, and runs empty when as many are left.
+    """
     finished = np.sort(saturated.finish_s[saturated.served])
     if not len(finished):
         return 0.0
-    first, last = (round(share * (len(finished) - 1)) for share in STEADY)
+    edge = min(saturated.max_running, round(EDGE * (len(finished) - 1)))
+    first, last = edge, len(finished) - 1 - edge
     seconds = float(finished[last] - finished[first])
     if seconds > 0 and 2 * saturated.max_running < len(finished):
         return (last - first) / seconds
     return len(finished) / float(finished[-1])
+
+
+def _span(arrival_s: NDArray[np.float64]) -> float:
+    """Seconds in which the middle half of the requests comes, without the beginning and the end of the trace."""
+    ordered = np.sort(arrival_s)
+    edge = round(EDGE * (len(ordered) - 1))
+    return max(float(ordered[-1 - edge] - ordered[edge]), SHORTEST_S)
 
 
 def _readable(milliseconds: float) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from autokv.serving.memory import KVMemory
 from autokv.serving.outcome import Outcome, Timeline
 from autokv.serving.scheduler import Scheduler
+from autokv.serving.sessions import Arrivals, recorded_arrivals
 from autokv.serving.step import Step
 from autokv.workload import WorkloadTrace
 
@@ -67,16 +68,17 @@ class Recording:
             self._every = 2 * sample[0] / SAMPLES
         self._due = sample[0] + self._every
 
-    def outcome(self) -> Outcome:
-        """What was collected."""
+    def outcome(self, arrivals: Arrivals) -> Outcome:
+        """What was collected of requests that arrived so."""
+        trace, closed = self._trace, self._trace.session is not None
         time, waiting, running, pages = zip(*self._samples, strict=True) if self._samples else ((), (), (), ())
         page_bytes = self._memory.page_bytes
         return Outcome(
-            arrival_s=self._trace.arrival_s,
+            arrival_s=np.array(arrivals.moments) if closed else trace.arrival_s,
             first_token_s=self._first,
             finish_s=self._finish,
-            input_tokens=self._trace.input_tokens,
-            output_tokens=self._trace.output_tokens,
+            input_tokens=trace.input_tokens,
+            output_tokens=trace.output_tokens,
             preemptions=self._preemptions,
             cached_tokens=np.maximum(0, self._cached),
             iterations=self._iterations,
@@ -90,4 +92,5 @@ class Recording:
                 np.array(running, dtype=np.int64),
                 np.array(pages, dtype=np.float64) * page_bytes,
             ),
+            recorded_s=recorded_arrivals(trace) if closed else None,
         )

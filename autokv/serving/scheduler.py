@@ -19,6 +19,7 @@ from autokv.errors import RequestError
 from autokv.serving.memory import KVMemory
 from autokv.serving.options import ServingOptions
 from autokv.serving.prefixes import PrefixCache
+from autokv.serving.sessions import Arrivals
 from autokv.serving.step import Chunk, Step
 from autokv.workload import WorkloadTrace
 
@@ -36,7 +37,8 @@ class _Prompt:
 class Scheduler:
     """Schedules one trace, from its first request to its last token.
 
-    Call :meth:`plan` for the next iteration, carry it out, and tell :meth:`complete`.
+    Call :meth:`plan` for the next iteration, carry it out, and tell :meth:`complete`. Turns of one conversation come
+    one after the other, see :mod:`autokv.serving.sessions`.
 
     Args:
         trace: the requests.
@@ -48,16 +50,18 @@ class Scheduler:
     """
 
     def __init__(self, trace: WorkloadTrace, memory: KVMemory, options: ServingOptions) -> None:
-        self._arrival: list[float] = trace.arrival_s.tolist()
+        self.arrivals = Arrivals(trace)
+        """When each request arrives, as far as it is known by now."""
         self._inputs: list[int] = trace.input_tokens.tolist()
         self._outputs: list[int] = trace.output_tokens.tolist()
         self._memory, self._options = memory, options
         self._prefixes = _prefix_cache(trace, options)
         self._page = memory.page_tokens
         self._free = memory.pages
-        self._next = 0
-        self._waiting: list[tuple[int, int]] = []
-        """A heap of (rank, request)."""
+        self._ranks: dict[int, int] = {}
+        """Requests that have arrived to their places in the order of arrival."""
+        self._waiting: list[tuple[int, int, int]] = []
+        """A heap of (tokens to prefill if these decide, rank, request)."""
         self._running: dict[int, None] = {}
         """In the order of admission."""
         self._prefilling: dict[int, _Prompt] = {}
@@ -84,8 +88,8 @@ class Scheduler:
 
     @property
     def next_arrival(self) -> float | None:
-        """When the next request arrives; None after the last."""
-        return self._arrival[self._next] if self._next < len(self._arrival) else None
+        """When the next request arrives; None if none does before a running one has ended."""
+        return None if self.arrivals.next_s == float("inf") else self.arrivals.next_s
 
     @property
     def waiting(self) -> int:
@@ -99,12 +103,12 @@ class Scheduler:
 
     def admissible_at(self) -> float:
         """When a request may be admitted that is not here yet: no iteration should be repeated beyond it."""
-        if self._next == len(self._arrival) or len(self._running) >= self._options.max_sequences:
+        if len(self._running) >= self._options.max_sequences:
             return float("inf")
         # Behind one that does not fit nobody is admitted first come, first served.
         if self._waiting and self._options.order == "fcfs":
             return float("inf")
-        return self._arrival[self._next]
+        return self.arrivals.next_s
 
     def plan(self, now: float) -> Step | None:
         """The next iteration at time ``now`` (seconds); None if there is nothing to do before the next arrival."""
@@ -135,8 +139,8 @@ class Scheduler:
             repeats=1 if alone else self._repeats(),
         )
 
-    def complete(self, step: Step, ran: int) -> tuple[list[int], list[int]]:
-        """Take note that ``step`` ran ``ran`` times.
+    def complete(self, step: Step, ran: int, now: float) -> tuple[list[int], list[int]]:
+        """Take note that ``step`` ran ``ran`` times, until ``now`` (seconds).
 
         Returns:
             Requests whose prompt ended, each with its next token, and requests that have all their tokens.
@@ -159,6 +163,8 @@ class Scheduler:
                 prompted.append(request)
                 if self._start_decoding(request, prompt):
                     finished.append(request)
+        for request in finished:
+            self.arrivals.ended(request, now)
         return prompted, finished
 
     @property
@@ -166,21 +172,23 @@ class Scheduler:
         return self._free + (self._prefixes.idle_pages if self._prefixes else 0)
 
     def _arrive(self, now: float) -> None:
-        arrival, memory = self._arrival, self._memory
-        while self._next < len(arrival) and arrival[self._next] <= now:
-            request = self._next
-            self._next += 1
+        arrivals, memory = self.arrivals, self._memory
+        while arrivals.next_s <= now:
+            request = arrivals.pop()
+            self._ranks[request] = len(self._ranks)
             prompt, last = self._inputs[request], self._inputs[request] + self._outputs[request] - 1
             whole = prompt <= self._options.max_batched_tokens
             most = max(memory.pages_of(last), memory.pages_of(prompt) if whole else memory.staged_pages(prompt))
             if most > memory.pages:
                 self.refused.append(request)
+                arrivals.ended(request, arrivals.moments[request])
             else:
                 self._wait(request)
 
     def _wait(self, request: int) -> None:
         shortest = self._options.order == "shortest_first"
-        heappush(self._waiting, (self._inputs[request] + self._emitted[request] if shortest else request, request))
+        tokens = self._inputs[request] + self._emitted[request] if shortest else 0
+        heappush(self._waiting, (tokens, self._ranks[request], request))
 
     def _make_room(self) -> tuple[list[int], list[int], float]:
         """Preempt until every decoding request can append a token: dropped, swapped out, bytes moved."""
@@ -212,7 +220,7 @@ class Scheduler:
         moved = 0.0
         limit = self._options.max_sequences
         while self._waiting and budget > 0 and len(self._running) < limit:
-            request = self._waiting[0][1]
+            request = self._waiting[0][2]
             held = self._on_host.get(request)
             if held is not None:
                 if not self._fits(self._memory.pages_of(held + 1)):

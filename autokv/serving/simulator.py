@@ -60,7 +60,8 @@ def serve(trace: WorkloadTrace, memory: KVMemory, executor: Executor, options: S
     """Schedule ``trace`` and have ``executor`` carry it out.
 
     The clock advances by what the executor says that iterations took, and jumps over idle time: a replay on a real
-    model does not wait for arrivals.
+    model does not wait for arrivals. Turns of one conversation come one after the other
+    (:mod:`autokv.serving.sessions`).
 
     Raises:
         RequestError: prefix caching without block hashes.
@@ -71,12 +72,12 @@ def serve(trace: WorkloadTrace, memory: KVMemory, executor: Executor, options: S
         if step is None:
             arrival = scheduler.next_arrival
             if arrival is None:
-                return recording.outcome()
+                return recording.outcome(scheduler.arrivals)
             now = max(now, arrival)
             continue
         ran, seconds = executor.run(step, scheduler.admissible_at() - now)
         now += seconds
-        prompted, finished = scheduler.complete(step, ran)
+        prompted, finished = scheduler.complete(step, ran, now)
         recording.step(step, ran, seconds, now, prompted, finished, scheduler)
         if finished:
             executor.finished(finished)

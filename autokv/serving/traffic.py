@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from autokv.errors import WorkloadError
+from autokv.serving.sessions import NOBODY, open_loop, recorded_arrivals, turns_before
 from autokv.workload import WorkloadTrace
+from autokv.workload.excerpt import excerpt
 from autokv.workload.transform import head, with_rate
 
 
@@ -17,6 +19,8 @@ def traffic(
     context_tokens: int | None = None,
     rate: float | None = None,
     requests: int | None = None,
+    sample: int | None = None,
+    closed_loop: bool = True,
     seed: int = 0,
 ) -> tuple[WorkloadTrace, tuple[str, ...]]:
     """What of ``trace`` is to be served, and in words what was done to it.
@@ -27,6 +31,8 @@ def traffic(
         rate: requests per second; the arrivals are stretched or squeezed in time, or, where a trace has none, drawn as
             a Poisson process.
         requests: at most so many, from the beginning.
+        sample: at most so many, from all over the trace (:func:`~autokv.workload.excerpt.excerpt`).
+        closed_loop: whether turns of a conversation wait for those before them, where the trace knows conversations.
         seed: of drawn arrivals.
 
     Raises:
@@ -34,8 +40,18 @@ def traffic(
     """
     notes: list[str] = []
     if requests is not None and len(trace) > requests:
-        notes.append(f"the first {requests:,} of {len(trace):,} requests are served")
+        cut = 0 if trace.session is None else len(np.intersect1d(trace.session[:requests], trace.session[requests:]))
+        notes.append(
+            f"the first {requests:,} of {len(trace):,} requests are served"
+            + (f", which cuts {cut:,} conversations" if cut else "")
+        )
         trace = head(trace, requests)
+    if sample is not None:
+        trace, said = excerpt(trace, sample)
+        notes += [f"served are {said}"] if said else []
+    if trace.session is not None:
+        trace, said = _turns(trace, closed_loop)
+        notes += [said] if said else []
     if not trace.timed:
         if rate is None:
             raise WorkloadError(
@@ -53,6 +69,21 @@ def traffic(
         if cut:
             notes.append(f"{cut:.1%} of the requests are cut to the model's context of {context_tokens:,} tokens")
     return trace, tuple(notes)
+
+
+def _turns(trace: WorkloadTrace, closed_loop: bool) -> tuple[WorkloadTrace, str]:
+    """The trace with or without its conversations, and what that means; nothing where none has a second turn."""
+    later = int((turns_before(trace) != NOBODY).sum())
+    if not later:
+        return open_loop(trace), ""
+    if not closed_loop:
+        return open_loop(trace), f"open loop: {later:,} later turns do not wait for the end of the turn before them"
+    delays = recorded_arrivals(trace)
+    known = int(np.isnan(delays).sum())
+    when = "after the delay that the trace states"
+    if known < later:
+        when = "at its own time at the earliest" + (f", or ({known:,} of them) {when}" if known else "")
+    return trace, f"closed loop: each of {later:,} later turns comes when the turn before it has ended, {when}"
 
 
 def _cut(trace: WorkloadTrace, context_tokens: int) -> tuple[WorkloadTrace, float]:

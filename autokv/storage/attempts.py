@@ -16,14 +16,15 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from autokv.storage import conditions
 from autokv.storage.events import append
 from autokv.storage.lease import Lease, let_go, this_host
 from autokv.storage.service_tables import AttemptRow, Outcome
-from autokv.storage.tables import JobRow, TrialRow
+from autokv.storage.tables import JobRow
+from autokv.storage.trials import count_ran
 
 MAX_CRASHES = 3
 """Attempts in a row that may crash, or lose their worker, without a finished trial; the last of them fails the job."""
@@ -73,18 +74,13 @@ def outcome_of(session: Session, lease: Lease) -> Outcome | None:
     return session.scalars(select(AttemptRow.outcome).where(*keys)).one_or_none()
 
 
-def stored_trials(session: Session, job_id: str) -> int:
-    """How many trials of a job are stored."""
-    return session.scalar(select(func.count()).where(TrialRow.job_id == job_id)) or 0
-
-
 def _end(session: Session, row: JobRow, outcome: Outcome, reason: str, now: datetime) -> None:
     let_go(row)
     attempt = session.get(AttemptRow, (row.id, row.attempts))
     if attempt is None:
         return
     attempt.outcome, attempt.reason, attempt.ended_at = outcome, reason, now
-    if stored_trials(session, row.id) > attempt.trials:
+    if (session.scalar(count_ran(row.id)) or 0) > attempt.trials:
         row.crashes = 0
     elif outcome in {"crashed", "lost"}:
         row.crashes += 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Select, bindparam, func, null, select
+from sqlalchemy import Select, bindparam, null, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer
 
@@ -20,7 +20,8 @@ from autokv.storage.lease import Lease, held, let_go, locked, runner
 from autokv.storage.lookup import only_match
 from autokv.storage.paging import Cursor, cut, newest_first
 from autokv.storage.sessions import Sessions
-from autokv.storage.tables import JobRow, JobState, ModelRow, TrialRow, new_id
+from autokv.storage.tables import JobRow, JobState, ModelRow, new_id
+from autokv.storage.trials import count_ran
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import StoppedBy
 
@@ -41,7 +42,7 @@ class Job:
     workload: Facts | None
     versions: Mapping[str, str]
     trials: int
-    """Trials stored so far."""
+    """Trials that have run and are stored; candidates that were known not to run do not count."""
     reason: str | None
     """Why it failed, was cancelled or was interrupted, in one line."""
     stopped_by: StoppedBy | None
@@ -192,8 +193,8 @@ def model_key(session: Session, facts: Facts) -> str:
 
 
 def job_query(*, facts: bool = True) -> Select[Any]:
-    """Jobs, the facts of their models, how many trials are stored of each, and the time: what :func:`as_job` takes."""
-    trials = select(func.count()).where(TrialRow.job_id == JobRow.id).scalar_subquery()
+    """Jobs, the facts of their models, how many trials of each ran, and the time: what :func:`as_job` takes."""
+    trials = count_ran(JobRow.id).scalar_subquery()
     if not facts:
         return select(JobRow, null(), trials, database_now())
     query = select(JobRow, ModelRow.facts, trials, database_now())

@@ -104,7 +104,7 @@ def roles(result: TuningResult, digest: str) -> list[str]:
 def _end(session: Session, job: JobRow, result: TuningResult) -> None:
     time = now(session)
     if result.stopped_by != "interrupt":
-        told = {"recommended": result.recommended, "trials": len(result.trials)}
+        told = {"recommended": result.recommended, "trials": sum(one.state != "infeasible" for one in result.trials)}
         attempts.finish(session, job, "done", result.reason, time, told)
     elif not job.local:
         attempts.give_back(session, job, "released", result.reason, time)

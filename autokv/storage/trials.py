@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from autokv.config import CompressionConfig
 from autokv.errors import ConflictError
@@ -77,6 +77,14 @@ class Trials:
         """Every trial of a job as it was stored, by number."""
         with self._reading() as session:
             return load(session, job_id)
+
+
+def count_ran(job_id: str | InstrumentedAttribute[str]) -> Select[tuple[int]]:
+    """How many trials of a job ran, which is what a request's ``trials`` counts.
+
+    A candidate that is known not to run is stored as infeasible, and not counted.
+    """
+    return select(func.count()).where(TrialRow.job_id == job_id, TrialRow.state != "infeasible")
 
 
 def load(session: Session, job_id: str) -> list[TrialRecord]:

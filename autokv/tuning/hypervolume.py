@@ -78,7 +78,7 @@ class Box:
         return (points - self.ideal) / self.span
 
     def share(self, points: Points) -> float:
-        """Share of the frame that ``points`` dominate, 0 to 1."""
+        """Share of the frame that ``points`` dominate: 0 to 1, and more where points lie beyond its ideal point."""
         count = len(self.ideal)
         reference = np.full(count, 1.0 + MARGIN)
         return hypervolume(self.normalise(points), reference) / float(reference.prod())

@@ -115,14 +115,38 @@ class TuningRequest(SearchFields):
         """Validate a mapping of fields; ``where`` (a file name) opens the field in the error.
 
         Raises:
-            RequestError: naming the first field that is wrong.
+            RequestError: naming the first field that is wrong, or a bound that no configuration can meet.
         """
         try:
-            return cls.model_validate(values)
+            request = cls.model_validate(values)
         except ValidationError as error:
             path, message, remedy = first_problem(cls, error)
             field = ": ".join(part for part in (where, path) if part) or None
             raise RequestError(message, field=field, remedy=remedy or "see `autokv tune --help`") from None
+        request._check_bounds(where)
+        return request
+
+    def _check_bounds(self, where: str) -> None:
+        """Refuse bounds that no value of their metrics can meet; a stored request is not asked for this again."""
+        bounds: tuple[tuple[str, Literal["max", "min"], dict[str, float]], ...] = (
+            ("maximums", "max", self.maximums),
+            ("minimums", "min", self.minimums),
+        )
+        for name, kind, limits in bounds:
+            for metric, limit in limits.items():
+                if not METRICS[metric].reaches(limit, kind):
+                    raise RequestError(
+                        f"{metric} cannot be {'at most' if kind == 'max' else 'at least'} {limit:g}",
+                        field=": ".join(part for part in (where, f"{name}.{metric}") if part),
+                        remedy=f"give a bound within its values, which are {METRICS[metric].range}",
+                    )
+        for metric in self.maximums.keys() & self.minimums.keys():
+            if self.minimums[metric] > self.maximums[metric]:
+                raise RequestError(
+                    f"{metric} cannot be at least {self.minimums[metric]:g} and at most {self.maximums[metric]:g}",
+                    field=": ".join(part for part in (where, f"minimums.{metric}") if part),
+                    remedy="give a minimum that is not above the maximum",
+                )
 
 
 def read_request_file(path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ GAIN = 1e-4
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a search stands; ``hypervolume`` is a share of the frame that the trials so far span."""
+    """Where a search stands."""
 
     trials_done: int
     trials_total: int
@@ -37,6 +37,8 @@ class Progress:
     failed: int
     front_size: int
     hypervolume: float
+    """Volume that the front dominates. The unit is the frame of the first batch in which a trial meets the constraints;
+    since it stays, the figure never falls, and it passes 1 where later trials are better than that whole batch."""
     seconds: float
     """Since this process began to search."""
     seconds_left: float | None
@@ -158,17 +160,26 @@ class _Run:
         left = (self.request.trials - len(ran)) * seconds / here if here else None
         if left is not None and self.request.timeout is not None:
             left = min(left, max(0.0, self.request.timeout - self._spent()))
-        points = self._points(ran)
+        frame = self._frame(ran)
         return Progress(
             trials_done=len(ran),
             trials_total=self.request.trials,
             infeasible=len(self.records) - len(ran),
             failed=sum(record.state == "failed" for record in ran),
             front_size=len(pareto_front(ran, self.request.objectives, self.constraints)),
-            hypervolume=_share(points, points),
+            hypervolume=0.0 if frame is None else frame.share(self._points(ran)),
             seconds=seconds,
             seconds_left=left,
         )
+
+    def _frame(self, ran: Sequence[TrialRecord]) -> Box | None:
+        """The frame of the first whole batch in which a trial meets the constraints, of whatever process it was."""
+        size = min(self.request.batch_size, self.request.trials)
+        for first in range(0, len(ran), size):
+            points = self._points(ran[first : first + size])
+            if len(points) and (first + size <= len(ran) or len(ran) >= self.request.trials):
+                return Box.around(points)
+        return None
 
     def _ran(self) -> list[TrialRecord]:
         return [record for record in self.records if record.state != "infeasible"]

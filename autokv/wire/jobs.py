@@ -42,7 +42,7 @@ class Condition(View):
 
 
 class Progress(View):
-    """Where a search stands; ``hypervolume`` is a share of the frame that its trials span."""
+    """Where a search stands; ``hypervolume`` never falls, and 1 is the frame of its first usable batch."""
 
     phase: str = Field(description="what is being done, in a line")
     trials_done: int = 0
@@ -85,7 +85,7 @@ class JobView(View):
     queue: QueuePlace | None = Field(None, description="while it is queued")
     attempts: tuple[AttemptView, ...] = ()
     worker: str | None = Field(None, description="id of the worker that runs it now")
-    trials: int = Field(description="stored so far")
+    trials: int = Field(description="that have run; candidates that were known not to run do not count")
     reason: str | None = Field(None, description="why it failed, was cancelled, or recommends what it does")
     stopped_by: str | None = None
     recommended: str | None = Field(None, description="id of the recommended configuration")

@@ -1,8 +1,9 @@
 """The project's own form of a trace: a Parquet file that holds all of it.
 
 Columns ``arrival_s`` (float64), ``input_tokens``, ``output_tokens``, and where the trace has them ``session``,
-``turn``, ``line`` (int64) and ``hash_ids`` (lists of int64). The schema's metadata under ``autokv`` is a JSON object:
-``schema`` (``autokv.trace/v1``), ``name``, ``format``, ``block_tokens``, ``rejected``, ``notes``.
+``turn``, ``line`` (int64), ``delay_s`` (float64, NaN where it is not known) and ``hash_ids`` (lists of int64). The
+schema's metadata under ``autokv`` is a JSON object: ``schema`` (``autokv.trace/v1``), ``name``, ``format``,
+``block_tokens``, ``rejected``, ``notes``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ MAGIC = b"PAR1"
 SCHEMA = "autokv.trace/v1"
 KEY = b"autokv"
 REQUIRED = {"arrival_s": pa.float64(), "input_tokens": pa.int64(), "output_tokens": pa.int64()}
-OPTIONAL = {"session": pa.int64(), "turn": pa.int64(), "line": pa.int64(), "hash_ids": pa.list_(pa.int64())}
+OPTIONAL = {
+    "session": pa.int64(),
+    "turn": pa.int64(),
+    "delay_s": pa.float64(),
+    "line": pa.int64(),
+    "hash_ids": pa.list_(pa.int64()),
+}
 MAX_NAME = 200
 
 
@@ -37,6 +44,7 @@ def write_parquet(trace: WorkloadTrace, path: str | Path) -> None:
         "output_tokens": trace.output_tokens,
         "session": trace.session,
         "turn": trace.turn,
+        "delay_s": trace.delay_s,
         "line": trace.lines,
     }
     arrays = {name: pa.array(column) for name, column in columns.items() if column is not None}
@@ -126,6 +134,7 @@ def _trace(table: pa.Table, document: dict[str, Any], where: str) -> WorkloadTra
             prefixes=_prefixes(columns, document, where),
             session=plain.get("session"),
             turn=plain.get("turn"),
+            delay_s=plain.get("delay_s"),
             notes=tuple(map(str, document["notes"])),
             lines=plain.get("line"),
         )
@@ -156,6 +165,8 @@ def _check(columns: dict[str, Any], where: str) -> None:
         bad |= (columns[name] < 1) | (columns[name] > MAX_TOKENS)
     if "turn" in columns:
         bad |= columns["turn"] < 1
+    if "delay_s" in columns:
+        bad |= (columns["delay_s"] < 0) | (columns["delay_s"] > MAX_ARRIVAL_NS / 1e9)
     if bad.any():
         raise WorkloadError(
             "the request makes no sense, or arrives before the one above it",

@@ -19,7 +19,11 @@ P95_SIGMAS = 1.6448536269514722
 MAX_REQUESTS = 20_000_000
 """More are refused: a trace takes 24 bytes a request and more while it is made."""
 RUN = 32
-"""Requests that are drawn from a real trace at a stretch."""
+"""Requests of a stretch that is drawn from a real trace, on average at least."""
+RUN_S = 600.0
+"""Seconds of such a stretch at least, so that minutes in which more or fewer come are kept."""
+RUNS = 4
+"""A real trace is cut into at least so many."""
 
 
 @dataclass(frozen=True)
@@ -86,26 +90,58 @@ def resample(
 ) -> WorkloadTrace:
     """As many ``requests`` as wanted, drawn from a real trace: each keeps its input and its output.
 
-    Runs of 32 neighbours are drawn together with their gaps (a block bootstrap, Künsch, 1989, that goes on at the
-    beginning where it passes the end), so that bursts and what comes in them stay as they are. With ``arrivals``,
-    requests come as those say instead. Sessions and shared prefixes are not kept: repeated, they would be reused as
-    nobody reuses them. The same arguments give the same trace (with the same NumPy).
+    Stretches of ten minutes are drawn from it, whatever comes in them (the circular block bootstrap of Politis and
+    Romano, 1992, over time): longer ones where fewer than 32 requests come in that time, but at most a quarter of the
+    trace. Their starts are spread evenly over the trace, so that rate, lengths and bursts of up to minutes stay as
+    they are.
+    With ``arrivals``, requests come as those say instead. Conversations and shared prefixes are not kept: repeated,
+    they would be reused as nobody reuses them. The same arguments give the same trace (with the same NumPy).
 
     Raises:
         WorkloadError: ``requests`` is not between 1 and :data:`MAX_REQUESTS`.
     """
     _check_requests(requests)
     rng = np.random.default_rng(seed)
-    starts = rng.integers(0, len(trace), -(-requests // RUN))
-    drawn = ((starts[:, None] + np.arange(RUN)) % len(trace)).ravel()[:requests]
-    if arrivals is None:
-        gaps = np.diff(trace.arrival_s)
-        # The first request has no gap before it; it is given the mean one.
-        gaps = np.concatenate([[gaps.mean() if len(gaps) else 0.0], gaps])[drawn]
-        moments = np.cumsum(gaps) - gaps[0]
-    else:
+    # Without arrivals, neighbours are drawn together as if they came at even steps.
+    clock = trace.arrival_s if trace.timed else np.arange(len(trace), dtype=np.float64)
+    drawn, moments = _stretches(clock, requests, rng)
+    if arrivals is not None:
         moments = arrivals.draw(rng, requests)
+    elif not trace.timed:
+        moments = np.zeros(requests)
     return WorkloadTrace(name, "synthesized", moments, trace.input_tokens[drawn], trace.output_tokens[drawn])
+
+
+def _stretches(
+    clock: NDArray[np.float64], requests: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Which requests are drawn, int64 [requests], and when they come, float64 [requests] from 0 on.
+
+    Args:
+        clock: ascending times of the real ones, from 0 on.
+        requests: how many to draw.
+        rng: of the stretches' starts.
+    """
+    count = len(clock)
+    # Behind the last request there is a mean gap before the trace begins again.
+    period = float(clock[-1]) * count / (count - 1) if count > 1 else 1.0
+    length = min(max(RUN_S, RUN * period / count), period / RUNS)
+    laps = np.concatenate([clock, clock + period])
+    drawn, moments, found, begins = [], [], 0, 0.0
+    while found < requests:
+        stretches = math.ceil((requests - found) * period / (length * count)) + 1
+        # One from each of as many parts of the trace, so that none is drawn much more often than another.
+        starts = (rng.permutation(stretches) + rng.random(stretches)) * period / stretches
+        first, beyond = np.searchsorted(laps, [starts, starts + length])
+        counts = beyond - first
+        # Every request's place in the laps: where its stretch begins, and how far behind that it lies.
+        places = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        own = begins + length * np.arange(stretches) - starts
+        drawn.append(places % count)
+        moments.append(laps[places] + np.repeat(own, counts))
+        found, begins = found + len(places), begins + length * stretches
+    kept = np.concatenate(moments)[:requests]
+    return np.concatenate(drawn)[:requests], kept - kept[0]
 
 
 def synthesize(

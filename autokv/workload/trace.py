@@ -76,6 +76,10 @@ class WorkloadTrace:
     """Shape [requests]: requests of one conversation have one number."""
     turn: NDArray[np.int64] | None = None
     """Shape [requests]: a request's place in its conversation, from 1."""
+    delay_s: NDArray[np.float64] | None = None
+    """Shape [requests]: seconds from the end of the turn before in the conversation to this request, NaN where the
+    trace does not say. ``arrival_s`` of such a request is the earliest that is possible: the arrival of the turn before
+    and the delay."""
     lines: NDArray[np.int64] | None = None
     """Shape [requests]: lines of the file that it was read from, from 1."""
     notes: tuple[str, ...] = ()
@@ -91,6 +95,7 @@ class WorkloadTrace:
             prefixes=None if self.prefixes is None else self.prefixes.take(requests),
             session=None if self.session is None else self.session[requests],
             turn=None if self.turn is None else self.turn[requests],
+            delay_s=None if self.delay_s is None else self.delay_s[requests],
             lines=None if self.lines is None else self.lines[requests],
         )
 

@@ -74,6 +74,8 @@ def at_most(
 def scale_rate(trace: WorkloadTrace, factor: float) -> WorkloadTrace:
     """The same requests, ``factor`` times as many a second; bursts keep their form.
 
+    Delays between the turns of a conversation shrink as the times between arrivals do.
+
     Raises:
         WorkloadError: ``factor`` is not a positive number, so small that the trace lasts for centuries or so large
             that it takes no time, or the trace has no arrivals.
@@ -90,7 +92,8 @@ def scale_rate(trace: WorkloadTrace, factor: float) -> WorkloadTrace:
             field="rate scale",
             remedy="give one nearer to 1",
         )
-    return replace(trace, arrival_s=moments)
+    delays = None if trace.delay_s is None else trace.delay_s / factor
+    return replace(trace, arrival_s=moments, delay_s=delays)
 
 
 def with_rate(trace: WorkloadTrace, requests_per_s: float, seed: int = 0) -> WorkloadTrace:

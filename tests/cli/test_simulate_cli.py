@@ -226,6 +226,31 @@ def test_with_memory_to_spare_it_says_that_nothing_is_bought(autokv: Run, option
 
 
 @pytest.mark.usefixtures("given_costs")
+def test_turns_of_a_conversation_wait_unless_the_loop_is_open(
+    autokv: Run, options: list[object], tmp_path: Path
+) -> None:
+    # Turns of one conversation come every 10 ms; each takes longer.
+    rows = [f"2024-01-01 00:00:00.{row:02}0,100,10,one" for row in range(20)]
+    (tmp_path / "own.csv").write_text("\n".join(["at,asked,answered,chat", *rows, ""]))
+    own = [*options[:2], "--workload", tmp_path / "own.csv", *options[4:], "--no-baseline"]
+    for pair in ("arrival=at", "input_tokens=asked", "output_tokens=answered", "session=chat"):
+        own += ["--column", pair]
+    code, out, err = autokv(*own, "--json", "--max-rate")
+    assert code == 0, err
+    closed = json.loads(out)
+    opened = json.loads(autokv(*own, "--open-loop", "--json")[1])
+    assert (closed["closed_loop"], opened["closed_loop"]) == (True, False)
+    runs = closed["runs"] + opened["runs"]
+    assert [run["closed_loop"] for run in runs] == [True, False]
+    assert (runs[0]["max_running"], runs[0]["late_share"]) == (1, 0.95)
+    assert runs[1]["max_running"] > 1
+    assert runs[0]["max_rate"]["requests_per_s"] == pytest.approx(20 / runs[0]["duration_s"], rel=0.1)
+    assert closed["notes"][0].startswith("closed loop: each of 19 later turns comes when the turn before it has ended")
+    assert any("95% of the requests come later than in the trace" in note for note in closed["notes"])
+    assert opened["notes"][0] == "open loop: 19 later turns do not wait for the end of the turn before them"
+
+
+@pytest.mark.usefixtures("given_costs")
 def test_a_trace_with_columns_of_its_own_is_read(autokv: Run, options: list[object], tmp_path: Path) -> None:
     rows = [f"{200 * row},{100 + row},{10}" for row in range(40)]
     (tmp_path / "own.csv").write_text("\n".join(["at,asked,answered", *rows, ""]))

@@ -83,7 +83,7 @@ def finish(database: Database, claim: Claim) -> None:
     config = CompressionConfig.parse({"pipeline": {"eviction": {"method": "knorm", "keep_ratio": 0.5}}})
     sample = {"id": "text-0", "kind": "text", "context_tokens": 64, **dict.fromkeys(METRICS, 0.5)}
     measurement = Measurement.of_samples(config, [sample])
-    first = job.trials
+    first = len(database.trials.of(job.id))
     records = [
         TrialRecord(first, "complete", {"keep": 0.5}, "tpe", config, measurement, None, 0.5),
         TrialRecord(first + 1, "infeasible", {"keep": 0.1}, "tpe", config, None, "too large", 0.0),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from autokv.errors import RequestError
 from autokv.serving import SLO, CostModel, Curve, Grid, Outcome, SequenceBytes, ServingOptions, Timeline, simulate
 from autokv.serving.rate import REQUESTS, max_sustainable_rate
+from autokv.serving.sessions import open_loop
 from autokv.workload import WorkloadTrace, synthesize
 from autokv.workload.transform import with_rate
 
@@ -91,6 +92,53 @@ def test_it_is_tried_on_a_bounded_number_of_requests_whatever_the_rate_of_the_tr
     assert found.simulations == len(seen) <= 18
     slower = replace(long, arrival_s=long.arrival_s * 7)
     assert max_sustainable_rate(slower, one_by_one, limit).requests_per_s == pytest.approx(found.requests_per_s)
+
+
+def test_a_beginning_unlike_the_rest_does_not_decide() -> None:
+    whole = trace(4 * REQUESTS)
+    place = np.arange(len(whole))
+    # The first quarter asks for a tenth of the work; a server takes a millisecond for ten tokens of a prompt.
+    odd = replace(whole, input_tokens=np.where(place < REQUESTS, whole.input_tokens // 10, whole.input_tokens))
+
+    def serve(requests: WorkloadTrace) -> Outcome:
+        finish = np.zeros(len(requests))
+        now = 0.0
+        for index, arrival in enumerate(requests.arrival_s.tolist()):
+            now = max(now, arrival) + 1e-4 * int(requests.input_tokens[index])
+            finish[index] = now
+        return replace(one_by_one(requests), first_token_s=finish, finish_s=finish)
+
+    limit = SLO(ttft_ms=50)
+    found = max_sustainable_rate(odd, serve, limit)
+    assert found.requests == REQUESTS
+    assert f"{REQUESTS:,} of {4 * REQUESTS:,} requests" in found.sample
+    assert found.capacity_per_s == pytest.approx(1e4 / odd.input_tokens.mean(), rel=0.05)
+    assert serve(with_rate(odd, 0.93 * found.requests_per_s)).good(limit).mean() >= 0.9
+    assert serve(with_rate(odd, 1.07 * found.requests_per_s)).good(limit).mean() < 0.9
+    assert max_sustainable_rate(whole.take(np.arange(500)), serve).sample == ""
+
+
+def test_in_a_closed_loop_the_rate_is_the_one_at_which_requests_really_come() -> None:
+    # One conversation of many turns, each of which takes a second: no rate above one request a second can be offered.
+    curve = Curve((1.0, 4096.0), (0.5, 0.5))
+    nothing = Curve((1.0,), (0.0,))
+    costs = CostModel(curve, nothing, nothing, Grid((1,), (nothing,)), SequenceBytes(1.0))
+    turns = np.arange(40)
+    chat = WorkloadTrace(
+        "t", "test", turns * 3.0, np.full(40, 10), np.full(40, 2), session=np.zeros(40, dtype=np.int64), turn=turns + 1
+    )
+
+    def serve(requests: WorkloadTrace) -> Outcome:
+        return simulate(requests, costs, 1e9)
+
+    found = max_sustainable_rate(chat, serve, SLO(ttft_ms=1e3))
+    assert found.capacity_per_s == pytest.approx(1.0, rel=0.03)
+    assert found.requests_per_s == pytest.approx(1.0, rel=0.03)
+    assert not found.limited_by_slo
+    opened = max_sustainable_rate(open_loop(chat), serve, SLO(ttft_ms=1e3))
+    assert opened.capacity_per_s > 5, "a batch takes as long as one request"
+    stated = replace(chat, delay_s=np.full(40, 1.0))
+    assert max_sustainable_rate(stated, serve, SLO(ttft_ms=1e3)).capacity_per_s == found.capacity_per_s
 
 
 def test_a_trace_without_arrivals_is_refused() -> None:

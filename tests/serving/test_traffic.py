@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -26,6 +28,35 @@ def test_the_first_requests_at_another_rate_keep_their_pattern() -> None:
     assert found.arrival_s.tolist() == pytest.approx([0.0, 0.15, 0.75])
     assert found.input_tokens.tolist() == [1, 2, 3]
     assert notes == ("the first 3 of 4 requests are served", "arrivals are scaled to 4 requests/s")
+
+
+def test_conversations_wait_or_do_not_and_it_says_so() -> None:
+    plain = trace_of([0, 1, 2, 3, 4, 5], [9] * 6, [2] * 6)
+    chat = replace(plain, session=np.array([1, 1, 2, 2, 3, 2]), turn=np.array([1, 2, 1, 2, 1, 3]))
+    found, notes = traffic(chat)
+    assert found is chat
+    assert notes == (
+        "closed loop: each of 3 later turns comes when the turn before it has ended, at its own time at the earliest",
+    )
+    stated = replace(chat, delay_s=np.array([np.nan, 1.0, np.nan, np.nan, np.nan, 2.0]))
+    assert "(2 of them) after the delay that the trace states" in traffic(stated)[1][0]
+    opened, notes = traffic(stated, closed_loop=False)
+    assert (opened.session, opened.turn, opened.delay_s) == (None, None, None)
+    assert notes == ("open loop: 3 later turns do not wait for the end of the turn before them",)
+    assert traffic(chat, requests=3)[1][0] == "the first 3 of 6 requests are served, which cuts 1 conversations"
+    alone = replace(plain, session=np.arange(6), turn=np.ones(6, dtype=np.int64))
+    found, notes = traffic(alone)
+    assert (found.session, notes) == (None, ())
+
+
+def test_a_sample_has_the_load_of_the_whole() -> None:
+    lengths = np.where(np.arange(8000) < 2000, 10, 100)
+    trace = trace_of((np.arange(8000) * 0.5).tolist(), lengths.tolist(), [4] * 8000)
+    found, notes = traffic(trace, sample=2000)
+    assert found.input_tokens.mean() == pytest.approx(trace.input_tokens.mean(), rel=0.01)
+    assert found.summary().requests_per_s == pytest.approx(trace.summary().requests_per_s)
+    assert notes[0].startswith("served are 2,000 of 8,000 requests, 16 stretches from all over the trace")
+    assert traffic(trace, sample=8000) == (trace, ())
 
 
 def test_a_trace_without_arrivals_gets_poisson_ones() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import event, func, select, text
@@ -16,7 +17,7 @@ from autokv.errors import StorageError, UnavailableError
 from autokv.storage import Database
 from autokv.storage.tables import MeasurementRow, SampleRow, TrialRow
 from autokv.tuning.request import TuningRequest
-from autokv.tuning.trial import TrialRecord
+from autokv.tuning.trial import TrialRecord, TrialState
 
 ADD_TRIALS = """
 import sys
@@ -37,6 +38,20 @@ for number in range(start, 100_000):
 
 
 @pytest.mark.parametrize("commits", [1, 20])
+def test_a_candidate_that_could_not_run_is_stored_but_not_counted(
+    database: Database, job_id: str, record: Callable[..., TrialRecord]
+) -> None:
+    states: tuple[TrialState, ...] = ("complete", "infeasible", "failed", "infeasible")
+    for number, state in enumerate(states):
+        stored = record(number)
+        if state != "complete":
+            stored = replace(stored, state=state, measurement=None, reason="too large")
+        database.trials.add(job_id, stored)
+    assert len(database.trials.of(job_id)) == 4
+    assert database.jobs.get(job_id).trials == 2
+    assert [job.trials for job in database.jobs.list()] == [2]
+
+
 def test_a_killed_process_loses_nothing_that_it_reported(
     url: str, database: Database, job_id: str, commits: int
 ) -> None:

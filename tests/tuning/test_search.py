@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 
 from autokv.config import CompressionConfig
 from autokv.errors import AutoKVError, ConfigError, InfeasibleError, Interrupted, ModelError, RequestError
 from autokv.evaluation.measurement import Measurement
 from autokv.search_spaces import SearchSpace, build_space, load_space
+from autokv.tuning.hypervolume import hypervolume
+from autokv.tuning.objectives import losses
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.search import Progress, SearchOutcome, search
 from autokv.tuning.trial import TrialRecord
@@ -271,8 +275,46 @@ def test_progress_counts(space: SearchSpace, analytic: Evaluate) -> None:
     seen: list[Progress] = []
     search(ask(), space, evaluate=analytic, on_progress=seen.append)
     assert [one.trials_done for one in seen] == [4, 8, 12]
-    assert all(0 < one.hypervolume <= 1 and 1 <= one.front_size <= one.trials_done for one in seen)
+    assert all(one.hypervolume > 0 and 1 <= one.front_size <= one.trials_done for one in seen)
     assert seen[-1].seconds_left == 0
+
+
+@pytest.mark.parametrize("limits", [{}, {"maximums": {"kl_divergence": 0.02}}], ids=["free", "bounded"])
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("stored", [0, 8, 10])
+def test_the_hypervolume_never_falls(
+    space: SearchSpace, analytic: Evaluate, sampler: str, limits: dict[str, Any], stored: int
+) -> None:
+    seen: list[float] = []
+    request = ask(trials=40, sampler=sampler, seed=3, **limits)
+
+    def note(progress: Progress) -> None:
+        seen.append(progress.hypervolume)
+        assert progress.trials_done <= progress.trials_total == 40
+
+    existing: tuple[TrialRecord, ...] = ()
+    if stored:
+        # An earlier process was killed after so many trials, in the middle of a batch or behind it.
+        existing = search(request, space, evaluate=analytic, on_progress=note).trials[:stored]
+        seen = seen[: stored // 4]
+    trials = search(request, space, evaluate=analytic, existing=existing, on_progress=note).trials
+    assert len(trials) == 40
+    assert seen[-1] > seen[0]
+    assert all(later >= earlier * (1 - 1e-12) for earlier, later in pairwise(seen))
+    # By hand: the frame is that of the first batch with a trial within the bound.
+    bound = limits.get("maximums", {}).get("kl_divergence", float("inf"))
+    points = [
+        [losses(one.measurement, request.objectives) for one in trials[start : start + 4] if within(one, bound)]
+        for start in range(0, 40, 4)
+    ]
+    first = np.array(next(batch for batch in points if batch))
+    low, span = first.min(axis=0), np.ptp(first, axis=0)
+    every = (np.array([point for batch in points for point in batch]) - low) / np.where(span > 0, span, 1.0)
+    assert seen[-1] == pytest.approx(hypervolume(every, np.full(3, 1.1)) / 1.1**3)
+
+
+def within(record: TrialRecord, bound: float) -> bool:
+    return record.measurement is not None and record.measurement.value("kl_divergence") <= bound
 
 
 def test_constraints_steer_the_search(analytic: Evaluate) -> None:

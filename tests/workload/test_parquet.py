@@ -37,6 +37,7 @@ def example(seed: int = 0, requests: int = COUNT) -> WorkloadTrace:
         ),
         session=rng.integers(0, 5, requests),
         turn=rng.integers(1, 9, requests),
+        delay_s=np.where(rng.random(requests) < 0.5, np.nan, rng.exponential(3.0, requests)),
         notes=("a note", "another"),
         lines=rng.permutation(requests) + 1,
     )
@@ -44,7 +45,7 @@ def example(seed: int = 0, requests: int = COUNT) -> WorkloadTrace:
 
 def same(one: object, other: object) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return one.dtype == other.dtype and bool(np.array_equal(one, other))
+        return one.dtype == other.dtype and bool(np.array_equal(one, other, equal_nan=one.dtype.kind == "f"))
     if isinstance(one, PrefixBlocks) and isinstance(other, PrefixBlocks):
         return all(same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
     return one == other
@@ -90,6 +91,8 @@ def changed(path: Path, **columns: Any) -> None:  # noqa: ANN401 - whatever Arro
         ({"arrival_s": pa.array([float(-index) for index in range(COUNT)])}, "row 2: the request"),
         ({"arrival_s": pa.array([0.0, float("nan")] * (COUNT // 2))}, "row 2: the request"),
         ({"turn": pa.array([0] * COUNT)}, "row 1: the request"),
+        ({"delay_s": pa.array([-1.0] * COUNT)}, "row 1: the request"),
+        ({"delay_s": pa.array([float("inf")] * COUNT)}, "row 1: the request"),
         ({"input_tokens": None}, "has no column input_tokens"),
         ({"input_tokens": pa.array(["5"] * COUNT)}, "column input_tokens is string, not int64"),
         ({"input_tokens": pa.array([5, None] * (COUNT // 2))}, "column input_tokens has missing values"),

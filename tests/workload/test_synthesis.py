@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autokv.errors import WorkloadError
-from autokv.workload import WorkloadTrace, generate, resample
+from autokv.workload import WorkloadTrace, generate, read_trace, resample
 from autokv.workload.arrivals import Diurnal, Gamma, Poisson
-from autokv.workload.synthesis import MAX_REQUESTS, RUN, Lengths
+from autokv.workload.statistics import WINDOWS_S, statistics_of
+from autokv.workload.synthesis import MAX_REQUESTS, RUNS, Lengths
 
+TRACES = Path(__file__).parents[3] / "shared/data/traces"
 REAL = WorkloadTrace(
     "real",
     "test",
@@ -60,18 +64,65 @@ def test_a_rate_may_fall_to_nothing() -> None:
 
 
 @given(st.integers(1, 300), st.integers(0, 2**32))
-def test_drawn_requests_are_real_ones_in_their_runs(requests: int, seed: int) -> None:
+def test_drawn_requests_are_real_ones_in_their_stretches(requests: int, seed: int) -> None:
     trace = resample(REAL, requests=requests, seed=seed)
     assert len(trace) == requests
     number = trace.input_tokens - 1000
     assert trace.output_tokens.tolist() == (number + 1).tolist()
     gaps = np.diff(trace.arrival_s)
-    for place in range(1, requests):
-        if place % RUN:
-            assert number[place] == (number[place - 1] + 1) % 50
-        if number[place]:
-            assert gaps[place - 1] == pytest.approx(number[place] % 11)
+    assert (gaps >= 0).all()
+    follows = number[1:] == (number[:-1] + 1) % 50
+    kept = follows & np.isclose(gaps, np.where(number[1:] > 0, number[1:] % 11, REAL.arrival_s[-1] / 49))
+    # A stretch ends each time that a quarter of the trace has gone by, and nowhere else.
+    stretch = REAL.arrival_s[-1] * 50 / 49 / RUNS
+    assert (~kept).sum() <= trace.arrival_s[-1] / stretch + 1
     assert trace.arrival_s[0] == 0
+
+
+class Breathing:
+    """Poisson arrivals whose rate wanders, half of it forgotten in two minutes: as bursty there as real traffic."""
+
+    def draw(self, rng: np.random.Generator, requests: int) -> np.ndarray:
+        kept, state, rates = 0.5 ** (5 / 120), 0.0, []
+        for _ in range(requests // 10):
+            state = kept * state + (1 - kept**2) ** 0.5 * float(rng.standard_normal())
+            rates.append(5.0 * np.exp(0.5 * state))
+        counts = rng.poisson(5.0 * np.array(rates))
+        places = np.repeat(np.arange(len(counts)), counts)
+        moments = np.sort(5.0 * (places + rng.random(len(places))))[:requests]
+        return moments - moments[0]
+
+
+def dispersions(trace: WorkloadTrace) -> dict[float, float]:
+    found = statistics_of(trace).arrivals
+    assert found is not None
+    return {burst.window_s: burst.dispersion for burst in found.bursts if burst.window_s <= 60}
+
+
+def kept_bursts(real: WorkloadTrace, seed: int, tolerance: float) -> None:
+    drawn = resample(real, requests=60_000, seed=seed)
+    assert drawn.summary().requests_per_s == pytest.approx(real.summary().requests_per_s, rel=0.1)
+    expected = dispersions(real)
+    assert list(expected) == [window for window in WINDOWS_S if window <= 60]
+    assert dispersions(drawn) == pytest.approx(expected, rel=tolerance)
+    assert drawn.input_tokens.mean() == pytest.approx(real.input_tokens.mean(), rel=0.05)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_bursts_of_seconds_and_of_minutes_are_kept(seed: int) -> None:
+    real = generate(
+        requests=20_000, arrivals=Breathing(), input_tokens=Lengths(100, 200), output_tokens=Lengths(10, 20), seed=seed
+    )
+    assert dispersions(real)[60.0] > 15, "where Poisson arrivals have 1"
+    kept_bursts(real, seed, 0.2)
+
+
+@pytest.mark.parametrize(
+    "name", ["AzureLLMInferenceTrace_conv.csv", "AzureLLMInferenceTrace_code.csv", "mooncake_conversation.jsonl"]
+)
+@pytest.mark.skipif(not TRACES.is_dir(), reason="the traces are not here")
+def test_the_bursts_of_real_traffic_are_kept(name: str) -> None:
+    kept_bursts(read_trace(TRACES / name), 0, 0.25)
 
 
 def test_a_long_draw_has_the_rate_and_the_lengths_of_its_trace() -> None:

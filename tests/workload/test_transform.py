@@ -25,6 +25,7 @@ def trace_of(requests: int) -> WorkloadTrace:
         prefixes=PrefixBlocks(64, np.arange(requests + 1) * 2, np.arange(2 * requests)),
         session=number // 5,
         turn=number % 5 + 1,
+        delay_s=np.where(number % 5, number / 10, np.nan),
     )
 
 
@@ -37,6 +38,7 @@ def numbers(trace: WorkloadTrace) -> list[int]:
     assert trace.output_tokens.tolist() == (found % 7 + 1).tolist()
     assert trace.session.tolist() == (found // 5).tolist()
     assert trace.turn.tolist() == (found % 5 + 1).tolist()
+    assert trace.delay_s.tolist() == pytest.approx(np.where(found % 5, found / 10, np.nan).tolist(), nan_ok=True)
     assert [trace.prefixes.of(place).tolist() for place in range(len(trace))] == [
         [2 * each, 2 * each + 1] for each in found.tolist()
     ]
@@ -90,6 +92,7 @@ def test_rates_scale_and_nothing_else(factor: float) -> None:
     assert transform.with_rate(TRACE, factor).summary().requests_per_s == pytest.approx(factor)
     back = transform.scale_rate(faster, 1 / factor)
     assert back.arrival_s.tolist() == pytest.approx(TRACE.arrival_s.tolist())
+    assert (faster.delay_s * factor).tolist() == pytest.approx(TRACE.delay_s.tolist(), nan_ok=True)
     assert (back.input_tokens is TRACE.input_tokens, len(back)) == (True, 100)
 
 
