@@ -85,7 +85,7 @@ def compare(
         full: the 16-bit cache, on the same device under the same options.
         float8: the fp8 cache, likewise.
         slo: limits for goodput; by default five times what an idle server takes with 16 bits.
-        max_rate: whether to look for each server's maximum sustainable rate: up to 18 simulations more for each.
+        max_rate: whether to look for each server's maximum sustainable rate: up to 20 simulations more for each.
         oversized: what to do about requests that the candidate's memory can never hold.
 
     Raises:

@@ -16,7 +16,7 @@ from autokv.serving.options import SLO
 from autokv.serving.outcome import Outcome
 from autokv.workload import WorkloadTrace
 from autokv.workload.excerpt import excerpt
-from autokv.workload.transform import SHORTEST_S, with_rate
+from autokv.workload.transform import SHORTEST_S, repeated, with_rate
 
 Serve = Callable[[WorkloadTrace], Outcome]
 
@@ -30,6 +30,8 @@ BISECTIONS = 6
 """Of an octave: the rate is found to within 1.1%."""
 SLACK = 5.0
 """The default SLO allows this many times what an idle server takes."""
+ENOUGH = 4
+"""Times as many requests as run at once that a capacity is found from."""
 EDGE = 0.25
 """Share of the requests at either end, at most, that is left out where a server is timed: it fills up or runs empty."""
 
@@ -43,7 +45,7 @@ def max_sustainable_rate(
     those of an excerpt that has its load (:func:`~autokv.workload.excerpt.excerpt`). No rate is sustained above what
     the server completes when all requests are there from the start (the saturation rule; Baccelli and Foss, 1995),
     which is the answer where there is no SLO. Below it, rates are halved until the SLO is kept, and the last octave is
-    bisected: 18 simulations at most.
+    bisected: 20 simulations at most.
 
     In a closed loop (:mod:`autokv.serving.sessions`), the starts of conversations and the delays between turns are
     stretched alike. The capacity is then what is completed when every conversation is there from the start and nobody
@@ -65,17 +67,24 @@ def max_sustainable_rate(
             remedy="give it arrivals with --rate, or take a trace with timestamps",
         )
     part, sample = excerpt(trace, REQUESTS)
-    capacity = _capacity(serve(replace(part, arrival_s=np.zeros(len(part)), delay_s=None)))
+    simulations = 0
+
+    def counted(requests: WorkloadTrace) -> Outcome:
+        nonlocal simulations
+        simulations += 1
+        return serve(requests)
+
+    capacity = _capacity(_saturated(part, counted))
     if not capacity:
         raise RequestError("no request fits into memory", field="memory", remedy="take a device with more")
     if slo is None:
-        return SustainableRate(capacity, capacity, None, len(part), 1, sample=sample)
+        return SustainableRate(capacity, capacity, None, len(part), simulations, sample=sample)
     tried: dict[float, float] = {}
     real: dict[float, float] = {}
 
     def kept(rate: float) -> bool:
         offered = with_rate(part, rate)
-        outcome = serve(offered)
+        outcome = counted(offered)
         tried[rate] = float(outcome.good(slo).mean())
         real[rate] = rate * (_span(offered.arrival_s) / _span(outcome.arrival_s))
         return tried[rate] >= attainment
@@ -84,7 +93,7 @@ def max_sustainable_rate(
     while not kept(low):
         low /= 2
         if low < capacity / 2**HALVINGS:
-            return SustainableRate(0.0, capacity, tried[low * 2], len(part), 1 + len(tried), True, sample)
+            return SustainableRate(0.0, capacity, tried[low * 2], len(part), simulations, True, sample)
     if low < capacity:
         high = 2 * low
         for _ in range(BISECTIONS):
@@ -94,7 +103,7 @@ def max_sustainable_rate(
             else:
                 high = middle
     return SustainableRate(
-        real[low], capacity, tried[low], len(part), 1 + len(tried), limited_by_slo=low < capacity, sample=sample
+        real[low], capacity, tried[low], len(part), simulations, limited_by_slo=low < capacity, sample=sample
     )
 
 
@@ -111,6 +120,20 @@ def default_slo(trace: WorkloadTrace, costs: CostModel) -> SLO:
         ttft_ms=_readable(1e3 * SLACK * costs.prefill(math.ceil(prompt))),
         tpot_ms=_readable(1e3 * SLACK * costs.decode(1, context)),
     )
+
+
+def _saturated(part: WorkloadTrace, serve: Serve) -> Outcome:
+    """All requests from the start; so many times over that they are several times as many as run at once, or a server
+    that takes many at once would be timed while it fills up and runs empty."""
+    waiting = replace(part, arrival_s=np.zeros(len(part)), delay_s=None)
+    outcome = serve(waiting)
+    wanted = ENOUGH * outcome.max_running
+    if outcome.served.any() and len(part) < wanted <= ENOUGH * REQUESTS:
+        outcome = serve(repeated(waiting, math.ceil(wanted / len(part))))
+        wanted = ENOUGH * outcome.max_running
+        if len(outcome.finish_s) < wanted <= ENOUGH * REQUESTS:
+            outcome = serve(repeated(waiting, math.ceil(wanted / len(part))))
+    return outcome
 
 
 def _capacity(saturated: Outcome) -> float:

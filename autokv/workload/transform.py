@@ -109,6 +109,23 @@ def with_rate(trace: WorkloadTrace, requests_per_s: float, seed: int = 0) -> Wor
     return replace(trace, arrival_s=Poisson(requests_per_s).draw(np.random.default_rng(seed), len(trace)))
 
 
+def repeated(trace: WorkloadTrace, times: int) -> WorkloadTrace:
+    """The trace, ``times`` times over, all copies at its own times; no copy shares prefixes or conversations with
+    another."""
+    count = len(trace)
+    places = np.tile(np.arange(count), times)
+    copy = np.repeat(np.arange(times), count)
+    made = trace.take(places)
+    if made.session is not None:
+        made = replace(made, session=np.where(made.session < 0, made.session, made.session * times + copy))
+    if made.prefixes is not None:
+        _, hashes = np.unique(made.prefixes.hashes, return_inverse=True)
+        of_hash = np.repeat(copy, np.diff(made.prefixes.offsets))
+        made = replace(made, prefixes=replace(made.prefixes, hashes=hashes.astype(np.int64) * times + of_hash))
+    order = np.argsort(made.arrival_s, kind="stable")
+    return made.take(order)
+
+
 def scale_lengths(trace: WorkloadTrace, factor: float) -> WorkloadTrace:
     """Inputs and outputs of ``factor`` times the tokens, rounded, at least 1. Blocks of prefixes scale with them.
 

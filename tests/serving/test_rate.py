@@ -14,7 +14,7 @@ from autokv.serving import SLO, CostModel, Curve, Grid, Outcome, SequenceBytes, 
 from autokv.serving.rate import REQUESTS, max_sustainable_rate
 from autokv.serving.sessions import open_loop
 from autokv.workload import WorkloadTrace, synthesize
-from autokv.workload.transform import with_rate
+from autokv.workload.transform import repeated, with_rate
 
 SERVICE = 0.1
 
@@ -70,7 +70,7 @@ def test_an_slo_below_what_a_lone_request_takes_is_never_kept() -> None:
     found = max_sustainable_rate(trace(200), one_by_one, SLO(ttft_ms=50))
     assert found.requests_per_s == 0
     assert found.attainment == 0
-    assert found.simulations <= 18
+    assert found.simulations <= 20
 
 
 def test_a_loose_slo_does_not_lift_the_rate_above_capacity() -> None:
@@ -89,7 +89,7 @@ def test_it_is_tried_on_a_bounded_number_of_requests_whatever_the_rate_of_the_tr
     limit = SLO(ttft_ms=400)
     found = max_sustainable_rate(long, serve, limit)
     assert set(seen) == {REQUESTS}
-    assert found.simulations == len(seen) <= 18
+    assert found.simulations == len(seen) <= 20
     slower = replace(long, arrival_s=long.arrival_s * 7)
     assert max_sustainable_rate(slower, one_by_one, limit).requests_per_s == pytest.approx(found.requests_per_s)
 
@@ -179,3 +179,16 @@ def test_a_trace_keeps_its_pattern_at_another_rate() -> None:
     assert faster.summary().requests_per_s == pytest.approx(12.5)
     gaps = np.diff(trace(100).arrival_s)
     np.testing.assert_allclose(np.diff(faster.arrival_s) / gaps, faster.arrival_s[-1] / trace(100).arrival_s[-1])
+
+
+def test_a_short_trace_tells_a_capacity_as_a_long_one_does(costs: CostModel) -> None:
+    """A server that takes most of the requests at once fills up and runs empty over all of a short trace."""
+    short = synthesize(requests=60, seed=1, requests_per_s=5.0, input_tokens=(50, 80), output_tokens=(40, 60))
+    long = repeated(short, 30)
+
+    def serve(trace: WorkloadTrace) -> Outcome:
+        return simulate(trace, costs, 50 * 120 * costs.sequence.per_token)
+
+    assert serve(replace(short, arrival_s=np.zeros(len(short)))).max_running > len(short) / 2
+    found, wanted = (max_sustainable_rate(trace, serve).capacity_per_s for trace in (short, long))
+    assert found == pytest.approx(wanted, rel=0.03)

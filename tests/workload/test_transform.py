@@ -141,3 +141,27 @@ def test_nonsense_is_refused_in_one_line(change: object, message: str) -> None:
     with pytest.raises(WorkloadError, match=message) as caught:
         change()
     assert "\n" not in str(caught.value)
+
+
+def test_copies_share_neither_conversations_nor_prefixes() -> None:
+    offsets, hashes = np.array([0, 2, 3]), np.array([7, 9, 7])
+    trace = WorkloadTrace(
+        "two",
+        "test",
+        np.array([0.0, 1.0]),
+        np.array([20, 10]),
+        np.array([3, 4]),
+        prefixes=PrefixBlocks(16, offsets, hashes),
+        session=np.array([5, 5]),
+        turn=np.array([1, 2]),
+    )
+    found = transform.repeated(trace, 3)
+    assert found.arrival_s.tolist() == [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    assert found.session is not None
+    assert found.prefixes is not None
+    assert [found.session[:3].tolist(), len(set(found.session.tolist()))] == [found.session[3:].tolist(), 3]
+    firsts = [found.prefixes.of(place) for place in range(3)]
+    seconds = [found.prefixes.of(place) for place in range(3, 6)]
+    for place, (first, second) in enumerate(zip(firsts, seconds, strict=True)):
+        assert first[0] == second[0] != first[1]
+        assert not set(first.tolist()) & {one for other in firsts[place + 1 :] for one in other.tolist()}
