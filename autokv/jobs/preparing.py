@@ -24,6 +24,7 @@ from autokv.tuning.choice import chosen
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.sampling import check_sampler
 from autokv.workload import WorkloadTrace, read_trace
+from autokv.workload.features import MEMORY_SHARE
 from autokv.workload.scenarios import Scenario, classify
 
 
@@ -141,13 +142,14 @@ def _remarks(trace: WorkloadTrace) -> tuple[str, ...]:
 
 
 def _scenario(request: TuningRequest, model: LoadedModel, trace: WorkloadTrace, target: HardwareProfile) -> Scenario:
-    facts = model.facts
+    facts, weights = model.facts, weights_bytes(model.model)
+    memory = target.memory_bytes if request.kv_memory is None else (weights + request.kv_memory) / MEMORY_SHARE
     found = classify(
         trace,
         context_tokens=facts.context_tokens,
         kv_bytes_per_token=facts.kv_bytes_per_token,
-        weights_bytes=weights_bytes(model.model),
-        memory_bytes=target.memory_bytes,
+        weights_bytes=weights,
+        memory_bytes=memory,
     )
     return found if request.scenario is None else found.overruled(request.scenario)
 
