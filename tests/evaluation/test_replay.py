@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +132,13 @@ def test_what_is_not_replayed_is_refused(changes: dict[str, object], model: Load
     options = ServingOptions(**changes)  # type: ignore[arg-type]
     with pytest.raises(RequestError, match="is not replayed"):
         replay(trace(), model, FP8, KVMemory(1e6, SequenceBytes(4.0), 16), options)
+
+
+def test_turns_of_a_conversation_are_replayed_one_after_the_other(model: LoadedModel) -> None:
+    chat = replace(trace(8), session=np.arange(8) % 2, turn=np.arange(8) // 2 + 1)
+    memory = KVMemory(1e9, bytes_of(model, FP8), 4)
+    executor = ReplayExecutor(chat, make_plan(model.model, FP8), clock=Ticks())
+    closed = serve(chat, memory, executor, ServingOptions())
+    assert closed.max_running == 2
+    assert closed.arrival_s[2:].tolist() == closed.finish_s[:-2].tolist()
+    assert max(len(one.chunks) + one.decoding for one in executor.iterations) == 2

@@ -37,7 +37,6 @@ for number in range(start, 100_000):
 """
 
 
-@pytest.mark.parametrize("commits", [1, 20])
 def test_a_candidate_that_could_not_run_is_stored_but_not_counted(
     database: Database, job_id: str, record: Callable[..., TrialRecord]
 ) -> None:
@@ -52,6 +51,7 @@ def test_a_candidate_that_could_not_run_is_stored_but_not_counted(
     assert [job.trials for job in database.jobs.list()] == [2]
 
 
+@pytest.mark.parametrize("commits", [1, 20])
 def test_a_killed_process_loses_nothing_that_it_reported(
     url: str, database: Database, job_id: str, commits: int
 ) -> None:
