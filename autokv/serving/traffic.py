@@ -10,6 +10,7 @@ from autokv.errors import WorkloadError
 from autokv.serving.sessions import NOBODY, open_loop, recorded_arrivals, turns_before
 from autokv.workload import WorkloadTrace
 from autokv.workload.excerpt import excerpt
+from autokv.workload.readers.columns import counted
 from autokv.workload.transform import head, with_rate
 
 
@@ -40,15 +41,16 @@ def traffic(
     """
     notes: list[str] = []
     if requests is not None and len(trace) > requests:
-        cut = 0 if trace.session is None else len(np.intersect1d(trace.session[:requests], trace.session[requests:]))
+        session = np.empty(0) if trace.session is None else trace.session
+        ends = len(np.intersect1d(session[:requests], session[requests:]))
         notes.append(
             f"the first {requests:,} of {len(trace):,} requests are served"
-            + (f", which cuts {cut:,} conversations" if cut else "")
+            + (f", which cuts {counted(ends, 'conversation')}" if ends else "")
         )
         trace = head(trace, requests)
     if sample is not None:
         trace, said = excerpt(trace, sample)
-        notes += [f"served are {said}"] if said else []
+        notes += [f"served: {said}"] if said else []
     if trace.session is not None:
         trace, said = _turns(trace, closed_loop)
         notes += [said] if said else []

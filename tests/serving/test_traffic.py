@@ -43,7 +43,7 @@ def test_conversations_wait_or_do_not_and_it_says_so() -> None:
     opened, notes = traffic(stated, closed_loop=False)
     assert (opened.session, opened.turn, opened.delay_s) == (None, None, None)
     assert notes == ("open loop: 3 later turns do not wait for the end of the turn before them",)
-    assert traffic(chat, requests=3)[1][0] == "the first 3 of 6 requests are served, which cuts 1 conversations"
+    assert traffic(chat, requests=3)[1][0] == "the first 3 of 6 requests are served, which cuts 1 conversation"
     alone = replace(plain, session=np.arange(6), turn=np.ones(6, dtype=np.int64))
     found, notes = traffic(alone)
     assert (found.session, notes) == (None, ())
@@ -55,7 +55,7 @@ def test_a_sample_has_the_load_of_the_whole() -> None:
     found, notes = traffic(trace, sample=2000)
     assert found.input_tokens.mean() == pytest.approx(trace.input_tokens.mean(), rel=0.01)
     assert found.summary().requests_per_s == pytest.approx(trace.summary().requests_per_s)
-    assert notes[0].startswith("served are 2,000 of 8,000 requests, 16 stretches from all over the trace")
+    assert notes[0].startswith("served: 2,000 of 8,000 requests, 16 stretches from all over the trace")
     assert traffic(trace, sample=8000) == (trace, ())
 
 

@@ -92,7 +92,9 @@ def test_conversations_are_not_joined_over_a_gap_and_cuts_are_counted(turns: int
     found, said = excerpt(trace, requests)
     assert found.lines is not None
     assert found.session is not None
-    place, whole, cut = found.lines - 1, set(), set()
+    place = found.lines - 1
+    whole: set[int] = set()
+    cut: set[int] = set()
     for piece in np.unique(found.session):
         mine = place[found.session == piece]
         owner = np.unique(session[mine])

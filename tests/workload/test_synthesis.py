@@ -90,7 +90,8 @@ class Breathing:
         counts = rng.poisson(5.0 * np.array(rates))
         places = np.repeat(np.arange(len(counts)), counts)
         moments = np.sort(5.0 * (places + rng.random(len(places))))[:requests]
-        return moments - moments[0]
+        shifted: np.ndarray = moments - moments[0]
+        return shifted
 
 
 def dispersions(trace: WorkloadTrace) -> dict[float, float]:
