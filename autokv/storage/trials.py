@@ -79,7 +79,7 @@ class Trials:
             return load(session, job_id)
 
 
-def count_ran(job_id: str | InstrumentedAttribute[str]) -> Select[tuple[int]]:
+def count_ran(job_id: str | InstrumentedAttribute[str]) -> Select[int]:
     """How many trials of a job ran, which is what a request's ``trials`` counts.
 
     A candidate that is known not to run is stored as infeasible, and not counted.

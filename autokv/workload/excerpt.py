@@ -49,11 +49,15 @@ def excerpt(trace: WorkloadTrace, requests: int) -> tuple[WorkloadTrace, str]:
 def _stretches(count: int, requests: int, place: float) -> tuple[Ints, Ints]:
     """Where stretches begin, ``place`` (0 to 1) of the room that their parts leave them, and their requests."""
     stretches = min(STRETCHES, requests)
-    sizes, rooms = (
-        np.diff(np.linspace(0, total, stretches + 1).astype(np.int64)) for total in (requests, count - requests)
-    )
-    parts = np.cumsum(sizes + rooms) - sizes - rooms
+    sizes, rooms = (_even(total, stretches) for total in (requests, count - requests))
+    parts: Ints = np.cumsum(sizes + rooms) - sizes - rooms
     return parts + np.floor(place * rooms).astype(np.int64), sizes
+
+
+def _even(total: int, parts: int) -> Ints:
+    """``total`` in whole ``parts`` that are as equal as can be."""
+    edges = np.linspace(0, total, parts + 1).astype(np.int64)
+    return edges[1:] - edges[:-1]
 
 
 def _kept(starts: Ints, sizes: Ints) -> tuple[Ints, Ints]:
