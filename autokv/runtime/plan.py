@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn, Self
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ from autokv.config import (
     SnapKV,
     check_fits,
 )
-from autokv.errors import ConfigError, ModelError
+from autokv.errors import ConfigError, ModelError, RequestError
 from autokv.kernels import Backend, backend
 from autokv.models import ModelFacts
 from autokv.models.inspection import facts_of
@@ -41,7 +42,7 @@ BLOCK = 16
 
 @dataclass(frozen=True)
 class Plan:
-    """One configuration on one model."""
+    """One configuration on one model. A copy of what uses it shares it, and with it the model."""
 
     model: PreTrainedModel
     config: CompressionConfig
@@ -51,6 +52,21 @@ class Plan:
     kernels: Backend
     modules: Mapping[int, frozenset[nn.Module]]
     """Of each layer, the model's modules that know its index; its attention is one of them."""
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            RequestError: always; the model and its weights would be written with it.
+        """
+        raise RequestError(
+            "a compressed cache cannot be saved: it works on a model in memory",
+            field="past_key_values",
+            remedy="copy it with copy.deepcopy, or make it anew from the prompt",
+        )
 
     @property
     def eviction(self) -> Evicting | None:
