@@ -37,13 +37,13 @@ def test_a_cache_stops_growing(fields: dict[str, object], prompt: int, tiny: Tin
     cache, sizes = CompressedCache(plan), []
     with torch.inference_mode():
         model(ids(1, prompt), past_key_values=cache)
-        first = [len(cache.kept_positions(layer, 0, 0)) for layer in range(3)]
-        assert sum(first) == 3 * min(prompt, 40)
+        shares = [len(cache.kept_positions(layer, 0, 0)) for layer in range(3)]
+        assert sum(shares) == 3 * min(prompt, 40)
         for seen, token in enumerate(ids(1, 200, seed=1).unbind(1), start=prompt + 1):
             model(token[:, None], past_key_values=cache)
             held = [len(cache.kept_positions(layer, 0, 0)) for layer in range(3)]
-            # What was kept of the prompt stays, even where a longer one would have left this layer less.
-            shares = map(max, layer_budgets(plan.eviction, seen, 3), first)
+            # What was kept stays, even where a pyramid over more tokens would have left this layer less.
+            shares = list(map(max, layer_budgets(plan.eviction, seen, 3), shares))
             assert all(count <= share + plan.capacity for count, share in zip(held, shares, strict=True))
             sizes.append(sum(held))
     assert set(cache.kept_positions(0, 0, 0).tolist()) >= {0, 1, *range(prompt + 192, prompt + 200)}
