@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autokv.documents import first_problem, read_document
 from autokv.errors import ConfigError
+from autokv.open_union import OpenUnion
 
 SCHEMA_VERSION: Final = "autokv/v1"
 Bits = Literal[2, 3, 4, 8]
@@ -69,70 +70,134 @@ class RandomOptions(Strict):
     seed: int = Field(0, ge=0, lt=2**31)
 
 
+def _absent(value: object) -> bool:
+    return value is None
+
+
 class EvictionStage(Strict):
     """What every eviction method shares.
 
-    ``keep_ratio`` is the share of the context's tokens that stays, averaged over layers and KV heads. The first
-    ``sink_tokens`` and the last ``recent_tokens`` always stay.
+    Exactly one of ``keep_ratio`` and ``keep_tokens`` says how many of the context's tokens stay, averaged over layers
+    and KV heads. The first ``sink_tokens`` and the last ``recent_tokens`` always stay.
     """
 
-    keep_ratio: float = Field(gt=0.0, le=1.0)
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {
+                    "required": [one],
+                    "properties": {one: {"type": "number"}, other: {"type": "null"}},
+                }
+                for one, other in (("keep_ratio", "keep_tokens"), ("keep_tokens", "keep_ratio"))
+            ]
+        }
+    )
+
+    title: ClassVar[str] = ""
+    """What reports call the method."""
+
+    method: str
+    keep_ratio: float | None = Field(
+        None, gt=0.0, le=1.0, exclude_if=_absent, description="share of the context's tokens that stays"
+    )
+    keep_tokens: int | None = Field(
+        None, ge=1, le=2**31 - 1, exclude_if=_absent, description="tokens that stay, however long the context is"
+    )
     sink_tokens: int = Field(4, ge=0, le=1024)
     recent_tokens: int = Field(64, ge=0, le=32768)
     layer_budget: Literal["uniform", "pyramid"] = "uniform"
     head_budget: Literal["uniform", "adaptive"] = "uniform"
 
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if (self.keep_ratio is None) == (self.keep_tokens is None):
+            both = "missing" if self.keep_ratio is None else "given"
+            raise ValueError(f"keep_ratio and keep_tokens are both {both}; give one of them")
+        return self
+
+    @property
+    def evicts(self) -> bool:
+        """Whether any token can go."""
+        return self.keep_ratio != 1
+
+    @property
+    def protected_recent(self) -> int:
+        """Newest tokens that always stay."""
+        return self.recent_tokens
+
+    def budget(self, tokens: int) -> int:
+        """How many of ``tokens`` stay per KV head on average, whatever always stays."""
+        if self.keep_ratio is None:
+            return tokens if self.keep_tokens is None else min(self.keep_tokens, tokens)
+        # The epsilon keeps floor(100 * 0.29) at 29, where the product is 28.999999999999996.
+        return int(tokens * self.keep_ratio + 1e-9)
+
 
 class StreamingLLM(EvictionStage):
+    title = "StreamingLLM"
     method: Literal["streaming_llm"]
     head_budget: Literal["uniform"] = "uniform"
     options: NoOptions = NoOptions()
 
 
 class KNorm(EvictionStage):
+    title = "KNorm"
     method: Literal["knorm"]
     options: NoOptions = NoOptions()
 
 
 class KeyDiff(EvictionStage):
+    title = "KeyDiff"
     method: Literal["keydiff"]
     options: NoOptions = NoOptions()
 
 
 class SnapKV(EvictionStage):
+    title = "SnapKV"
     method: Literal["snapkv"]
     options: SnapKVOptions = SnapKVOptions()
 
+    @property
+    def protected_recent(self) -> int:
+        """The observation window stays too."""
+        return max(self.recent_tokens, self.options.window)
+
 
 class TOVA(EvictionStage):
+    title = "TOVA"
     method: Literal["tova"]
     options: NoOptions = NoOptions()
 
 
 class H2O(EvictionStage):
+    title = "H2O"
     method: Literal["h2o"]
     options: H2OOptions = H2OOptions()
 
 
 class ExpectedAttention(EvictionStage):
+    title = "Expected Attention"
     method: Literal["expected_attention"]
     options: ExpectedAttentionOptions = ExpectedAttentionOptions()
 
 
 class LagKV(EvictionStage):
+    title = "LagKV"
     method: Literal["lagkv"]
     options: LagKVOptions = LagKVOptions()
 
 
 class Random(EvictionStage):
+    title = "Random"
     method: Literal["random"]
     options: RandomOptions = RandomOptions()
 
 
-Eviction = Annotated[
-    NoStage | StreamingLLM | KNorm | KeyDiff | SnapKV | TOVA | H2O | ExpectedAttention | LagKV | Random,
-    Field(discriminator="method"),
-]
+BuiltInEviction = NoStage | StreamingLLM | KNorm | KeyDiff | SnapKV | TOVA | H2O | ExpectedAttention | LagKV | Random
+BUILT_IN_EVICTIONS: Final[tuple[type[BaseModel], ...]] = get_args(BuiltInEviction)
+EVICTIONS: Final = OpenUnion(BUILT_IN_EVICTIONS, EvictionStage, "autokv.scorers")
+"""Each entry point names a ``Scorer`` class."""
+Eviction = Annotated[BuiltInEviction, Field(discriminator="method"), EVICTIONS]
 
 
 # --- quantization ---------------------------------------------------------------------------------------------------
@@ -298,16 +363,18 @@ def check_fits(config: CompressionConfig, *, head_dim: int, context_tokens: int,
         raise ConfigError(message, field=f"{field}.{path}", remedy=remedy)
 
     if not isinstance(eviction, NoStage):
-        budget = int(eviction.keep_ratio * context_tokens + 1e-9)
-        recent = eviction.recent_tokens
-        if isinstance(eviction, SnapKV):
-            recent = max(recent, eviction.options.window)
-        if budget < eviction.sink_tokens + recent and eviction.keep_ratio < 1:
+        # A number of tokens may cover a whole short context; a share below 1 never does.
+        field_, kept = "keep_tokens", eviction.keep_tokens
+        if kept is None:
+            field_, kept = "keep_ratio", eviction.budget(context_tokens)
+        recent = eviction.protected_recent
+        if kept < eviction.sink_tokens + recent and eviction.evicts:
+            of = f" of {context_tokens}" if eviction.keep_tokens is None else ""
             refuse(
-                "eviction.keep_ratio",
-                f"keeps {budget} of {context_tokens} tokens, fewer than the {eviction.sink_tokens} sink and {recent} "
+                f"eviction.{field_}",
+                f"keeps {kept}{of} tokens, fewer than the {eviction.sink_tokens} sink and {recent} "
                 "recent tokens that always stay",
-                "raise keep_ratio, or lower sink_tokens, recent_tokens or options.window",
+                f"raise {field_}, or lower sink_tokens, recent_tokens or options.window",
             )
     widths = {"key": head_dim, "value": head_dim}
     if not isinstance(low_rank, NoStage):

@@ -9,6 +9,7 @@ AutoKVError                     one line: what is wrong, where, and what to do
 │   ├── SpaceError              a search space that is malformed
 │   ├── RequestError            a tuning request, an option or a setting that makes no sense
 │   ├── TooLargeError           larger or longer than a limit
+│   ├── PluginError             an installed extension that cannot be used
 │   └── StorageError            a database or a results folder that cannot be used
 │       ├── NotFoundError       nothing of this name is stored
 │       ├── ConflictError       what is stored, or its state, forbids it
@@ -36,6 +37,7 @@ __all__ = [
     "LeaseLostError",
     "ModelError",
     "NotFoundError",
+    "PluginError",
     "PreconditionError",
     "PromptError",
     "RequestError",
@@ -94,6 +96,10 @@ class RequestError(InputError):
 
 class TooLargeError(InputError):
     """Something is larger or longer than a limit, which the message names."""
+
+
+class PluginError(InputError):
+    """An extension that another distribution registers cannot be used."""
 
 
 class StorageError(InputError):

@@ -70,10 +70,12 @@ class Stage:
 
 
 def get(document: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401 - whatever the document holds there
-    """The value at a dotted path."""
+    """The value at a dotted path; None where there is none."""
     value: Any = document
     for key in path.split("."):
-        value = value[key]
+        value = value.get(key)
+        if value is None:
+            break
     return value
 
 

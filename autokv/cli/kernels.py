@@ -86,6 +86,27 @@ def warm_up(
         screen.print(f"the kernels {kernels.name!r} have nothing to compile", markup=False)
 
 
+@app.command()
+def build() -> None:
+    """Compile the C kernels into the installation, for every processor of this kind.
+
+    Machines without a C compiler, as a container of this installation is one, load what runs on their processor.
+    """
+    from autokv.cli.console import output
+    from autokv.errors import RequestError
+    from autokv.kernels.cache import BUILT_AHEAD
+    from autokv.kernels.native import compiler
+
+    try:
+        made = compiler.build_ahead(BUILT_AHEAD, compiler.find())
+    except compiler.CompilerError as error:
+        raise RequestError(str(error), field="kernels", remedy="install a C compiler, or set CC") from None
+    for path in made:
+        output().print(f"built {path}", markup=False, soft_wrap=True)
+    if not made:
+        output().print("nothing to build: processors of this kind need a compiler where they run", markup=False)
+
+
 def _document(place: torch.device) -> dict[str, Any]:
     from autokv import settings
     from autokv.kernels.autotune import device_name, stored_launches
@@ -108,6 +129,7 @@ def _document(place: torch.device) -> dict[str, Any]:
 def _kernels(place: torch.device) -> dict[str, str]:
     """A line on each backend."""
     from autokv.kernels.autotune import triton_version
+    from autokv.kernels.cache import BUILT_AHEAD
     from autokv.kernels.native import compiler
     from autokv.kernels.triton_backend import interpreted, obstacle
 
@@ -116,7 +138,8 @@ def _kernels(place: torch.device) -> dict[str, str]:
     try:
         native = f"C, by {compiler.find().version}"
     except compiler.CompilerError as error:
-        native = f"PyTorch; no C compiler found: {error}"
+        ahead = compiler.built_ahead(BUILT_AHEAD)
+        native = f"C, built with the installation: {ahead.name}" if ahead else f"PyTorch; no C compiler found: {error}"
     return {
         "triton": triton,
         "cpu": native if place.type == "cpu" else f"PyTorch, as C does not run on {place.type}",

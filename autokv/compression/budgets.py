@@ -1,8 +1,8 @@
 """From scores to kept tokens: how many tokens each layer and head may keep, and which those are.
 
 With ``protected`` the sinks and the newest tokens that always stay, the uniform budget of a head is
-``min(tokens, max(floor(tokens * keep_ratio), protected, 1))``. Every other budget moves tokens between layers or heads
-and keeps the total of the uniform one exactly.
+``min(tokens, max(asked, protected, 1))``, where ``asked`` is ``floor(tokens * keep_ratio)`` or ``keep_tokens``. Every
+other budget moves tokens between layers or heads and keeps the total of the uniform one exactly.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autokv.compression.kept import KeptTokens
-from autokv.config import EvictionStage, SnapKV
+from autokv.config import EvictionStage
 
 PYRAMID_BETA = 20
 """The last layer's free budget is the mean over layers divided by this (PyramidKV, Cai et al. 2024)."""
@@ -64,18 +64,15 @@ def select(scores: Tensor, stage: EvictionStage, layer_index: int, layer_count: 
 
 
 def _protected(stage: EvictionStage, tokens: int) -> tuple[int, int]:
-    """How many first and last of ``tokens`` always stay; SnapKV's observation window does."""
-    recent = max(stage.recent_tokens, stage.options.window) if isinstance(stage, SnapKV) else stage.recent_tokens
+    """How many first and last of ``tokens`` always stay."""
     sinks = min(stage.sink_tokens, tokens)
-    return sinks, min(recent, tokens - sinks)
+    return sinks, min(stage.protected_recent, tokens - sinks)
 
 
 def _head_budget(stage: EvictionStage, tokens: int) -> tuple[int, int]:
     """Uniform budget of a head, and how many of it are protected."""
     protected = sum(_protected(stage, tokens))
-    # The epsilon keeps floor(100 * 0.29) at 29, where the product is 28.999999999999996.
-    asked = math.floor(tokens * stage.keep_ratio + 1e-9)
-    return min(tokens, max(asked, protected, 1)), protected
+    return min(tokens, max(stage.budget(tokens), protected, 1)), protected
 
 
 @lru_cache(maxsize=1024)

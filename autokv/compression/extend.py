@@ -10,11 +10,11 @@ from torch import Tensor
 
 from autokv.compression.encode import Learned, encode, rank_of
 from autokv.compression.quantization import SideName
-from autokv.config import FP8Quantization, IntegerQuantization, Pipeline
+from autokv.config import IntegerQuantization, Pipeline
 from autokv.kernels import Backend, Float8, Integers, Operands, Packed, Plain, Rows, Side
 
 FLOAT8_MARGIN = 2.0
-"""A row's fp8 scale for tokens to come is this times what the tokens before them needed."""
+"""A row's first fp8 scale for tokens to come is this times what the tokens before them needed."""
 
 
 def group_of(pipeline: Pipeline) -> int:
@@ -35,8 +35,9 @@ def extend(
 ) -> Operands:
     """Append ``keys`` and ``values`` ``[rows, block, head_dim]`` to ``appended``; the result has no window.
 
-    A latent basis, the right factor of a correction and the scale of fp8 come from ``before``, the tokens that were
-    compressed first, where those were enough to find them from; otherwise from the first block that is appended.
+    A latent basis and the right factor of a correction come from ``before``, the tokens that were compressed first,
+    where those are at least as many as a block; otherwise from the first block that is appended. The scale of fp8
+    begins with what ``before`` needed and doubles whenever a block needs more, which the codes that are there follow.
 
     Args:
         appended: what earlier calls made.
@@ -52,8 +53,13 @@ def extend(
     names: Iterable[tuple[SideName, Tensor]] = (("key", keys), ("value", values))
     for name, tokens in names:
         first, grown = _side(before, name), None if appended is None else _side(appended, name)
-        learned = _known(grown) if grown else _learn(first, before.older, tokens, block, pipeline, name, kernels)
-        side = encode(tokens, tokens[:, :0], block, pipeline, name, storage_dtype, kernels, learned)
+        learned = _known(grown) if grown else _learn(first, before.older, block, pipeline, name)
+        side = encode(
+            tokens, tokens[:, :0], block, pipeline, name, storage_dtype, kernels, replace(learned, scale=None)
+        )
+        if isinstance(side.packed, Float8):
+            learned = replace(_known(side), scale=_reaching(learned.scale, side.packed.scale))
+            side = encode(tokens, tokens[:, :0], block, pipeline, name, storage_dtype, kernels, learned)
         sides[name] = _append(grown, side, block.count) if grown else side
     longest = keys.shape[1] + (appended.older.longest if appended else 0)
     return replace(before, older=Rows(block.count, longest), keys=sides["key"], values=sides["value"])
@@ -67,18 +73,20 @@ def _known(side: Side) -> Learned:
     return Learned(side.basis, side.right, side.packed.scale if isinstance(side.packed, Float8) else None)
 
 
-def _learn(
-    first: Side, older: Rows, tokens: Tensor, block: Rows, pipeline: Pipeline, name: SideName, kernels: Backend
-) -> Learned:
-    enough = int(older.lengths.min()) >= max(rank_of(pipeline, name), 1)
-    known = _known(first) if enough else Learned()
-    scale = known.scale
-    if isinstance(pipeline.quantization, FP8Quantization):
-        if scale is None:
-            packed = encode(tokens, tokens[:, :0], block, pipeline, name, torch.float16, kernels, known).packed
-            scale = packed.scale if isinstance(packed, Float8) else None
-        scale = None if scale is None else scale * FLOAT8_MARGIN
-    return replace(known, scale=scale)
+def _learn(first: Side, older: Rows, block: Rows, pipeline: Pipeline, name: SideName) -> Learned:
+    """What the tokens that were compressed first tell of those to come."""
+    shortest, rank = int(older.lengths.min()), rank_of(pipeline, name)
+    if not shortest or (rank and shortest < max(rank, block.longest)):
+        return Learned()
+    known = _known(first)
+    return known if known.scale is None else replace(known, scale=known.scale * FLOAT8_MARGIN)
+
+
+def _reaching(scale: Tensor | None, needed: Tensor) -> Tensor:
+    """``scale``, doubled where it does not reach ``needed``; a first one has its margin."""
+    if scale is None:
+        return needed * FLOAT8_MARGIN
+    return scale * (needed / scale).clamp_(min=1).log2_().ceil_().exp2_()
 
 
 def _append(side: Side, block: Side, rows: int) -> Side:
@@ -93,7 +101,10 @@ def _append_packed(packed: Packed, block: Packed, rows: int) -> Packed:
         case Plain(), Plain():
             return Plain(_concatenate(packed.data, block.data, rows))
         case Float8(), Float8():
-            return replace(packed, codes=_concatenate(packed.codes, block.codes, rows))
+            codes = packed.codes
+            if not torch.equal(packed.scale, block.scale):
+                codes = _rescaled(codes, packed.scale / block.scale)
+            return replace(block, codes=_concatenate(codes, block.codes, rows))
         case Integers(), Integers():
             return replace(
                 packed,
@@ -102,6 +113,13 @@ def _append_packed(packed: Packed, block: Packed, rows: int) -> Packed:
                 minimum=_concatenate(packed.minimum, block.minimum, rows),
             )
     raise TypeError("a block of another form")
+
+
+def _rescaled(codes: Tensor, factors: Tensor) -> Tensor:
+    """e4m3 ``codes`` ``[rows * tokens, width]`` times their row's factor: exact for powers of two, down to the smallest
+    numbers of the format."""
+    values = codes.view(torch.float8_e4m3fn).float().view(len(factors), -1, codes.shape[1])
+    return (values * factors[:, None, None]).to(torch.float8_e4m3fn).view(torch.uint8).view(codes.shape)
 
 
 def _concatenate(flat: Tensor, block: Tensor, rows: int) -> Tensor:

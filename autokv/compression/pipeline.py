@@ -12,7 +12,7 @@ from autokv.compression.budgets import layer_budgets, select
 from autokv.compression.compressed import CompressedKV
 from autokv.compression.context import LayerContext, StatisticsNeeded
 from autokv.compression.encode import encode
-from autokv.compression.eviction import SCORERS
+from autokv.compression.eviction import scorer_of
 from autokv.compression.kept import KeptTokens
 from autokv.compression.quantization import residual_tokens
 from autokv.compression.split import split_tokens
@@ -23,7 +23,7 @@ from autokv.kernels import Operands
 def statistics_needed(config: CompressionConfig) -> StatisticsNeeded:
     """What of the prefill :func:`compress` needs to know for ``config``."""
     stage = config.pipeline.eviction
-    return StatisticsNeeded() if isinstance(stage, NoStage) else SCORERS[stage.method].needs(stage)
+    return StatisticsNeeded() if isinstance(stage, NoStage) else scorer_of(stage).needs(stage)
 
 
 @torch.no_grad()
@@ -70,6 +70,6 @@ def _evict(keys: Tensor, values: Tensor, context: LayerContext, pipeline: Pipeli
         return None
     if layer_budgets(stage, keys.shape[2], context.layer_count)[context.layer_index] == keys.shape[2]:
         return None
-    scores = SCORERS[stage.method].score(keys, values, context, stage)
+    scores = scorer_of(stage).score(keys, values, context, stage)
     kept = select(scores, stage, context.layer_index, context.layer_count)
     return kept if len(kept.positions) < scores.numel() else None

@@ -22,7 +22,7 @@ from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.prompt import Prompt
 from autokv.evaluation.quality import Reference, compare, compare_answers, compare_scores
 from autokv.evaluation.snapshot import LayerSnapshot, Snapshot, take_snapshot
-from autokv.evaluation.tasks import score
+from autokv.evaluation.tasks import grade
 from autokv.kernels import backend
 from autokv.models import LoadedModel
 from autokv.runtime.attention import install
@@ -160,9 +160,9 @@ class Evaluator:
         answers = greedy(self._model, sample.snapshot, sources, self._length, self._stop)
         for row, answer in zip(metrics, answers, strict=True):
             row.update(compare_answers(sample.answer, answer))
-            if prompt.references:
+            if prompt.is_graded:
                 full, compressed = (
-                    score(str(self._model.tokenizer.decode(ids, skip_special_tokens=True)), prompt.references)
+                    grade(str(self._model.tokenizer.decode(ids, skip_special_tokens=True)), prompt)
                     for ids in (sample.answer, answer)
                 )
                 row.update(compare_scores(full, compressed))

@@ -79,7 +79,7 @@ class Measurement:
     def from_dict(cls, document: Mapping[str, Any]) -> Measurement:
         """The inverse of :meth:`to_dict`."""
         return cls(
-            CompressionConfig.model_validate(document["config"]),
+            CompressionConfig.parse(document["config"]),
             {name: Statistics(**statistics) for name, statistics in document["metrics"].items()},
             document["samples"],
         )

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Prompt:
     """Token ids of a context and of what follows it.
 
-    ``continuation`` is ``None`` where the model's own greedy continuation is the reference. ``references`` are the
-    strings that a generated answer to a task must contain.
+    ``continuation`` is ``None`` where the model's own greedy continuation is what divergence is measured over.
+    ``references`` are the strings that a generated answer to a task must contain; ``answers`` are accepted answers, of
+    which it must contain one.
     """
 
     id: str
@@ -19,3 +20,9 @@ class Prompt:
     context: tuple[int, ...]
     continuation: tuple[int, ...] | None = None
     references: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether it is known what an answer should say."""
+        return bool(self.references or self.answers)

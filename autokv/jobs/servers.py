@@ -58,6 +58,7 @@ class Servers:
         facts = model.facts
         weights = weights_bytes(model.model)
         self._here, self._target, self._options = here, target, options
+        self._mean_tokens = max(1, round(float(np.mean(trace.input_tokens + trace.output_tokens))))
         self.capacity_bytes = kv_memory or kv_capacity_bytes(
             target.memory_bytes,
             weights_bytes=weights,
@@ -92,13 +93,13 @@ class Servers:
         Raises:
             ConfigError: the configuration cannot run on the model.
         """
-        eviction = config.pipeline.eviction
+        eviction, tokens = config.pipeline.eviction, self._mean_tokens
         costs = estimate(
             self._meter.measure(config),
             self._shape,
             self._here,
             self._target,
-            kept_share=1.0 if isinstance(eviction, NoStage) else eviction.keep_ratio,
+            kept_share=1.0 if isinstance(eviction, NoStage) else eviction.budget(tokens) / tokens,
         )
         options, link = self._options, self._target.link_gb_per_s
         alone = options.prefix_caching and not shareable(config)

@@ -6,17 +6,6 @@ from autokv.config import CompressionConfig, EvictionStage, FP8Quantization, Int
 
 UNCOMPRESSED = "16-bit cache"
 
-EVICTION_NAMES = {
-    "streaming_llm": "StreamingLLM",
-    "knorm": "KNorm",
-    "keydiff": "KeyDiff",
-    "snapkv": "SnapKV",
-    "tova": "TOVA",
-    "h2o": "H2O",
-    "expected_attention": "Expected Attention",
-    "lagkv": "LagKV",
-    "random": "Random",
-}
 LOW_RANK_NAMES = {"residual": "GEAR", "latent": "latent"}
 USUAL_AXES = {"key": "channel", "value": "token"}
 """Scales per key channel and per value token, as in KIVI (Liu et al. 2024); only what differs is named."""
@@ -44,7 +33,7 @@ def explain(config: CompressionConfig) -> str:
     pipeline = config.pipeline
     parts: list[str] = []
     if isinstance(pipeline.eviction, EvictionStage):
-        parts.append(f"keeps {_percent(pipeline.eviction.keep_ratio)} of the tokens ({_method(pipeline.eviction)})")
+        parts.append(f"keeps {_kept(pipeline.eviction)} ({_method(pipeline.eviction)})")
     if isinstance(pipeline.quantization, IntegerQuantization):
         key, value = pipeline.quantization.key.bits, pipeline.quantization.value.bits
         widths = f"keys and values in {key} bits" if key == value else f"keys in {key} bits and values in {value}"
@@ -64,7 +53,8 @@ def explain(config: CompressionConfig) -> str:
 
 def _eviction(stage: EvictionStage) -> str:
     budgets = [budget for budget in (stage.layer_budget, stage.head_budget) if budget != "uniform"]
-    return " ".join([_method(stage), _percent(stage.keep_ratio), *budgets])
+    kept = f"{stage.keep_tokens:,} tokens" if stage.keep_ratio is None else f"{100 * stage.keep_ratio:.3g}%"
+    return " ".join([_method(stage), kept, *budgets])
 
 
 def _quantization(stage: IntegerQuantization | FP8Quantization) -> list[str]:
@@ -84,8 +74,7 @@ def _quantization(stage: IntegerQuantization | FP8Quantization) -> list[str]:
 
 
 def _method(stage: EvictionStage) -> str:
-    method: str = stage.method  # type: ignore[attr-defined]
-    return EVICTION_NAMES.get(method, method)
+    return stage.title or stage.method
 
 
 def _low_rank_name(stage: LowRankStage) -> str:
@@ -97,8 +86,10 @@ def _newest(residual_tokens: int) -> str:
     return f" (the newest {residual_tokens} tokens in 16)" if residual_tokens else ""
 
 
-def _percent(ratio: float) -> str:
-    return f"{100 * ratio:.3g}%"
+def _kept(stage: EvictionStage) -> str:
+    if stage.keep_ratio is None:
+        return f"at most {stage.keep_tokens:,} tokens"
+    return f"{100 * stage.keep_ratio:.3g}% of the tokens"
 
 
 def _pair(key: int, value: int) -> str:

@@ -20,7 +20,9 @@ class CompressedCache(Cache):
     ``model.generate(ids, past_key_values=CompressedCache.from_config(model, "recommended.json"))``. The prompt is
     compressed layer by layer while it is read, so that no more than one layer is ever held in full; what is generated
     joins it in blocks. Layers with a sliding window keep transformers' own cache. A cache serves one conversation: a
-    new prompt needs a new one, or :meth:`reset`.
+    new prompt needs a new one, or :meth:`reset`. ``copy.deepcopy`` copies what is held and shares the model; pickle and
+    ``torch.save`` raise :class:`RequestError`. Gradients flow through the prompt; a backward pass through later tokens
+    raises :class:`ModelError`.
     """
 
     layers: list[Any]
@@ -96,7 +98,7 @@ class CompressedCache(Cache):
         keys, values = layer.update(key_states, value_states, *args, **kwargs)
         if self._last is None and key_states.shape[2] > 1:
             # transformers keeps a view of a window, and with it the whole prompt.
-            layer.keys, layer.values = layer.keys.clone(), layer.values.clone()
+            layer.keys, layer.values = layer.keys.detach().clone(), layer.values.detach().clone()
         return keys, values
 
     def batch_select_indices(self, indices: Tensor) -> None:

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from autokv.compression import LayerContext
 from autokv.compression.bitmap import decode_kept, pack_bits
+from autokv.compression.eviction import Block
 from autokv.compression.extend import extend
 from autokv.kernels import Operands, Side, held_tensors, select
-from autokv.runtime.budget import BY_TOKENS, GenerationBudget, score_block
+from autokv.runtime.budget import GenerationBudget
 from autokv.runtime.plan import Plan
 from autokv.runtime.prompt import CompressedPrompt
 from autokv.runtime.window import LiveWindow
@@ -116,7 +117,7 @@ class LayerContents:
     def _opened(self) -> LiveWindow:
         if self._window is None:
             plan, held = self._plan, self._prompt.held
-            scored = plan.eviction is not None and not isinstance(plan.eviction, BY_TOKENS)
+            scored = plan.watched != "nothing"
             self._window = LiveWindow(held.keys.window, held.values.window, plan.capacity, scored=scored)
             self._prompt = self._prompt.without_window()
         return self._window
@@ -130,8 +131,8 @@ class LayerContents:
 
     def _choose(self, window: LiveWindow) -> Tensor | None:
         """int64 ``[rows, k]``, ascending: which tokens of the oldest block stay; None if all do."""
-        stage, block, budget = self._plan.eviction, self._plan.block, self._budget
-        if stage is None or budget is None:
+        stage, scorer, block, budget = self._plan.eviction, self._plan.scorer, self._plan.block, self._budget
+        if stage is None or scorer is None or budget is None:
             return None
         # What came from the prompt was chosen when the prompt was compressed.
         chosen = min(self._from_prompt, block)
@@ -144,12 +145,13 @@ class LayerContents:
             fresh = slice(window.pending, window.used)
             keys, values = (tokens[:, fresh].view(*shape, -1) for tokens in (window.keys, window.values))
             received = None if window.received is None else window.received[:, fresh].view(shape)
-            scores = score_block(stage, keys, values, received, block, number, self._context).reshape(self.rows, block)
+            judged = Block(keys, values, received, block, number)
+            scores = scorer.score_block(judged, self._context, stage).reshape(self.rows, block)
             protected = torch.arange(block, device=scores.device) < chosen
             kept = scores.masked_fill(protected, torch.inf).topk(stays, dim=-1).indices.sort(dim=-1).values
         bits = torch.zeros(self.rows, block, dtype=torch.uint8, device=kept.device).scatter_(1, kept, 1)
-        judged = pack_bits(bits)
-        self._judged = judged if self._judged is None else torch.cat([self._judged, judged], dim=1)
+        stayed = pack_bits(bits)
+        self._judged = stayed if self._judged is None else torch.cat([self._judged, stayed], dim=1)
         return kept if stays < block else None
 
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from autokv.compression import CompressedKV
-from autokv.config import TOVA
 from autokv.errors import RequestError
 from autokv.runtime.attention import QUERY_CHUNK, AttentionCall, causal_mask, masked_attention
 from autokv.runtime.contents import LayerContents
@@ -20,7 +19,7 @@ def attend_one(plan: Plan, contents: LayerContents, call: AttentionCall) -> Tens
     window = contents.append(call.key.flatten(0, 1), call.value.flatten(0, 1))
     attention = plan.kernels.decode_attention(call.query[:, :, 0], contents.parts(), call.scaling, softcap=call.softcap)
     if window.received is not None:
-        _receive(window, window.received[:, : window.used], call, attention.lse, isinstance(plan.eviction, TOVA))
+        _receive(window, window.received[:, : window.used], call, attention.lse, plan.watched == "newest")
     return attention.output[:, :, None]
 
 

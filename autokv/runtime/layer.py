@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NoReturn
+
 import torch
 from torch import Tensor
 from transformers.cache_utils import CacheLayerMixin
@@ -26,6 +28,23 @@ def open_contents(plan: Plan, call: AttentionCall, layer: int) -> LayerContents:
         kernels=plan.kernels,
     )
     return LayerContents(plan, compress_prompt(plan, call, context.layer_index), context)
+
+
+class _WithoutGradient(torch.autograd.Function):
+    """Attention over what was compressed, which knows no gradient: a backward pass fails rather than leave it out."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, query: Tensor, name: str) -> Tensor:  # noqa: ANN401 - autograd's own
+        ctx.name = name
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> NoReturn:  # noqa: ANN401
+        raise ModelError(
+            "no gradient flows through tokens that a cache has compressed",
+            field=ctx.name,
+            remedy="train on whole sequences with use_cache=False, or run the model under torch.no_grad()",
+        )
 
 
 class CompressedLayer(CacheLayerMixin):
@@ -67,9 +86,12 @@ class CompressedLayer(CacheLayerMixin):
         mark(key_states, self)
         return key_states, value_states
 
-    @torch.no_grad()
     def attend(self, call: AttentionCall) -> Tensor:
-        """The prompt attends to itself and is compressed; later tokens attend to what is held and join it."""
+        """The prompt attends to itself and is compressed; later tokens attend to what is held and join it.
+
+        Raises:
+            ModelError: another model than the cache's asks.
+        """
         plan = self._plan
         if call.module not in plan.modules[self._layer]:
             raise ModelError(
@@ -77,11 +99,14 @@ class CompressedLayer(CacheLayerMixin):
             )
         if self._contents is None:
             output = plain_attention(call)
-            self._contents = open_contents(plan, call, self._layer)
-        elif call.query.shape[2] == 1:
-            output = attend_one(plan, self._contents, call)
+            with torch.no_grad():
+                self._contents = open_contents(plan, call, self._layer)
         else:
-            output = attend_several(plan, self._contents, call)
+            attend = attend_one if call.query.shape[2] == 1 else attend_several
+            with torch.no_grad():
+                output = attend(plan, self._contents, call)
+            if torch.is_grad_enabled() and call.query.requires_grad:
+                output = _WithoutGradient.apply(output, call.query, plan.facts.name)  # type: ignore[no-untyped-call]
         self.waiting = False
         return output
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn, Self
 
 import torch
 from torch import nn
@@ -14,24 +15,24 @@ from transformers import PreTrainedModel
 from autokv import settings
 from autokv.compression import StatisticsNeeded, statistics_needed
 from autokv.compression.encode import rank_of
+from autokv.compression.eviction import Scorer, scorer_of
+from autokv.compression.eviction.base import Watched
 from autokv.compression.extend import group_of
 from autokv.compression.quantization import residual_tokens
 from autokv.config import (
     CompressionConfig,
     ConfigurationDocument,
+    EvictionStage,
     FP8Quantization,
-    LagKV,
     NoStage,
-    SnapKV,
     check_fits,
 )
-from autokv.errors import ConfigError, ModelError
+from autokv.errors import ConfigError, ModelError, RequestError
 from autokv.kernels import Backend, backend
 from autokv.models import ModelFacts
 from autokv.models.inspection import facts_of
 from autokv.models.support import refuse_sinks
 from autokv.runtime.attention import install
-from autokv.runtime.budget import Evicting
 from autokv.runtime.contexts import LayerContexts
 from autokv.runtime.rope import rotation_is_known
 
@@ -41,7 +42,7 @@ BLOCK = 16
 
 @dataclass(frozen=True)
 class Plan:
-    """One configuration on one model."""
+    """One configuration on one model. A copy of what uses it shares it, and with it the model."""
 
     model: PreTrainedModel
     config: CompressionConfig
@@ -52,11 +53,36 @@ class Plan:
     modules: Mapping[int, frozenset[nn.Module]]
     """Of each layer, the model's modules that know its index; its attention is one of them."""
 
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            RequestError: always; the model and its weights would be written with it.
+        """
+        raise RequestError(
+            "a compressed cache cannot be saved: it works on a model in memory",
+            field="past_key_values",
+            remedy="copy it with copy.deepcopy, or make it anew from the prompt",
+        )
+
     @property
-    def eviction(self) -> Evicting | None:
+    def eviction(self) -> EvictionStage | None:
         """The eviction that drops tokens while generating."""
         stage = self.config.pipeline.eviction
-        return None if isinstance(stage, NoStage) or stage.keep_ratio == 1 else stage
+        return None if isinstance(stage, NoStage) or not stage.evicts else stage
+
+    @property
+    def scorer(self) -> Scorer[Any] | None:
+        """What judges generated tokens for :attr:`eviction`."""
+        return None if self.eviction is None else scorer_of(self.eviction)
+
+    @property
+    def watched(self) -> Watched:
+        """The attention that is kept of what the window holds."""
+        return "nothing" if self.scorer is None else self.scorer.watches(self.eviction)
 
     @property
     def group(self) -> int:
@@ -74,17 +100,13 @@ class Plan:
     def capacity(self) -> int:
         """Tokens that the window holds at most.
 
-        With an eviction, the newest ``recent_tokens`` are never judged, LagKV judges a block by the next one, and
-        chosen tokens may wait for a group.
+        With an eviction, the newest ``recent_tokens`` are never judged, a scorer may judge a block by the next one,
+        and chosen tokens may wait for a group.
         """
-        residual, stage = residual_tokens(self.config.pipeline.quantization), self.eviction
-        if stage is None:
+        residual, stage, scorer = residual_tokens(self.config.pipeline.quantization), self.eviction, self.scorer
+        if stage is None or scorer is None:
             return max(residual, self.block)
-        recent = stage.recent_tokens
-        if isinstance(stage, SnapKV):
-            recent = max(recent, stage.options.window)
-        if isinstance(stage, LagKV):
-            recent = max(recent, self.block)
+        recent = max(stage.protected_recent, self.block if scorer.looks_ahead else 0)
         return max(residual, recent) + self.block + self.group - 1
 
 

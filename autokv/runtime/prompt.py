@@ -59,7 +59,7 @@ def compress_prompt(plan: Plan, call: AttentionCall, layer_index: int) -> Compre
     """Compress the keys and values of ``call``, every sequence without its padding.
 
     Raises:
-        RequestError: a sequence is all padding.
+        RequestError: a sequence is all padding, or its first chunk is.
     """
     valid = _valid(call.mask)
     if valid is None:
@@ -68,7 +68,11 @@ def compress_prompt(plan: Plan, call: AttentionCall, layer_index: int) -> Compre
         return CompressedPrompt(whole.held, whole.kept, tokens, whole.held.newest)
     places = [row.nonzero().view(-1) for row in valid]
     if min(len(place) for place in places) == 0:
-        raise RequestError("a prompt of the batch is all padding", field="attention_mask", remedy="leave it out")
+        raise RequestError(
+            f"the first {valid.shape[1]} tokens of a prompt in the batch are all padding",
+            field="attention_mask",
+            remedy="leave the prompt out if it is empty; if it is read in chunks, raise prefill_chunk_size",
+        )
     calls = [_entry(call, entry, place) for entry, place in enumerate(places)]
     parts = [_compress(plan, part, layer_index) for part in calls]
     newest = min(part.held.newest for part in parts)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from autokv.config import ConfigurationDocument
+from autokv.errors import AutoKVError
 from autokv.storage.backend import Backend
 from autokv.storage.service_tables import (
     AliasMoveRow,
@@ -110,9 +111,9 @@ def _configurations(session: Session) -> Iterator[str]:
     query = select(ConfigurationRow.id, ConfigurationRow.digest, ConfigurationRow.document)
     for name, digest, document in session.execute(query).yield_per(100):
         try:
-            found = ConfigurationDocument.model_validate(document).digest
-        except ValidationError as error:
-            yield f"configuration {name} cannot be read ({error.errors()[0]['msg']})"
+            found = ConfigurationDocument.parse(document).digest
+        except AutoKVError as error:
+            yield f"configuration {name} cannot be read ({error})"
         else:
             if found != digest:
                 yield f"configuration {name} is not what its digest {digest[:12]} says"

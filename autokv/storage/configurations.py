@@ -198,5 +198,5 @@ def _either(names: Collection[str], *columns: SQLColumnExpression[Any]) -> Colum
 
 
 def _stored(row: ConfigurationRow) -> StoredConfiguration:
-    document = ConfigurationDocument.model_validate(row.document)
+    document = ConfigurationDocument.parse(row.document, where=f"configuration {row.id}")
     return StoredConfiguration(row.id, row.digest, row.job_id, tuple(row.roles), document, row.created_at)

@@ -96,7 +96,8 @@ def load(session: Session, job_id: str) -> list[TrialRecord]:
 
 
 def _record(row: TrialRow, measured: StoredMeasurement | None) -> TrialRecord:
-    config = None if row.config is None else CompressionConfig.model_validate(row.config)
+    where = f"trial {row.number} of job {row.job_id}"
+    config = None if row.config is None else CompressionConfig.parse(row.config, where=where)
     return TrialRecord(
         number=row.number,
         state=row.state,

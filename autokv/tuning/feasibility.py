@@ -74,7 +74,7 @@ def _side_bytes(pipeline: Pipeline, side: str, head_dim: int, tokens: int) -> fl
     """Bytes of the keys, or of the values, of one KV head, averaged over layers and heads."""
     eviction, quantization, low_rank = pipeline.eviction, pipeline.quantization, pipeline.low_rank
     even = isinstance(eviction, NoStage) or (eviction.layer_budget, eviction.head_budget) == ("uniform", "uniform")
-    kept = tokens if isinstance(eviction, NoStage) else max(1, int(eviction.keep_ratio * tokens + 1e-9))
+    kept = tokens if isinstance(eviction, NoStage) else max(1, eviction.budget(tokens))
     width = (getattr(low_rank, f"{side}_rank") if isinstance(low_rank, LatentLowRank) else 0) or head_dim
     bits, residual = 16.0, 0
     if not isinstance(quantization, NoStage):

@@ -26,6 +26,30 @@ class CompilerError(Exception):
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A kind of processor that a library can be compiled for ahead."""
+
+    name: str
+    flags: tuple[str, ...]
+    needs: frozenset[str]
+    """Features, as Linux names them in ``/proc/cpuinfo``, without which it does not run."""
+
+
+_V3 = frozenset({"abm", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"})
+_V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+VARIANTS = {
+    "x86_64": (
+        Variant("x86-64-v4-vnni", ("-march=x86-64-v4", "-mavx512vnni"), _V4 | {"avx512_vnni"}),
+        Variant("x86-64-v4", ("-march=x86-64-v4",), _V4),
+        Variant("x86-64-v3", ("-march=x86-64-v3",), _V3),
+        Variant("x86-64", ("-march=x86-64",), frozenset()),
+    ),
+    "aarch64": (Variant("armv8-a", ("-march=armv8-a",), frozenset()),),
+}
+"""By machine, fastest first."""
+
+
+@dataclass(frozen=True)
 class Compiler:
     """A C compiler."""
 
@@ -78,13 +102,58 @@ def compiled(folder: Path, compiler: Compiler, flags: tuple[str, ...] = ()) -> P
     return library
 
 
-def _compile(compiler: Compiler, flags: tuple[str, ...], target: Path) -> None:
-    for tuned in _TUNED:
+def build_ahead(folder: Path, compiler: Compiler) -> list[Path]:
+    """A library in ``folder`` for every kind of processor that this machine's compiler knows, for machines without one.
+
+    Raises:
+        CompilerError: the compiler refuses, or the folder cannot be written.
+    """
+    made = []
+    for variant in VARIANTS.get(platform.machine(), ()):
+        target = _ahead(folder, variant)
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _compile(compiler, (), temporary, (variant.flags,))
+            temporary.replace(target)
+        except OSError as error:
+            raise CompilerError(f"{folder} cannot be written: {error.strerror}") from None
+        finally:
+            temporary.unlink(missing_ok=True)
+        made.append(target)
+    return made
+
+
+def built_ahead(folder: Path) -> Path | None:
+    """The fastest library of :func:`build_ahead` in ``folder`` that runs on this processor; None if there is none."""
+    features = _features()
+    variants = VARIANTS.get(platform.machine(), ())
+    paths = (_ahead(folder, variant) for variant in variants if variant.needs <= features)
+    return next((path for path in paths if path.exists()), None)
+
+
+def _ahead(folder: Path, variant: Variant) -> Path:
+    digest = hashlib.sha256()
+    for source in sorted(SOURCES.glob("*.[ch]")):
+        digest.update(source.read_bytes())
+    return folder / f"attention-{variant.name}-{digest.hexdigest()[:16]}.so"
+
+
+def _features() -> frozenset[str]:
+    """What this processor can do beyond its machine's first model."""
+    flags = (line.partition(":")[2] for line in _cpuinfo() if line.partition(":")[0].strip() in ("flags", "Features"))
+    return frozenset(next(flags, "").split())
+
+
+def _compile(
+    compiler: Compiler, flags: tuple[str, ...], target: Path, processors: tuple[tuple[str, ...], ...] = _TUNED
+) -> None:
+    for tuned in processors:
         command = [*compiler.command, *_FLAGS, *tuned, *flags, str(SOURCES / ENTRY), "-o", str(target), "-lm"]
         try:
             _run(command)
         except CompilerError:
-            if tuned == _TUNED[-1]:
+            if tuned == processors[-1]:
                 raise
         else:
             return
@@ -114,9 +183,16 @@ def _digest(compiler: Compiler, flags: tuple[str, ...]) -> str:
 
 def _processor() -> str:
     """What tells processors with different instructions apart."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
+    lines = _cpuinfo()
+    if not lines:
         return f"{platform.machine()} {platform.processor()}"
     names = ("model name", "flags", "Features", "CPU implementer", "CPU part")
     return "\n".join(dict.fromkeys(line for line in lines if line.partition(":")[0].strip() in names))
+
+
+def _cpuinfo() -> list[str]:
+    """What Linux tells of the processors; nothing elsewhere."""
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []

@@ -15,7 +15,7 @@ from threading import Lock
 
 import torch
 
-from autokv.kernels.cache import cache_folder
+from autokv.kernels.cache import BUILT_AHEAD, cache_folder
 from autokv.kernels.native import compiler
 from autokv.kernels.native.structures import Call
 
@@ -48,15 +48,25 @@ def _library() -> Library:
 
 
 def find_library() -> Library:
-    """Find a compiler, compile and load, or say why not."""
+    """Find a compiler, compile and load; else load what was compiled with the installation; else warn, and say why."""
     try:
         found = compiler.find()
         path, loaded = _load(found)
+        return Library(bind(loaded), path, found.version)
     except (compiler.CompilerError, OSError) as error:
         reason = " ".join(str(error).split())
-        _LOG.info("attention over compressed keys and values runs in PyTorch, not in C: %s", reason)
-        return Library(None, reason=reason)
-    return Library(bind(loaded), path, found.version)
+    ahead = compiler.built_ahead(BUILT_AHEAD)
+    if ahead is not None:
+        try:
+            return Library(bind(load(ahead)), ahead, "the compiler of this installation")
+        except OSError as error:
+            reason = f"{reason}; {' '.join(str(error).split())}"
+    _LOG.warning(
+        "attention over compressed keys and values runs in PyTorch, at about half the speed of C: %s; "
+        "install a C compiler (gcc or clang), or set CC",
+        reason,
+    )
+    return Library(None, reason=reason)
 
 
 def load(path: Path) -> ctypes.CDLL:

@@ -59,7 +59,7 @@ def test_list_says_that_a_setting_decides(kernels: Run, monkeypatch: pytest.Monk
 def test_list_says_why_there_is_no_c(kernels: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find", no_compiler)
     document = json.loads(kernels("list", "--device", "cpu", "--json")[1])
-    assert document["kernels"]["cpu"] == "PyTorch, as there is no C: no C compiler is on the path"
+    assert document["kernels"]["cpu"] == "PyTorch; no C compiler found: no C compiler is on the path"
 
 
 def test_kernels_that_cannot_run_are_refused(kernels: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,12 +16,13 @@ PARSE = TypeAdapter(Eviction).validate_python
 PROPERTY = settings(max_examples=60, deadline=None)
 
 
-def make_stage(keep_ratio=0.5, sinks=0, recent=0, layers="uniform", heads="uniform", window=None):
+def make_stage(keep=0.5, sinks=0, recent=0, layers="uniform", heads="uniform", window=None):
+    """``keep``: a share, or a number of tokens."""
     method = {"method": "snapkv", "options": {"window": window}} if window else {"method": "knorm"}
     return PARSE(
         {
             **method,
-            "keep_ratio": keep_ratio,
+            "keep_ratio" if isinstance(keep, float) else "keep_tokens": keep,
             "sink_tokens": sinks,
             "recent_tokens": recent,
             "layer_budget": layers,
@@ -32,7 +33,7 @@ def make_stage(keep_ratio=0.5, sinks=0, recent=0, layers="uniform", heads="unifo
 
 stages = st.builds(
     make_stage,
-    keep_ratio=st.floats(0.01, 1.0),
+    keep=st.floats(0.01, 1.0) | st.integers(1, 70),
     sinks=st.integers(0, 9),
     recent=st.integers(0, 20),
     layers=st.sampled_from(["uniform", "pyramid"]),
@@ -51,6 +52,10 @@ def rows(kept: KeptTokens) -> list[list[int]]:
     return [part.tolist() for part in kept.positions.tensor_split(kept.offsets[1:-1])]
 
 
+def asked(stage, tokens):
+    return stage.keep_tokens if stage.keep_ratio is None else math.floor(tokens * stage.keep_ratio + 1e-9)
+
+
 def protected(stage, tokens):
     recent = max(stage.recent_tokens, stage.options.window if stage.method == "snapkv" else 0)
     return {token for token in range(tokens) if token < stage.sink_tokens or token >= tokens - recent}
@@ -61,7 +66,7 @@ def protected(stage, tokens):
 def test_layers_share_exactly_the_uniform_total(stage, tokens, layers):
     budgets = layer_budgets(stage, tokens, layers)
     must = max(len(protected(stage, tokens)), 1)
-    uniform = min(tokens, max(math.floor(tokens * stage.keep_ratio + 1e-9), must))
+    uniform = min(tokens, max(asked(stage, tokens), must))
     assert len(budgets) == layers
     assert sum(budgets) == uniform * layers
     assert all(must <= budget <= tokens for budget in budgets)
@@ -150,6 +155,11 @@ def test_a_context_of_protected_tokens_alone_is_kept_whole(stage, tokens, layers
 @pytest.mark.parametrize(("tokens", "ratio", "kept"), [(100, 0.29, 29), (100, 0.57, 57), (7, 0.5, 3), (9, 1.0, 9)])
 def test_keep_ratio_rounds_down_but_not_past_a_whole_number(tokens, ratio, kept):
     assert layer_budgets(make_stage(ratio), tokens, 2) == [kept, kept]
+
+
+@pytest.mark.parametrize(("tokens", "kept"), [(1, 1), (63, 63), (64, 64), (65, 64), (100_000, 64)])
+def test_a_budget_in_tokens_is_the_same_for_every_longer_context(tokens, kept):
+    assert layer_budgets(make_stage(64), tokens, 3) == [kept] * 3
 
 
 def test_pyramid_is_the_papers_line_above_the_protected_tokens():

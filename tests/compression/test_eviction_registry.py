@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 
 from autokv.compression.budgets import select
 from autokv.compression.context import LayerContext, PrefillStatistics, StatisticsNeeded
-from autokv.compression.eviction import SCORERS
+from autokv.compression.eviction import SCORERS, Block, scorer_of
 from autokv.config import CompressionConfig, Eviction
 from autokv.errors import ConfigError
 
@@ -134,3 +134,32 @@ def test_random_depends_on_seed_layer_and_head_alone():
     variants.append(scorer.score(keys, values, context, make_stage("random", options={"seed": 1}))[0, 0])
     assert len({tuple(row.tolist()) for row in variants}) == 4
     assert abs(float(scores[0].mean()) - 0.5) < 0.1
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_generated_tokens_are_judged_by_what_the_scorer_reads(name):
+    """By keys and values where a prompt is scored by nothing else, otherwise by the attention that they received."""
+    scorer, stage = SCORERS[name], make_stage(name)
+    keys, values, context = make_layer()
+    bare = LayerContext(context.layer_index, context.layer_count, context.scaling)
+    received = torch.rand(BATCH, HEADS, TOKENS)
+    reads_statistics = scorer.needs(stage) != StatisticsNeeded()
+    assert (scorer.watches(stage) != "nothing") == reads_statistics
+    watched = received if reads_statistics else None
+
+    def scores(keys, values, received):
+        block = Block(keys, values, received, 16, number=3)
+        found = scorer.score_block(block, bare, stage)
+        assert found.shape == (BATCH, HEADS, 16)
+        return found
+
+    first = scores(keys, values, watched)
+    by_content = not torch.equal(scores(-keys.flip(2), values.flip(2), watched), first)
+    by_attention = reads_statistics and not torch.equal(scores(keys, values, received.flip(2)), first)
+    assert (by_content, by_attention) == (name in {"keydiff", "knorm", "lagkv"}, reads_statistics)
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_a_stage_and_its_scorer_name_each_other(name):
+    assert isinstance(make_stage(name), SCORERS[name].stage)
+    assert scorer_of(make_stage(name)) is SCORERS[name]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from autokv.config import CompressionConfig
-from autokv.report.describe import EVICTION_NAMES, describe, explain
+from autokv.config import BUILT_IN_EVICTIONS, CompressionConfig, NoStage
+from autokv.report.describe import describe, explain
 
 KIVI = {
     "method": "integer",
@@ -35,6 +35,7 @@ def config(**stages: object) -> CompressionConfig:
             {"eviction": {"method": "h2o", "keep_ratio": 0.125, "layer_budget": "pyramid", "head_budget": "adaptive"}},
             "H2O 12.5% pyramid adaptive",
         ),
+        ({"eviction": {"method": "streaming_llm", "keep_tokens": 2048}}, "StreamingLLM 2,048 tokens"),
         ({"quantization": {"method": "fp8", "rotation": "hadamard"}}, "FP8 Hadamard"),
         ({"low_rank": {"method": "latent", "key_rank": 32, "value_rank": 0}}, "latent r32/0"),
         (
@@ -55,9 +56,9 @@ def test_short_names(stages: dict[str, object], name: str) -> None:
 
 
 def test_every_eviction_method_has_a_name() -> None:
-    stages = CompressionConfig.model_json_schema()["$defs"].values()
-    fields = [stage["properties"] for stage in stages if "keep_ratio" in stage.get("properties", {})]
-    assert {field["method"]["const"] for field in fields if "method" in field} == set(EVICTION_NAMES)
+    titles = [stage.title for stage in BUILT_IN_EVICTIONS if stage is not NoStage]
+    assert all(titles)
+    assert len(set(titles)) == len(titles) == 9
 
 
 def test_a_phrase_names_every_stage() -> None:
@@ -73,3 +74,5 @@ def test_a_phrase_names_every_stage() -> None:
         "and corrects their error with factors of rank 4/2 (GEAR)"
     )
     assert explain(config()) == "holds the whole cache in 16 bits"
+    tokens = {"method": "snapkv", "keep_tokens": 1024}
+    assert explain(config(eviction=tokens)) == "keeps at most 1,024 tokens (SnapKV)"

@@ -88,7 +88,7 @@ def changed(at: str, value: object, name: str | None = None) -> dict[str, Any]:
     [
         (changed("pipeline.eviction.method", "snapvk"), "pipeline.eviction.method", "did you mean snapkv?"),
         (changed("pipeline.eviction.method", "oracle"), "pipeline.eviction.method", "choose from none, streaming_llm"),
-        (changed("pipeline.eviction.keep_ratio", 0, "keep_ration"), "pipeline.eviction.keep_ration", "keep_ratio?"),
+        (changed("pipeline.eviction.keep_ratio", 0, "keep_ration"), "pipeline.eviction.keep_ration", "mean keep_ratio"),
         (changed("pipeline.eviction.options.window", 0, "windw"), "pipeline.eviction.options.windw", "window?"),
         (changed("pipeline.quantization.key.axis", "chanel"), "pipeline.quantization.key.axis", "mean channel?"),
         (changed("pipeline.quantization.key.group_size", 0, "groupsize"), "key.groupsize", "mean group_size?"),

@@ -19,6 +19,8 @@ class ExpectedAttentionScorer(Scorer[ExpectedAttention]):
     query group. The sinks stay.
     """
 
+    stage = ExpectedAttention
+
     def needs(self, stage: ExpectedAttention) -> StatisticsNeeded:
         return StatisticsNeeded(query_moments=True)
 

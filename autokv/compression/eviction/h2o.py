@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from autokv.compression.context import LayerContext, StatisticsNeeded
-from autokv.compression.eviction.base import Scorer, required
+from autokv.compression.eviction.base import Block, Scorer, required
 from autokv.config import H2O
 
 
@@ -17,6 +17,8 @@ class H2OScorer(Scorer[H2O]):
     the advantage of the oldest tokens. The sum runs over the whole prompt at once, where H2O evicts as it goes.
     """
 
+    stage = H2O
+
     def needs(self, stage: H2O) -> StatisticsNeeded:
         return StatisticsNeeded(attention_received=True)
 
@@ -25,3 +27,10 @@ class H2OScorer(Scorer[H2O]):
         if not stage.options.normalize:
             return received
         return received / torch.arange(keys.shape[2], 0, -1, device=keys.device)
+
+    def score_block(self, block: Block, context: LayerContext, stage: H2O) -> Tensor:
+        received = super().score_block(block, context, stage)
+        if not stage.options.normalize:
+            return received
+        last = block.keys.shape[2]
+        return received / torch.arange(last, last - block.size, -1, device=received.device)

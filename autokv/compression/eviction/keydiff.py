@@ -13,6 +13,8 @@ from autokv.config import KeyDiff
 class KeyDiffScorer(Scorer[KeyDiff]):
     """``-cos(k, mean of the normalised keys)``, over the whole context at once rather than block by block."""
 
+    stage = KeyDiff
+
     def score(self, keys: Tensor, values: Tensor, context: LayerContext, stage: KeyDiff) -> Tensor:
         directions = F.normalize(keys.float(), dim=-1)
         anchor = F.normalize(directions.mean(dim=2), dim=-1)

@@ -13,6 +13,8 @@ from autokv.config import KNorm
 class KNormScorer(Scorer[KNorm]):
     """``-‖k‖``."""
 
+    stage = KNorm
+
     def score(self, keys: Tensor, values: Tensor, context: LayerContext, stage: KNorm) -> Tensor:
         norms: Tensor = torch.linalg.vector_norm(keys, dim=-1, dtype=torch.float32)
         return -norms

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from autokv.compression.context import LayerContext
-from autokv.compression.eviction.base import Scorer
+from autokv.compression.eviction.base import Block, Scorer
 from autokv.config import LagKV
 
 
@@ -19,6 +19,9 @@ class LagKVScorer(Scorer[LagKV]):
     are the same in every head. The sinks, and the last partition with what is left over, outrank the rest; a context
     of fewer than two partitions is scored by position.
     """
+
+    stage = LagKV
+    looks_ahead = True
 
     def score(self, keys: Tensor, values: Tensor, context: LayerContext, stage: LagKV) -> Tensor:
         lag, tokens = stage.options.lag, keys.shape[2]
@@ -36,6 +39,12 @@ class LagKVScorer(Scorer[LagKV]):
                 weights = _ranks(weights)
             scores[..., sinks : tokens - tail] = weights.flatten(2)
         return scores
+
+    def score_block(self, block: Block, context: LayerContext, stage: LagKV) -> Tensor:
+        # A partition is a block, judged against the next.
+        both, options = slice(2 * block.size), stage.options.model_copy(update={"lag": block.size})
+        partition = stage.model_copy(update={"sink_tokens": 0, "options": options})
+        return self.score(block.keys[:, :, both], block.values[:, :, both], context, partition)[..., : block.size]
 
 
 def _weights(states: Tensor, lag: int) -> Tensor:

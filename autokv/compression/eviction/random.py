@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 from autokv.compression.context import LayerContext
-from autokv.compression.eviction.base import Scorer
+from autokv.compression.eviction.base import Block, Scorer
 from autokv.config import Random
 
 
 class RandomScorer(Scorer[Random]):
     """A hash of seed, layer, head and position: the same on every device and in every batch and batch item."""
+
+    stage = Random
 
     def score(self, keys: Tensor, values: Tensor, context: LayerContext, stage: Random) -> Tensor:
         heads, tokens = keys.shape[1:3]
@@ -24,6 +26,11 @@ class RandomScorer(Scorer[Random]):
             state = _mix(state + part)
         # The upper 24 bits are what a float32 holds exactly.
         return (_shift_right(state, 40).float() / 2**24).expand(keys.shape[:3])
+
+    def score_block(self, block: Block, context: LayerContext, stage: Random) -> Tensor:
+        seed = (stage.options.seed + block.number) % 2**31
+        options = stage.options.model_copy(update={"seed": seed})
+        return super().score_block(block, context, stage.model_copy(update={"options": options}))
 
 
 def _mix(bits: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ class SnapKVScorer(Scorer[SnapKV]):
     The pooling runs over the tokens before the window and counts the zeros that pad its ends. The window stays.
     """
 
+    stage = SnapKV
+
     def needs(self, stage: SnapKV) -> StatisticsNeeded:
         return StatisticsNeeded(window=stage.options.window)
 

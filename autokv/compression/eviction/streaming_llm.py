@@ -16,5 +16,7 @@ class StreamingLLMScorer(Scorer[StreamingLLM]):
     Keys keep the rotation of their own position, where the paper counts positions inside the cache.
     """
 
+    stage = StreamingLLM
+
     def score(self, keys: Tensor, values: Tensor, context: LayerContext, stage: StreamingLLM) -> Tensor:
         return torch.arange(keys.shape[2], dtype=torch.float32, device=keys.device).expand(keys.shape[:3])

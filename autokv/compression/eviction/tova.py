@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from autokv.compression.context import LayerContext, StatisticsNeeded
-from autokv.compression.eviction.base import Scorer
+from autokv.compression.eviction.base import Block, Scorer, Watched
 from autokv.compression.eviction.window_attention import window_attention
 from autokv.config import TOVA
 
@@ -17,6 +17,11 @@ class TOVAScorer(Scorer[TOVA]):
     The last token stays.
     """
 
+    stage = TOVA
+
+    def watches(self, stage: TOVA) -> Watched:
+        return "newest"
+
     def needs(self, stage: TOVA) -> StatisticsNeeded:
         return StatisticsNeeded(window=1)
 
@@ -24,3 +29,7 @@ class TOVAScorer(Scorer[TOVA]):
         scores = window_attention(keys, context, 1).mean(dim=1)
         scores[:, -1] = torch.inf
         return scores.unsqueeze(1).expand(keys.shape[:3])
+
+    def score_block(self, block: Block, context: LayerContext, stage: TOVA) -> Tensor:
+        scores = super().score_block(block, context, stage)
+        return scores.mean(dim=1, keepdim=True).expand_as(scores)

@@ -7,8 +7,7 @@ from typing import Any
 
 from autokv.compression.budgets import layer_budgets
 from autokv.compression.quantization import residual_tokens
-from autokv.config import TOVA, CompressionConfig, NoStage
-from autokv.runtime.budget import BY_TOKENS
+from autokv.config import CompressionConfig, NoStage
 from autokv.runtime.plan import Plan
 
 _RAGGED = {"method": "knorm", "keep_ratio": 0.5, "sink_tokens": 0, "recent_tokens": 0, "head_budget": "adaptive"}
@@ -40,11 +39,7 @@ def stored_form(config: CompressionConfig) -> dict[str, Any]:
 def read_form(plan: Plan) -> dict[str, Any]:
     """What one step's attention reads, but for the number of tokens: the same for every method of eviction whose
     window is as long and that needs to know as much of attention."""
-    stage = plan.eviction
-    tracked = "nothing"
-    if stage is not None and not isinstance(stage, BY_TOKENS):
-        tracked = "newest" if isinstance(stage, TOVA) else "all"
-    window = {"window": plan.capacity, "block": plan.block, "tracked": tracked, "ragged": is_ragged(plan)}
+    window = {"window": plan.capacity, "block": plan.block, "tracked": plan.watched, "ragged": is_ragged(plan)}
     return {**stored_form(plan.config), **window}
 
 

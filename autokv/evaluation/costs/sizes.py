@@ -16,6 +16,8 @@ from autokv.serving.memory import SequenceBytes
 
 LONGEST = 2048
 """Tokens of the longest prompt whose bytes are counted, unless a window holds many of them; they grow on beyond it."""
+SHORTEST = 64
+"""Tokens of the shortest request that counts where a budget in tokens bends the line."""
 
 
 def bytes_of_sequences(layers: Layers, plan: Plan, longest: int) -> SequenceBytes:
@@ -23,16 +25,27 @@ def bytes_of_sequences(layers: Layers, plan: Plan, longest: int) -> SequenceByte
 
     A prompt of several chunks is held in 16 bits until its last one, unless nothing is compressed anyway.
     """
-    facts = plan.facts
-    last = max(4, min(longest, max(LONGEST, 4 * plan.capacity)))
+    facts, stage = plan.facts, plan.eviction
+    most = longest if stage is None or stage.keep_tokens is None else stage.keep_tokens
+    last = max(4, min(most, longest, max(LONGEST, 4 * plan.capacity)))
     sizes = sorted({max(1, last // 4), last // 2, max(1, 3 * last // 4), last})
     held = [_held(layers, plan, size) for size in sizes]
     per_token, per_sequence = np.polyfit(sizes, held, 1) if len(sizes) > 1 else (held[0] / sizes[0], 0.0)
+    if most < longest:
+        per_token, per_sequence = _bent(float(per_token), float(per_sequence), most, longest)
     return SequenceBytes(
         per_token=float(per_token),
         per_sequence=max(0.0, float(per_sequence)) + facts.windowed_kv_bytes,
         staged_per_token=0.0 if plan.config.pipeline.is_identity else float(facts.kv_bytes_per_token),
     )
+
+
+def _bent(per_token: float, per_sequence: float, most: int, longest: int) -> tuple[float, float]:
+    """The line nearest to one that is level from ``most`` tokens on, over lengths up to ``longest``, short ones more
+    often than long ones."""
+    lengths = np.geomspace(min(SHORTEST, longest / 2), longest, 65)
+    slope, offset = np.polyfit(lengths, per_token * np.minimum(lengths, most) + per_sequence, 1)
+    return float(slope), float(offset)
 
 
 @torch.inference_mode()

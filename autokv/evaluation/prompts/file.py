@@ -34,9 +34,10 @@ def prompt_file(
     """The first ``samples`` distinct prompts of a JSONL file; what follows them is not looked at.
 
     A line is an object with ``prompt`` (a string, tokenized with the tokenizer's special tokens) or ``messages`` (a
-    conversation of ``role`` and ``content``, put into the tokenizer's chat template), and optionally ``completion``,
-    of which the first ``continuation_tokens`` tokens are the reference. Other keys are ignored. Prompts with the same
-    token ids are one prompt.
+    conversation of ``role`` and ``content``, put into the tokenizer's chat template), or LongBench's ``context`` and
+    ``input``. Optional are ``completion``, whose first ``continuation_tokens`` tokens are what divergence is measured
+    over, and ``answers``, a list of texts of which a generated answer should contain one. Other keys are ignored.
+    Prompts with the same token ids are one prompt.
 
     Raises:
         PromptError: naming the line that is malformed or longer than ``max_context`` tokens; or the file is missing,
@@ -79,7 +80,7 @@ def _prompt(record: PromptRecord, tokenizer: PreTrainedTokenizerBase, continuati
         continuation = tuple(encode(tokenizer, record.completion)[:continuation_tokens])
         if not continuation:
             raise PromptError("the completion has no tokens", field=where, remedy="remove `completion`")
-    return Prompt(f"prompt-{record.line}", "prompt", tuple(context), continuation)
+    return Prompt(f"prompt-{record.line}", "prompt", tuple(context), continuation, answers=record.answers)
 
 
 def _conversation(messages: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase, where: str) -> list[int]:

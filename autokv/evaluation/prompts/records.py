@@ -25,6 +25,8 @@ class PromptRecord:
     prompt: str | list[dict[str, str]]
     """A text, or a conversation of ``role`` and ``content``."""
     completion: str | None
+    answers: tuple[str, ...] = ()
+    """Accepted answers."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +82,32 @@ def _record(line: bytes, number: int, where: str) -> PromptRecord:
         raise PromptError("is not a JSON object", field=where, remedy='write {"prompt": "..."}')
     if "messages" in record and "prompt" not in record:
         prompt: str | list[dict[str, str]] = _conversation(record["messages"], where)
+    elif "prompt" not in record and {"context", "input"} <= record.keys():
+        # LongBench's own rows; where there is no question, the input is empty.
+        question = "" if record["input"] == "" else f"\n\n{_text(record, 'input', where)}"
+        prompt = _text(record, "context", where) + question
     else:
         prompt = _text(record, "prompt", where)
     completion = None if record.get("completion") is None else _text(record, "completion", where)
-    return PromptRecord(number, where, prompt, completion)
+    return PromptRecord(number, where, prompt, completion, _answers(record.get("answers"), where))
+
+
+def _answers(answers: object, where: str) -> tuple[str, ...]:
+    if answers is None:
+        return ()
+    if not isinstance(answers, list) or not answers:
+        raise PromptError("'answers' is not a list of texts", field=where, remedy='give ["..."], or leave it out')
+    return tuple(_text({"answers": answer}, "answers", where) for answer in answers)
 
 
 def _text(record: dict[str, Any], key: str, where: str) -> str:
     if key not in record:
         keys = ", ".join(map(repr, record)) or "no keys"
-        raise PromptError(f"has neither 'prompt' nor 'messages', only {keys[:80]}", field=where, remedy="add one")
+        raise PromptError(
+            f"has neither 'prompt' nor 'messages', only {keys[:80]}",
+            field=where,
+            remedy='write {"prompt": "..."}, or LongBench\'s "context" and "input"',
+        )
     value = record[key]
     if not isinstance(value, str) or not value.strip() or not _is_unicode(value):
         raise PromptError(f"{key!r} is not a text", field=where, remedy="give a string that is not blank")

@@ -93,6 +93,17 @@ def score(output: str, references: Sequence[str]) -> float:
     return sum(reference.casefold() in answer for reference in references) / len(references)
 
 
+def grade(output: str, prompt: Prompt) -> float:
+    """:func:`score` of an answer to ``prompt``; of several accepted answers, the best (as LongBench, Bai et al. 2024).
+
+    Raises:
+        PromptError: the prompt has neither references nor answers.
+    """
+    if prompt.answers:
+        return max(score(output, (answer,)) for answer in prompt.answers)
+    return score(output, prompt.references)
+
+
 def _encode(tokenizer: PreTrainedTokenizerBase, draft: Draft) -> list[int]:
     if tokenizer.chat_template:
         return encode_chat(tokenizer, [{"role": "user", "content": draft.request}], draft.answer_prefix)
