@@ -114,7 +114,8 @@ class CostMeter:
         with torch.inference_mode():
             keys = [self._keys(config) for config in configs]
             if len(keys) > 1:
-                self._stopwatch.again(set().union(*keys) - set.intersection(*keys), ROUNDS)
+                shared = keys[0].intersection(*keys[1:])
+                self._stopwatch.again(keys[0].union(*keys[1:]) - shared, ROUNDS)
 
     @property
     def moved(self) -> float:

@@ -11,7 +11,7 @@ from autokv.errors import AutoKVError
 from autokv.evaluation.evaluator import needs_of
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.task_judge import TaskJudge
-from autokv.evaluation.tasks import TASKS
+from autokv.evaluation.tasks import all_tasks
 from autokv.evaluation.tasks.sizing import SHORTEST
 from autokv.jobs.executors import Results, TrialExecutor
 from autokv.jobs.listener import Listener, Stop
@@ -64,7 +64,7 @@ class TaskedExecutor:
             typical = median_low(len(prompt.context) for prompt in prepared.prompts.validation)
             self._judge = TaskJudge(
                 prepared.model,
-                TASKS.values(),
+                all_tasks().values(),
                 max(typical, SHORTEST),
                 prepared.request.seed,
                 needs_of(prepared.space.statistics_configs()),
