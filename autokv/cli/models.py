@@ -63,6 +63,8 @@ def _rows(facts: ModelFacts) -> list[tuple[str, str]]:
     ]
     if facts.windowed_kv_bytes:
         rows.append(("", f"and at most {facts.windowed_kv_bytes:,} bytes in windows"))
+    if facts.revision:
+        rows.append(("revision", facts.revision))
     if facts.attention_softcap:
         rows.append(("attention soft cap", f"{facts.attention_softcap:g}"))
     return rows

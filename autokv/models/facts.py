@@ -40,6 +40,8 @@ class ModelFacts:
     vocab_size: int
     attention_softcap: float | None = None
     """Attention logits pass ``c·tanh(x/c)`` with this c (Gemma 2, 2024)."""
+    revision: str | None = None
+    """Of the weights: a commit of the hub, or ``weights-`` and a digest of their files; None where there are none."""
 
     @property
     def full_layers(self) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,12 +15,14 @@ from autokv.models.context import context_tokens
 from autokv.models.facts import ModelFacts
 from autokv.models.gguf import converted, read_config
 from autokv.models.quiet import reading
+from autokv.models.revision import revision_of
 from autokv.models.source import Source, locate
 from autokv.models.support import attribute, layer_kinds, model_class, refuse_sinks
 
 
 def inspect(model: str) -> ModelFacts:
-    """Facts of ``model``: a Hugging Face id, a local folder or a GGUF file. No weight is read.
+    """Facts of ``model``: a Hugging Face id, a local folder or a GGUF file. No weight is read, but for
+    the samples that :attr:`ModelFacts.revision` is made of.
 
     Raises:
         ModelError: the model is unknown, unsafe, broken, or of a kind that cannot be compressed.
@@ -34,7 +37,9 @@ def inspect(model: str) -> ModelFacts:
         with reading(source.name, "the folder"):
             check_folder(source.path, source.name, weights=False)
         config = folder_config(source)
-    return facts_of(config, source.name)
+    facts = facts_of(config, source.name)
+    with reading(source.name, "the weights"):
+        return replace(facts, revision=revision_of(source))
 
 
 def folder_config(source: Source) -> PreTrainedConfig:

@@ -165,9 +165,11 @@ def test_a_machine_that_slows_down_changes_no_cost(llama: LoadedModel, monkeypat
         clock.now += pace[0] * (1e-4 if plan.config.pipeline.is_identity else 3e-4)
         return attend_one(plan, contents, call)
 
-    def passed(model: PreTrainedModel, mode: AttentionMode, ids: Tensor, positions: Tensor, keep: range) -> Tensor:
+    def passed(
+        model: PreTrainedModel, facts: ModelFacts, mode: AttentionMode, ids: Tensor, positions: Tensor, keep: range
+    ) -> Tensor:
         clock.now += pace[0] * 1e-3 * len(ids)
-        return packed_logits(model, mode, ids, positions, keep)
+        return packed_logits(model, facts, mode, ids, positions, keep)
 
     for name, replaced in (("attend_one", attended), ("packed_logits", passed)):
         monkeypatch.setattr(passes, name, replaced)
