@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from autokv.documents import first_problem, read_document
 from autokv.errors import ConfigError
@@ -19,7 +19,9 @@ from autokv.open_union import OpenUnion
 
 SCHEMA_VERSION: Final = "autokv/v1"
 Bits = Literal[2, 3, 4, 8]
-GroupSize = Literal[16, 32, 64, 128]
+GROUP_SIZES = (16, 32, 64, 128)
+"""Of any axis; channels may also be grouped by whole heads, of which not every width has one of these."""
+GroupSize = Annotated[int, Field(ge=8, le=1024, multiple_of=8)]
 
 
 class Strict(BaseModel):
@@ -207,12 +209,20 @@ class IntegerFormat(Strict):
     """Asymmetric min-max integers.
 
     ``axis`` is what shares a scale: ``channel`` gives each channel its own scale over ``group_size`` consecutive
-    tokens; ``token`` gives each token its own scale over ``group_size`` consecutive channels.
+    tokens; ``token`` gives each token its own scale over ``group_size`` consecutive channels. Sizes are 16, 32, 64 and
+    128; channels may also be grouped by a whole head of any multiple of 8 (72, say, which none of these divides).
     """
 
     bits: Bits
     axis: Literal["channel", "token"]
     group_size: GroupSize = 64
+
+    @field_validator("group_size")
+    @classmethod
+    def _tokens_come_in_powers_of_two(cls, size: int, others: ValidationInfo) -> int:
+        if others.data.get("axis") == "channel" and size not in GROUP_SIZES:
+            raise ValueError("for axis 'channel' it should be 16, 32, 64 or 128")
+        return size
 
 
 class IntegerQuantization(Strict):
@@ -391,7 +401,7 @@ def check_fits(config: CompressionConfig, *, head_dim: int, context_tokens: int,
                 refuse(
                     f"quantization.{side}.group_size",
                     f"{form.group_size} does not divide the {width} channels that a token has",
-                    "use a smaller group_size, or axis 'channel'",
+                    f"use {_group_that_divides(width)}, or axis 'channel'",
                 )
             if form.axis == "channel" and form.group_size > context_tokens:
                 refuse(
@@ -399,6 +409,11 @@ def check_fits(config: CompressionConfig, *, head_dim: int, context_tokens: int,
                     f"{form.group_size} is larger than the context of {context_tokens} tokens",
                     "use a smaller group_size",
                 )
+
+
+def _group_that_divides(width: int) -> int:
+    """The largest group of channels that a width allows, a whole head where no usual one does."""
+    return max((size for size in GROUP_SIZES if width % size == 0), default=width)
 
 
 def json_schema() -> dict[str, Any]:

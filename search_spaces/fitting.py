@@ -11,10 +11,14 @@ from autokv.search_spaces.domain import Choices, Domain, Range, Scalar
 from autokv.search_spaces.stage import Fields, Parameter, Stage
 
 SIDES = ("key", "value")
+WHOLE = 8
+"""Channels of a whole head that may be one group are a multiple of this."""
 
 
 def fit_stage(stage: Stage, head_dim: int) -> Stage:
     """Drop what no pipeline can run: ranks over ``head_dim``, token-axis groups that do not divide it.
+
+    Where no group divides it and a token's channels cannot do without one (72, say), a group is the whole head.
 
     Raises:
         SpaceError: no method of the stage is left.
@@ -52,7 +56,9 @@ def _fit_fields(fields: Fields, head_dim: int) -> Fields | None:
         axis, group = f"{side}.axis", f"{side}.group_size"
         if axis in fields and group in fields:
             divides = any(head_dim % int(size) == 0 for size in values(fields[group]))
-            if not divides and not keep(axis, lambda value: value != "token"):
+            if not divides and values(fields[axis]) == ("token",) and head_dim % WHOLE == 0:
+                fitted[group] = head_dim
+            elif not divides and not keep(axis, lambda value: value != "token"):
                 return None
             if values(fitted[axis]) == ("token",) and not keep(group, lambda size: head_dim % int(size) == 0):
                 return None
@@ -86,7 +92,7 @@ def repair(document: dict[str, Any], stages: Mapping[str, Stage], head_dim: int)
     A low-rank stage without any rank, or a ``residual`` of a quantization that is not there, becomes ``none`` where
     the space has it. A token-axis group that does not divide the channels of a token (``head_dim``, or the rank of a
     latent basis) becomes the largest of the space's sizes below it that does, else the smallest above it; where none
-    does, the axis becomes ``channel`` if the space has it.
+    does, the axis becomes ``channel`` if the space has it, else the group all of a token's channels.
     """
     quantization, low_rank = document["quantization"], document["low_rank"]
     ranks = {side: low_rank.get(f"{side}_rank", 0) for side in SIDES}
@@ -109,6 +115,8 @@ def repair(document: dict[str, Any], stages: Mapping[str, Stage], head_dim: int)
             quantization[side]["group_size"] = max((own for own in fitting if own < size), default=min(fitting))
         elif not fitting and "channel" in values(integer.get(f"{side}.axis", "token")):
             quantization[side]["axis"] = "channel"
+        elif not fitting and width % WHOLE == 0:
+            quantization[side]["group_size"] = width
 
 
 def largest(field: Parameter | Scalar) -> Scalar:

@@ -68,7 +68,7 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
         key = f"{family}-{sorted(changes.items())}"
         if key not in made:
             torch.manual_seed(7)
-            config = AutoConfig.for_model(family, **{**SHAPE, **FAMILIES[family], **changes})
+            config = AutoConfig.for_model(family, **{**SHAPE, **FAMILIES.get(family, {}), **changes})
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
             # Random weights of the usual size attend to everything alike; larger ones make attention choose.
             with torch.no_grad():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from autokv.cli.tables import print_json
 from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.errors import InputError, RequestError
 from autokv.files import check_file, write_atomic
@@ -75,7 +75,7 @@ def evaluate(
         judged = list(zip(_names(config), measurements, strict=True))
         write_atomic(plot, picture(judged, plot.suffix.lower()))
     if json_output:
-        typer.echo(json.dumps([measurement.to_dict() for measurement in measurements], indent=2))
+        print_json([measurement.to_dict() for measurement in measurements])
     else:
         screen = output()
         print_table(screen, measurement_table(measurements))

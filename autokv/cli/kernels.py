@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokv.cli.tables import JsonOption
+from autokv.cli.tables import JsonOption, print_json
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +35,7 @@ def list_kernels(device: DeviceOption = "auto", json_output: JsonOption = False)
     place = choose_device(device)
     document = _document(place)
     if json_output:
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
         return
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from autokv.cli.tables import print_json
 
 if TYPE_CHECKING:
     from autokv.models import ModelFacts
@@ -28,7 +29,7 @@ def inspect(
 
     facts = models.inspect(model)
     if json_output:
-        typer.echo(json.dumps(facts.to_dict(), indent=2))
+        print_json(facts.to_dict())
         return
     from rich.table import Table
 
@@ -63,6 +64,8 @@ def _rows(facts: ModelFacts) -> list[tuple[str, str]]:
     ]
     if facts.windowed_kv_bytes:
         rows.append(("", f"and at most {facts.windowed_kv_bytes:,} bytes in windows"))
+    if facts.revision:
+        rows.append(("revision", facts.revision))
     if facts.attention_softcap:
         rows.append(("attention soft cap", f"{facts.attention_softcap:g}"))
     return rows

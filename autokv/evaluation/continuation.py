@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from autokv.evaluation.snapshot import LayerSnapshot, Snapshot
 from autokv.models import LoadedModel
-from autokv.runtime.attention import AttentionCall, causal_mask, masked_attention
+from autokv.runtime.attention import AttentionCall, attending, causal_mask, masked_attention
 
 Held = tuple[Tensor, Tensor, Tensor | None]
 """Keys and values ``[1, kv_heads, tokens, head_dim]``, and how many tokens each KV head really has (``None``: all)."""
@@ -119,8 +119,8 @@ def greedy(
 
 def _forward(model: LoadedModel, mode: Continuation, ids: Tensor, start: int) -> Tensor:
     positions = torch.arange(start, start + ids.shape[1], device=model.device)[None].expand(len(ids), -1)
-    with torch.inference_mode():
-        output = model.model(ids, position_ids=positions, use_cache=False, autokv=mode)
+    with torch.inference_mode(), attending(mode, model.facts):
+        output = model.model(ids, position_ids=positions, use_cache=False)
     logits: Tensor = output.logits.float()
     return logits
 

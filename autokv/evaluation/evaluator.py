@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from operator import or_
@@ -14,7 +15,7 @@ from autokv import settings
 from autokv.compression import CompressedKV, compress, statistics_needed
 from autokv.compression.context import StatisticsNeeded
 from autokv.config import CompressionConfig, check_fits
-from autokv.errors import AutoKVError, ModelError, PromptError
+from autokv.errors import AutoKVError, ConfigError, ModelError, PromptError
 from autokv.evaluation.clock import Timing, clock_us
 from autokv.evaluation.continuation import Source, continuation_logits, full_context, greedy
 from autokv.evaluation.latency import AttentionTimer
@@ -48,7 +49,9 @@ class _Sample:
         if prompt.continuation is None or generate:
             self.answer = greedy(model, snapshot, [full_context], length, stop)[0]
         tokens = prompt.continuation or tuple(self.answer) or (int(snapshot.next_logits.argmax()),)
-        self.reference = Reference.of(tokens, continuation_logits(model, snapshot, tokens, [full_context])[0])
+        logits = continuation_logits(model, snapshot, tokens, [full_context])[0]
+        _check_numbers(model, torch.cat([snapshot.next_logits[None], logits]))
+        self.reference = Reference.of(tokens, logits)
         self.baseline_us: dict[int, float] = {}
         """By batch: what one layer's 16-bit attention took when it was first timed."""
         self.facts = {"id": prompt.id, "kind": prompt.kind, "context_tokens": snapshot.tokens}
@@ -72,7 +75,7 @@ class Evaluator:
         check: called before every prompt, when it is prefilled and whenever it is judged; may raise to stop.
 
     Raises:
-        ModelError: the model has layers of chunked attention.
+        ModelError: the model attends otherwise than its configuration says, or gives NaN.
         PromptError: a prompt and its continuation do not fit the model's context.
     """
 
@@ -88,8 +91,6 @@ class Evaluator:
         generate: bool = False,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        if "chunked" in model.facts.layer_kinds:
-            raise ModelError("has chunked attention layers, which cannot be judged yet", field=model.name)
         _check_lengths(prompts, model.facts.context_tokens, continuation_tokens)
         install(model.model)
         self._model = model
@@ -134,7 +135,14 @@ class Evaluator:
             if candidates:
                 judged = self._judge_sample(sample, list(candidates.values()))
                 for index, metrics in zip(candidates, judged, strict=True):
-                    rows[index].append({**sample.facts, **metrics})
+                    if math.isfinite(metrics["kl_divergence"]):
+                        rows[index].append({**sample.facts, **metrics})
+                    else:
+                        errors[index] = ConfigError(
+                            f"gives NaN on {sample.snapshot.prompt.id}",
+                            field="pipeline",
+                            remedy="choose another configuration",
+                        )
         return [
             errors.get(index) or Measurement.of_samples(config, rows[index]) for index, config in enumerate(configs)
         ]
@@ -241,6 +249,16 @@ def stop_tokens(model: LoadedModel) -> frozenset[int]:
     stop = getattr(generation, "eos_token_id", None)
     stop = model.tokenizer.eos_token_id if stop is None else stop
     return frozenset(stop if isinstance(stop, list) else [] if stop is None else [stop])
+
+
+def _check_numbers(model: LoadedModel, logits: Tensor) -> None:
+    """Refuse a model whose full cache already gives no predictions to compare with."""
+    if logits.isnan().any():
+        raise ModelError(
+            f"gives NaN in {str(model.dtype).removeprefix('torch.')}, before anything is compressed",
+            field=model.name,
+            remedy="check its weights" if model.dtype == torch.float32 else "use --dtype float32, or check its weights",
+        )
 
 
 def _check_lengths(prompts: Sequence[Prompt], limit: int, continuation_tokens: int) -> None:

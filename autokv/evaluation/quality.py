@@ -48,8 +48,8 @@ def compare(reference: Reference, logits: Tensor) -> dict[str, float]:
     # The difference comes first: small divergences would drown in the rounding of two large sums.
     divergence = torch.linalg.vecdot(reference.probs, reference.log_probs - log_probs)
     return {
-        # A divergence is never negative; rounding can leave -1e-9.
-        "kl_divergence": max(float(divergence.mean()), 0.0),
+        # A divergence is never negative; rounding can leave -1e-9. NaN stays NaN.
+        "kl_divergence": float(divergence.mean().clamp_min(0.0)),
         "top1_agreement": float(agreement),
         "nll_delta": float(nll_delta) if len(targets) else 0.0,
     }

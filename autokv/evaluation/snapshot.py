@@ -11,7 +11,7 @@ from autokv.compression import LayerContext, StatisticsNeeded
 from autokv.evaluation.prompt import Prompt
 from autokv.kernels import Backend
 from autokv.models import LoadedModel
-from autokv.runtime.attention import AttentionCall, prefill_attention
+from autokv.runtime.attention import AttentionCall, attending, prefill_attention
 from autokv.runtime.contexts import LayerContexts
 
 
@@ -83,9 +83,12 @@ def take_snapshot(model: LoadedModel, prompt: Prompt, needs: StatisticsNeeded, k
     """Prefill ``prompt`` once and keep what compressing and judging it needs.
 
     The model must have been given AutoKV's attention (:func:`autokv.runtime.attention.install`).
+
+    Raises:
+        ModelError: the model attends otherwise than its configuration says.
     """
     recorder = _Recorder(model, needs, kernels)
     ids = torch.tensor([prompt.context], device=model.device)
-    with torch.inference_mode():
-        output = model.model(ids, use_cache=False, logits_to_keep=1, autokv=recorder)
+    with torch.inference_mode(), attending(recorder, model.facts):
+        output = model.model(ids, use_cache=False, logits_to_keep=1)
     return Snapshot(prompt, tuple(recorder.layers), output.logits[0, -1].float())

@@ -124,7 +124,7 @@ def _save(
         "reason": result.reason,
         "decision": None if result.decision is None else asdict(result.decision),
     }
-    if result.recommended in comparisons:
+    if result.recommended is not None and result.recommended in comparisons:
         result = replace(result, reason=f"{result.reason}; {comparisons[result.recommended].verdict}")
     documents = [
         document(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-LayerKind = Literal["full", "sliding", "chunked"]
+LayerKind = Literal["full", "sliding"]
 BYTES_16BIT = 2
 
 
@@ -14,8 +14,8 @@ BYTES_16BIT = 2
 class ModelFacts:
     """Facts of a decoder whose full-attention layers can be compressed.
 
-    ``sliding`` layers see the newest ``sliding_window`` tokens and ``chunked`` layers the tokens of one aligned chunk;
-    both hold a bounded cache, which is counted and never compressed.
+    ``sliding`` layers see the newest ``sliding_window`` tokens and hold a bounded cache, which is counted and never
+    compressed.
     """
 
     name: str
@@ -29,17 +29,19 @@ class ModelFacts:
     head_dim: int
     layer_kinds: tuple[LayerKind, ...]
     sliding_window: int | None
-    """Tokens that a sliding layer sees, or that a chunk has."""
+    """Tokens that a sliding layer sees."""
     rope: Mapping[str, Any]
     """Rotary parameters as transformers names them (per layer kind where they differ); empty without RoPE."""
     context_tokens: int
-    """Longest context that the model was made for."""
+    """Longest context that the model was made for, extensions of its RoPE included."""
     parameters: int
     """Tied parameters count once."""
     hidden_size: int
     vocab_size: int
     attention_softcap: float | None = None
     """Attention logits pass ``c·tanh(x/c)`` with this c (Gemma 2, 2024)."""
+    revision: str | None = None
+    """Of the weights: a commit of the hub, or ``weights-`` and a digest of their files; None where there are none."""
 
     @property
     def full_layers(self) -> tuple[int, ...]:
@@ -60,7 +62,7 @@ class ModelFacts:
 
     @property
     def windowed_kv_bytes(self) -> int:
-        """16-bit bytes that the sliding and chunked layers hold at most, whatever the context."""
+        """16-bit bytes that the sliding layers hold at most, whatever the context."""
         return (self.layers - len(self.full_layers)) * self._layer_bytes * (self.sliding_window or 0)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,15 +11,18 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 from autokv import settings
 from autokv.errors import ModelError
 from autokv.models.checkpoint import check_folder
+from autokv.models.context import context_tokens
 from autokv.models.facts import ModelFacts
 from autokv.models.gguf import converted, read_config
 from autokv.models.quiet import reading
+from autokv.models.revision import revision_of
 from autokv.models.source import Source, locate
 from autokv.models.support import attribute, layer_kinds, model_class, refuse_sinks
 
 
 def inspect(model: str) -> ModelFacts:
-    """Facts of ``model``: a Hugging Face id, a local folder or a GGUF file. No weight is read.
+    """Facts of ``model``: a Hugging Face id, a local folder or a GGUF file. No weight is read, but for
+    the samples that :attr:`ModelFacts.revision` is made of.
 
     Raises:
         ModelError: the model is unknown, unsafe, broken, or of a kind that cannot be compressed.
@@ -33,7 +37,9 @@ def inspect(model: str) -> ModelFacts:
         with reading(source.name, "the folder"):
             check_folder(source.path, source.name, weights=False)
         config = folder_config(source)
-    return facts_of(config, source.name)
+    facts = facts_of(config, source.name)
+    with reading(source.name, "the weights"):
+        return replace(facts, revision=revision_of(source))
 
 
 def folder_config(source: Source) -> PreTrainedConfig:
@@ -54,7 +60,9 @@ def facts_of(config: PreTrainedConfig, name: str) -> ModelFacts:
     architecture = model_class(config, name)
     text = config.get_text_config(decoder=True)
     layers = _size(text, "num_hidden_layers", name)
-    kinds = layer_kinds(text, layers, name)
+    rope = _rope(text, name)
+    longest = context_tokens(_size(text, "max_position_embeddings", name), rope)
+    kinds = layer_kinds(text, layers, longest, name)
     heads = _size(text, "num_attention_heads", name)
     kv_heads = _size(text, "num_key_value_heads", name, heads)
     hidden = _size(text, "hidden_size", name)
@@ -63,8 +71,7 @@ def facts_of(config: PreTrainedConfig, name: str) -> ModelFacts:
         raise ModelError(f"{heads} query heads cannot share {kv_heads} KV heads", field=name)
     if _size(text, "v_head_dim", name, head_dim) != head_dim:
         raise ModelError(f"{text.model_type} cannot be compressed: its keys and values differ in width", field=name)
-    windowed = {"sliding": "sliding_window", "chunked": "attention_chunk_size"}
-    window = next((_size(text, windowed[kind], name) for kind in kinds if kind != "full"), None)
+    window = _size(text, "sliding_window", name) if "sliding" in kinds else None
     return ModelFacts(
         name=name,
         architecture=architecture.__name__,
@@ -75,8 +82,8 @@ def facts_of(config: PreTrainedConfig, name: str) -> ModelFacts:
         head_dim=head_dim,
         layer_kinds=kinds,
         sliding_window=window,
-        rope=_rope(text, name),
-        context_tokens=_size(text, "max_position_embeddings", name),
+        rope=rope,
+        context_tokens=longest,
         parameters=_count_parameters(config, name),
         hidden_size=hidden,
         vocab_size=_size(text, "vocab_size", name),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -14,6 +14,7 @@ from autokv.models.gguf import convert
 from autokv.models.inspection import facts_of, folder_config
 from autokv.models.placement import choose_device, choose_dtype
 from autokv.models.quiet import reading
+from autokv.models.revision import revision_of
 from autokv.models.source import Source, locate
 from autokv.models.weights import read_weights
 
@@ -45,13 +46,15 @@ def load(model: str, dtype: str = "auto", device: str = "auto") -> LoadedModel:
     configured = settings.current()
     place = choose_device(device)
     choose_dtype(dtype, place, None)
-    source = locate(model, configured, weights=True)
+    source = found = locate(model, configured, weights=True)
     if source.kind == "gguf":
         source = Source(source.name, "folder", convert(source, configured.cache_dir))
     with reading(source.name, "the folder"):
         check_folder(source.path, source.name, weights=True)
     config = folder_config(source)
     facts = facts_of(config, source.name)
+    with reading(source.name, "the weights"):
+        facts = replace(facts, revision=revision_of(found))
     chosen = choose_dtype(dtype, place, getattr(torch, str(config.dtype).removeprefix("torch."), None))
     with reading(source.name, "the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False, local_files_only=True)

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from huggingface_hub.constants import HF_HUB_CACHE
 
 from autokv.errors import ModelError
+from autokv.models.context import context_tokens
 from autokv.models.names import is_hub_id
 from autokv.settings import Settings
 
@@ -215,7 +216,8 @@ def _context(config: dict[str, Any]) -> int | None:
     for part in (config, text if isinstance(text, dict) else {}):
         found = part.get("max_position_embeddings")
         if isinstance(found, int) and found > 0:
-            return found
+            rope = part.get("rope_parameters") or part.get("rope_scaling")
+            return context_tokens(found, rope if isinstance(rope, dict) else {})
     return None
 
 

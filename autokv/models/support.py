@@ -17,13 +17,14 @@ from autokv.models.facts import LayerKind
 
 _KINDS: dict[str, LayerKind] = {
     "full_attention": "full",
+    "attention": "full",
     "sliding_attention": "sliding",
-    "chunked_attention": "chunked",
 }
 _ATTENTION_OF_ITS_OWN = {
     "bert-generation": "an encoder turned decoder",
     "diffllama": "differential attention",
     "doge": "dynamic masks inside attention",
+    "jetmoe": "keys and values that it repeats itself, for every expert",
     "hrm_text": "layers that run several times, each time with new keys and values",
     "mllama": "cross-attention layers",
 }
@@ -49,15 +50,23 @@ def model_class(config: PreTrainedConfig, name: str) -> type[PreTrainedModel]:
             raise _refusal(kind, name, _ATTENTION_OF_ITS_OWN[key])
     if attribute(text, "kv_lora_rank", name):
         raise _refusal(kind, name, "multi-head latent attention (MLA), whose cache is compressed already")
-    if getattr(found, "_is_stateful", False):
+    if getattr(found, "_is_stateful", False) and not _attention_only(text, name):
         raise _refusal(kind, name, "state-space or recurrent layers, which keep a state instead of keys and values")
     if not getattr(found, "_supports_attention_backend", False):
         raise _refusal(kind, name, "attention that transformers does not let others compute (such as ALiBi)")
     return found
 
 
-def layer_kinds(text: PreTrainedConfig, layers: int, name: str) -> tuple[LayerKind, ...]:
+def _attention_only(text: PreTrainedConfig, name: str) -> bool:
+    """Whether a model that may have layers of other kinds has none (granite-4.0-micro)."""
+    types = attribute(text, "layer_types", name)
+    return bool(types) and all(_KINDS.get(each) == "full" for each in types)
+
+
+def layer_kinds(text: PreTrainedConfig, layers: int, context_tokens: int, name: str) -> tuple[LayerKind, ...]:
     """The kind of every layer: from ``layer_types``, else from a window or a chunk that all layers share.
+
+    A window as long as the context hides nothing: such layers have full attention (Phi-4-mini).
 
     Raises:
         ModelError: a layer is of another kind, layers share their keys and values, or no layer has full attention.
@@ -78,10 +87,12 @@ def layer_kinds(text: PreTrainedConfig, layers: int, name: str) -> tuple[LayerKi
     if len(types) != layers:
         raise ModelError(f"names {len(types)} layer types for {layers} layers", field=name)
     kinds = tuple(_KINDS[each] for each in types)
+    window = attribute(text, "sliding_window", name)
+    if isinstance(window, int) and window >= context_tokens:
+        return ("full",) * layers
     if "full" not in kinds:
-        bound = attribute(text, "sliding_window", name) or attribute(text, "attention_chunk_size", name)
         raise ModelError(
-            f"there is nothing to compress in {text.model_type}: every layer sees only a window of {bound} tokens",
+            f"there is nothing to compress in {text.model_type}: every layer sees only a window of {window} tokens",
             field=name,
             remedy="choose a model with full-attention layers",
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from autokv.evaluation.metrics import METRICS
 from autokv.report import view
+from autokv.report.html import finite
 from autokv.tuning.trial import TrialRecord
 
 LEADING = ("number", "state", "source", "digest")
@@ -47,4 +48,4 @@ def _flat(params: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, Any]
         if isinstance(value, Mapping):
             yield from _flat(value, f"{path}{key}.")
         else:
-            yield f"{path}{key}", json.dumps(value) if isinstance(value, list | tuple) else value
+            yield f"{path}{key}", json.dumps(finite(value)) if isinstance(value, list | tuple) else value

@@ -1,15 +1,20 @@
 """The attention function that AutoKV gives a model of transformers.
 
-What a layer's queries attend to is decided by a *mode*. A forward pass is given one through the model's own keyword
-arguments (``model(ids, autokv=mode)``): a prefill that records and a continuation over a compressed context are two
-modes of the same unmodified model. A layer of a :class:`autokv.CompressedCache` is a mode too, and is found on the key
-that it returned. Every other call gets plain attention, so that the model keeps working with any cache.
+What a layer's queries attend to is decided by a *mode*. A forward pass inside :func:`attending` is given one: a
+prefill that records and a continuation over a compressed context are two modes of the same unmodified model. A layer
+of a :class:`autokv.CompressedCache` is a mode too, and is found on the key that it returned. Every other call gets
+plain attention, so that the model keeps working with any cache.
+
+What a layer asks is compared with the model's facts each time: a model that attends in another way than its
+configuration says is refused, never judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -19,11 +24,14 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from autokv.errors import RequestError
+from autokv.errors import ModelError, RequestError
+from autokv.models import ModelFacts
 
 ATTENTION = "autokv"
 QUERY_CHUNK = 256
 """Queries whose scores against all keys are held at once."""
+_ADDED = ("s_aux", "sinks", "position_bias", "indices", "block_indices")
+"""Names under which models of transformers pass what changes attention, and which no mode takes into account."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,70 @@ class AttentionMode(Protocol):
     def attend(self, call: AttentionCall) -> Tensor:
         """Attention output ``[batch, query_heads, new, head_dim]``."""
         ...
+
+
+_mode: ContextVar[AttentionMode | None] = ContextVar("autokv_mode", default=None)
+
+
+@contextmanager
+def attending(mode: AttentionMode, facts: ModelFacts) -> Iterator[None]:
+    """Every layer of the one forward pass inside the block attends through ``mode``.
+
+    Raises:
+        ModelError: the layers did not attend once each, in order and as ``facts`` say.
+    """
+    one_pass = _Pass(mode, facts)
+    token = _mode.set(one_pass)
+    try:
+        yield
+    finally:
+        _mode.reset(token)
+    if one_pass.layers != [*range(facts.layers)]:
+        raise _otherwise(facts, f"attends in layers {one_pass.layers}, and has {facts.layers}")
+
+
+def as_stated(call: AttentionCall, facts: ModelFacts) -> AttentionCall:
+    """``call`` with the window that ``facts`` state for its layer, which not every model passes on.
+
+    Raises:
+        ModelError: the layer attends otherwise than ``facts`` say.
+    """
+    layer, shape = call.layer, (facts.kv_heads, facts.head_dim)
+    for what, tensor in (("keys", call.key), ("values", call.value)):
+        found = (tensor.shape[1], tensor.shape[3])
+        if found != shape:
+            raise _otherwise(
+                facts, f"attends to {what} of {found[0]} heads × {found[1]}, and states {shape[0]} × {shape[1]}"
+            )
+    if layer >= facts.layers:
+        raise _otherwise(facts, f"attends in a layer {layer}, and has {facts.layers}")
+    stated = facts.sliding_window if facts.layer_kinds[layer] == "sliding" else None
+    if call.window not in (None, stated) and (stated is not None or call.window < facts.context_tokens):
+        raise _otherwise(facts, f"attends to a window of {call.window} tokens in layer {layer}, and states {stated}")
+    added = [name for name in _ADDED if call.options.get(name) is not None]
+    if added:
+        raise _otherwise(facts, f"adds {added[0]} to its attention")
+    return call if call.window == stated else replace(call, window=stated)
+
+
+def _otherwise(facts: ModelFacts, what: str) -> ModelError:
+    return ModelError(
+        f"{facts.model_type} cannot be compressed: it {what}",
+        field=facts.name,
+        remedy="choose a model of another architecture, or the transformers version that this one was made for",
+    )
+
+
+class _Pass:
+    """The mode of one forward pass, checked."""
+
+    def __init__(self, mode: AttentionMode, facts: ModelFacts) -> None:
+        self._mode, self._facts = mode, facts
+        self.layers: list[int] = []
+
+    def attend(self, call: AttentionCall) -> Tensor:
+        self.layers.append(call.layer)
+        return self._mode.attend(as_stated(call, self._facts))
 
 
 def install(model: PreTrainedModel) -> None:
@@ -168,15 +240,14 @@ def _attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Tensor | None,
+    attention_mask: Tensor | None,
     *,
-    autokv: AttentionMode | None = None,
     scaling: float | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
     **options: object,
 ) -> tuple[Tensor, None]:
-    mode: AttentionMode = getattr(key, "autokv_mode", _PLAIN) if autokv is None else autokv
+    mode: AttentionMode = _mode.get() or getattr(key, "autokv_mode", _PLAIN)
     call = AttentionCall(
         module=module,
         layer=int(module.layer_idx),  # type: ignore[arg-type]
@@ -186,7 +257,7 @@ def _attention(
         scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
         softcap=softcap,
         window=sliding_window,
-        mask=mask,
+        mask=attention_mask,
         options=options,
     )
     return mode.attend(call).transpose(1, 2).contiguous(), None

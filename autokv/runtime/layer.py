@@ -10,7 +10,7 @@ from transformers.cache_utils import CacheLayerMixin
 
 from autokv.compression import LayerContext
 from autokv.errors import ModelError, RequestError
-from autokv.runtime.attention import ATTENTION, AttentionCall, mark, plain_attention
+from autokv.runtime.attention import ATTENTION, AttentionCall, as_stated, mark, plain_attention
 from autokv.runtime.contents import LayerContents
 from autokv.runtime.continuing import attend_one, attend_several
 from autokv.runtime.plan import Plan
@@ -97,6 +97,7 @@ class CompressedLayer(CacheLayerMixin):
             raise ModelError(
                 "another model uses this cache", field=plan.facts.name, remedy="make a cache for each model"
             )
+        call = as_stated(call, plan.facts)
         if self._contents is None:
             output = plain_attention(call)
             with torch.no_grad():

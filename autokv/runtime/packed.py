@@ -17,7 +17,15 @@ from transformers import PreTrainedModel
 
 from autokv.errors import ModelError, RequestError
 from autokv.kernels import held_tensors
-from autokv.runtime.attention import AttentionCall, AttentionMode, causal_mask, masked_attention, prefill_attention
+from autokv.models import ModelFacts
+from autokv.runtime.attention import (
+    AttentionCall,
+    AttentionMode,
+    attending,
+    causal_mask,
+    masked_attention,
+    prefill_attention,
+)
 from autokv.runtime.contents import LayerContents
 from autokv.runtime.continuing import attend_one
 from autokv.runtime.layer import open_contents
@@ -109,7 +117,12 @@ class PackedBatch:
                 wanted.append(request)
                 keep.append(end - 1)
         logits = packed_logits(
-            self._plan.model, _Division(self._plan, sequences, parts), torch.cat(ids), torch.cat(positions), keep
+            self._plan.model,
+            self._plan.facts,
+            _Division(self._plan, sequences, parts),
+            torch.cat(ids),
+            torch.cat(positions),
+            keep,
         )
         for sequence in sequences:
             sequence.seen += 1
@@ -160,12 +173,13 @@ class PackedBatch:
 
 
 def packed_logits(
-    model: PreTrainedModel, mode: AttentionMode, ids: Tensor, positions: Tensor, keep: Sequence[int]
+    model: PreTrainedModel, facts: ModelFacts, mode: AttentionMode, ids: Tensor, positions: Tensor, keep: Sequence[int]
 ) -> Tensor:
     """One forward pass over packed tokens, whose attention is ``mode``'s alone: no mask is made.
 
     Args:
         model: with AutoKV's attention.
+        facts: the model's.
         mode: see :mod:`autokv.runtime.attention`.
         ids: int64 ``[tokens]``.
         positions: int64 ``[tokens]``, each token's in its own text.
@@ -173,17 +187,20 @@ def packed_logits(
 
     Returns:
         ``[len(keep), vocabulary]``.
+
+    Raises:
+        ModelError: the model attends otherwise than ``facts`` say.
     """
     device = model.device
-    logits: Tensor = model(
-        ids[None].to(device),
-        position_ids=positions[None].to(device),
-        # transformers hands a mask of four dimensions on as it is.
-        attention_mask=torch.empty(1, 1, 1, 1, device=device),
-        logits_to_keep=torch.tensor(keep, dtype=torch.int64, device=device),
-        use_cache=False,
-        autokv=mode,
-    ).logits
+    with attending(mode, facts):
+        logits: Tensor = model(
+            ids[None].to(device),
+            position_ids=positions[None].to(device),
+            # transformers hands a mask of four dimensions on as it is.
+            attention_mask=torch.empty(1, 1, 1, 1, device=device),
+            logits_to_keep=torch.tensor(keep, dtype=torch.int64, device=device),
+            use_cache=False,
+        ).logits
     return logits[0]
 
 

@@ -27,7 +27,7 @@ from autokv.config import (
     NoStage,
     check_fits,
 )
-from autokv.errors import ConfigError, ModelError, RequestError
+from autokv.errors import ConfigError, RequestError
 from autokv.kernels import Backend, backend
 from autokv.models import ModelFacts
 from autokv.models.inspection import facts_of
@@ -121,8 +121,6 @@ def make_plan(model: PreTrainedModel, config: CompressionConfig | str | Path) ->
     if isinstance(config, str | Path):
         config = ConfigurationDocument.load(config)
     facts = facts_of(model.config, model.config.name_or_path or type(model).__name__)
-    if "chunked" in facts.layer_kinds:
-        raise ModelError("has layers of chunked attention, which cannot be compressed yet", field=facts.name)
     refuse_sinks(model, facts.model_type, facts.name)
     if isinstance(config, ConfigurationDocument):
         _check_made_for(config, facts, where)

@@ -85,18 +85,21 @@ static float largest_factor(const Side *side, int count) {
     return most < 32767 ? most - 1 : 32767;
 }
 
-/* `count` floats, a multiple of LANES, as integers up to `most`. Returns what one of them stands for. */
+/* `count` floats, a multiple of LANES, as integers up to `most`. Returns what one of them stands for, NaN if one of the
+   floats is infinite or NaN. */
 INLINE float to_integers(const float *from, int count, float most, int16_t *to) {
-    vfloat high = {0};
-    for (int i = 0; i < count; i += LANES)
+    vfloat high = {0}, unbounded = {0};
+    for (int i = 0; i < count; i += LANES) {
         high = greater((vfloat)((vint)load(from + i) & INT32_MAX), high);
+        unbounded += load(from + i) - load(from + i);
+    }
     float top = largest(high);
     const vfloat factor = all(top > 0 ? most / top : 0), shift = all(12582912.0f); /* rounds, as in exponential() */
     for (int i = 0; i < count; i += LANES) {
         vhalf rounded = __builtin_convertvector((vint)(load(from + i) * factor + shift), vhalf);
         memcpy(to + i, &rounded, sizeof rounded);
     }
-    return top / most;
+    return top / most + sum(unbounded);
 }
 
 /* products[q][t] of `many` queries and all tokens of a block over some of their vectors, LANES products at a time. */

@@ -104,8 +104,9 @@ INLINE vfloat float16(const uint16_t *from) {
 #elif LANES == 8 && defined(__AVX2__) && defined(__F16C__)
     return (vfloat)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
 #else
-    vint wide = load_halves(from);
-    return widen((wide & 0x7fff) << 13, (wide & 0x8000) << 16, 127 - 15);
+    vint wide = load_halves(from), magnitude = wide & 0x7fff, sign = (wide & 0x8000) << 16;
+    vfloat endless = (vfloat)(magnitude << 13 | sign | 0x7f800000); /* infinity or NaN */
+    return choose(magnitude >= 0x7c00, endless, widen(magnitude << 13, sign, 127 - 15));
 #endif
 }
 
@@ -240,11 +241,11 @@ INLINE float largest(vfloat value) {
     return value[0] > value[1] ? value[0] : value[1];
 }
 
-/* e**x within 2 units in the last place for x <= 88; 0 below -87. */
+/* e**x within 2 units in the last place for x <= 88; 0 below -87; NaN of NaN. */
 INLINE vfloat exponential(vfloat x) {
     const vfloat shift = all(12582912.0f); /* 1.5 * 2**23: adding it rounds to an integer in the lowest bits */
-    vint in_range = x > all(-87.0f);
-    x = choose(in_range, x, all(-87.0f));
+    vint below = x <= all(-87.0f);
+    x = choose(below, all(-87.0f), x);
     vfloat shifted = x * all(1.44269504f) + shift;
     vfloat n = shifted - shift;
     vfloat r = x - n * all(0.693359375f) + n * all(2.12194440e-4f);
@@ -255,13 +256,13 @@ INLINE vfloat exponential(vfloat x) {
     p = p * r + all(1.6666665459e-1f);
     p = p * r + all(5.0000001201e-1f);
     p = p * r * r + r + all(1.0f);
-    vint power = ((vint)shifted - (vint)shift) << 23;
-    return choose(in_range, (vfloat)((vint)p + power), all(0.0f));
+    vint power = ((vint)shifted - (vint)shift + 127) << 23;
+    return choose(below, all(0.0f), p * (vfloat)power);
 }
 
 /* Through an exponential: its absolute error, not its relative one, is that of a float. */
 INLINE vfloat hyperbolic_tangent(vfloat x) {
-    vfloat bounded = choose(x < all(20.0f), x, all(20.0f));
+    vfloat bounded = choose(x > all(20.0f), all(20.0f), x);
     return all(1.0f) - all(2.0f) / (exponential(bounded + bounded) + all(1.0f));
 }
 

@@ -25,7 +25,7 @@ from autokv.evaluation.costs.meter import CostMeter
 from autokv.evaluation.costs.points import bent, ladder
 from autokv.evaluation.costs.sizes import activation_bytes, weights_bytes
 from autokv.evaluation.costs.timing import Stopwatch
-from autokv.models import LoadedModel, load
+from autokv.models import LoadedModel, ModelFacts, load
 from autokv.runtime.attention import AttentionCall, AttentionMode
 from autokv.runtime.contents import LayerContents
 from autokv.runtime.continuing import attend_one
@@ -125,9 +125,11 @@ def test_costs_are_those_of_what_is_run(llama: LoadedModel, monkeypatch: pytest.
         clock.now += 2e-4 + 1e-6 * held
         return attend_one(plan, contents, call)
 
-    def passed(model: PreTrainedModel, mode: AttentionMode, ids: Tensor, positions: Tensor, keep: range) -> Tensor:
+    def passed(
+        model: PreTrainedModel, facts: ModelFacts, mode: AttentionMode, ids: Tensor, positions: Tensor, keep: range
+    ) -> Tensor:
         clock.now += 3e-3 + 1e-3 * len(ids)
-        return packed_logits(model, mode, ids, positions, keep)
+        return packed_logits(model, facts, mode, ids, positions, keep)
 
     def prefilled(call: AttentionCall) -> Tensor:
         clock.now += 1e-8 * call.query.shape[2] ** 2
@@ -163,9 +165,11 @@ def test_a_machine_that_slows_down_changes_no_cost(llama: LoadedModel, monkeypat
         clock.now += pace[0] * (1e-4 if plan.config.pipeline.is_identity else 3e-4)
         return attend_one(plan, contents, call)
 
-    def passed(model: PreTrainedModel, mode: AttentionMode, ids: Tensor, positions: Tensor, keep: range) -> Tensor:
+    def passed(
+        model: PreTrainedModel, facts: ModelFacts, mode: AttentionMode, ids: Tensor, positions: Tensor, keep: range
+    ) -> Tensor:
         clock.now += pace[0] * 1e-3 * len(ids)
-        return packed_logits(model, mode, ids, positions, keep)
+        return packed_logits(model, facts, mode, ids, positions, keep)
 
     for name, replaced in (("attend_one", attended), ("packed_logits", passed)):
         monkeypatch.setattr(passes, name, replaced)

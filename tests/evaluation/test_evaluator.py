@@ -10,14 +10,15 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, DynamicCache
 
+from autokv.compression import CompressedKV
 from autokv.compression.context import StatisticsNeeded
 from autokv.config import CompressionConfig
-from autokv.errors import AutoKVError, PromptError
+from autokv.errors import AutoKVError, ModelError, PromptError
 from autokv.evaluation import Measurement, Prompt
 from autokv.evaluation.continuation import continuation_logits, full_context, greedy
 from autokv.evaluation.evaluator import Evaluator
 from autokv.evaluation.snapshot import Snapshot, take_snapshot
-from autokv.kernels import backend
+from autokv.kernels import Float8, backend
 from autokv.models import LoadedModel, load
 from autokv.runtime.attention import install
 
@@ -236,6 +237,28 @@ def test_a_candidate_that_cannot_run_leaves_the_others_alone(llama: LoadedModel)
     assert isinstance(first, AutoKVError)
     assert first.field == "pipeline.eviction.keep_ratio"
     assert isinstance(second, Measurement)
+
+
+def test_a_model_that_gives_nan_is_refused(llama: LoadedModel) -> None:
+    with torch.no_grad():
+        llama.model.lm_head.weight[3, 5] = torch.nan
+    with pytest.raises(ModelError, match=r"llama.*: gives NaN in float32.*check its weights"):
+        Evaluator(llama, [prompt()], 12, StatisticsNeeded(), timed=False)
+
+
+def test_a_candidate_that_gives_nan_is_an_error_of_its_own(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluator = Evaluator(llama, [prompt()], 12, StatisticsNeeded(), timed=False)
+
+    def broken(kept: CompressedKV, dtype: torch.dtype) -> object:
+        keys, values, lengths = materialize(kept, dtype)
+        return keys * (torch.nan if isinstance(kept.held.keys.packed, Float8) else 1.0), values, lengths
+
+    materialize = CompressedKV.materialize
+    monkeypatch.setattr(CompressedKV, "materialize", broken)
+    failed, fine = evaluator.evaluate([config(quantization={"method": "fp8"}), config()])
+    assert isinstance(failed, AutoKVError)
+    assert "gives NaN on p0" in str(failed)
+    assert isinstance(fine, Measurement)
 
 
 def test_a_context_beyond_the_models_is_refused(llama: LoadedModel) -> None:

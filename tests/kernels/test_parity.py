@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autokv.kernels import BACKENDS, Attention, Backend, backend
+from autokv.kernels import BACKENDS, Attention, Backend, Integers, Operands, Plain, Rows, Side, backend
 from autokv.kernels.backend import TORCH
 from autokv.kernels.parity import (
     CASES,
     LIMIT_FLOAT32,
     OTHER_CHECKS,
     Case,
+    Form,
     attention_error,
     attention_error_at_size,
     build,
@@ -72,3 +73,39 @@ def test_inside_inference_mode_and_then_outside(name: str) -> None:
         inside = attention_error(case, backend("cpu", name))
     assert inside <= case.limit
     assert attention_error(case, backend("cpu", name)) <= case.limit
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN slice")
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("form", [None, Form(4, "channel"), Form(4, "token"), Form(8, "token"), Form(2, "channel")])
+@pytest.mark.parametrize("place", [3, 39])
+def test_nan_is_never_hidden(name: str, form: Form | None, place: int) -> None:
+    """A NaN among keys, values or queries is in every output that it reaches, and in no other."""
+    generator = torch.Generator().manual_seed(0)
+    keys, values = torch.randn(2, 1, 2, 48, 64, generator=generator)
+    query = torch.randn(1, 8, 64, generator=generator)
+    kernels = backend("cpu", name)
+
+    def attend(*, key: float = 0.0, value: float = 0.0, asked: float = 0.0) -> Attention:
+        sides = []
+        for side, added in ((keys, key), (values, value)):
+            tokens = side.clone()
+            tokens[0, 1, place, 5] += added
+            tokens = tokens.flatten(0, 1)
+            older, window = tokens[:, :32], tokens[:, 32:].half()
+            if form is None:
+                packed: Plain | Integers = Plain(older.flatten(0, 1).half())
+            else:
+                options = {"bits": form.bits, "axis": form.axis, "group_size": form.group_size}
+                packed = TORCH.quantize_integers(older.contiguous(), Rows(2, 32), **options)
+            sides.append(Side(packed, window.contiguous()))
+        queries = query.clone()
+        queries[0, 6, 5] += asked
+        return kernels.decode_attention(queries, [Operands(1, 2, 64, Rows(2, 32), *sides)], 0.125)
+
+    assert not attend().output.isnan().any()
+    for side, heads in (("key", range(4, 8)), ("value", range(4, 8)), ("asked", [6])):
+        output, lse = attend(**{side: torch.nan})
+        assert output.isnan().any(dim=-1)[0].nonzero().view(-1).tolist() == [*heads], side
+        assert not output[0].isnan().all(dim=-1)[:4].any(), side
+        assert lse.isnan()[0].nonzero().view(-1).tolist() == ([] if side == "value" else [*heads]), side

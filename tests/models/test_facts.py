@@ -53,16 +53,6 @@ FAMILIES: dict[str, tuple[str, dict[str, object]]] = {
     "gpt-neox": ("gpt_neox", {"num_key_value_heads": None}),
     "gpt-bigcode": ("gpt_bigcode", {"num_key_value_heads": None, "multi_query": True}),
     "olmoe": ("olmoe", {"num_experts": 4, "num_experts_per_tok": 2}),
-    "llama4-chunked": (
-        "llama4_text",
-        {
-            "head_dim": 8,
-            "attention_chunk_size": 16,
-            "layer_types": ["chunked_attention", "full_attention"],
-            "num_local_experts": 2,
-            "intermediate_size_mlp": 48,
-        },
-    ),
 }
 LEARNED_POSITIONS = {"gpt2", "gpt-bigcode"}
 

@@ -29,6 +29,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "falcon_h1": ("falcon_h1", {}, "state-space"),
     "minimax": ("minimax", {}, "linear_attention"),
     "lfm2": ("lfm2", {**HEADS, "layer_types": ["conv", "full_attention"]}, "conv"),
+    "llama4": ("llama4_text", {**HEADS, "attention_chunk_size": 16}, "chunked_attention"),
+    "jetmoe": ("jetmoe", {"num_hidden_layers": 2}, "repeats itself"),
     "bert": ("bert", {}, "an encoder"),
     "roberta": ("roberta", {}, "an encoder"),
     "bert-generation": ("bert-generation", {}, "an encoder"),
@@ -63,6 +65,61 @@ def test_refused_by_name(tmp_path: Path, case: str) -> None:
     assert why in str(refusal.value)
     assert model_type in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+HYBRID = {
+    **HEADS,
+    "mamba_n_heads": 8,
+    "mamba_d_head": 8,
+    "num_local_experts": 0,
+    "num_experts_per_tok": 0,
+    "shared_intermediate_size": 48,
+}
+FULL: dict[str, tuple[str, dict[str, Any]]] = {
+    "a window as long as the context, as in Phi-4-mini": (
+        "phi3",
+        {**HEADS, "max_position_embeddings": 1024, "sliding_window": 1024},
+    ),
+    "a window as long as the extended context": (
+        "qwen3",
+        {
+            **HEADS,
+            "max_position_embeddings": 256,
+            "use_sliding_window": True,
+            "sliding_window": 1024,
+            "layer_types": ["sliding_attention"] * 2,
+            "rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0},
+        },
+    ),
+    "a hybrid with attention alone, as granite-4.0-micro": (
+        "granitemoehybrid",
+        {**HYBRID, "layer_types": ["attention", "attention"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FULL)
+def test_full_attention_under_another_name(tmp_path: Path, case: str) -> None:
+    model_type, changes = FULL[case]
+    AutoConfig.for_model(model_type, **changes).save_pretrained(tmp_path)
+    facts = inspect(str(tmp_path))
+    assert (facts.full_layers, facts.sliding_window, facts.windowed_kv_bytes) == ((0, 1), None, 0)
+
+
+def test_a_window_shorter_than_the_extended_context_stays_one(tmp_path: Path) -> None:
+    rope = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 256}
+    config = AutoConfig.for_model(
+        "qwen3",
+        **HEADS,
+        max_position_embeddings=256,
+        use_sliding_window=True,
+        sliding_window=512,
+        layer_types=["sliding_attention", "full_attention"],
+        rope_parameters=rope,
+    )
+    config.save_pretrained(tmp_path)
+    facts = inspect(str(tmp_path))
+    assert (facts.context_tokens, facts.full_layers, facts.sliding_window) == (1024, (1,), 512)
 
 
 @pytest.mark.parametrize(

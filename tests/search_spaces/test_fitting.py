@@ -72,10 +72,10 @@ def test_what_cannot_fit_is_dropped() -> None:
 
 
 def test_a_method_without_a_fitting_value_goes() -> None:
-    assert "quantization.method" not in small().fitted(72).parameters
+    assert "quantization.method" not in small().fitted(68).parameters
     integer = deepcopy(DOCUMENT["stages"]["quantization"][1:])
-    with pytest.raises(SpaceError, match=r"stages.quantization: no method fits head_dim 72"):
-        small(quantization=integer).fitted(72)
+    with pytest.raises(SpaceError, match=r"stages.quantization: no method fits head_dim 68"):
+        small(quantization=integer).fitted(68)
 
 
 def test_literature_is_adapted_and_says_so() -> None:
@@ -83,7 +83,9 @@ def test_literature_is_adapted_and_says_so() -> None:
     adapted = small().fitted(64).literature
     assert set(adapted) == {"wide, fitted to head_dim 64"}
     assert adapted["wide, fitted to head_dim 64"].pipeline.quantization.value.group_size == 64
-    assert small().fitted(72).literature == {}, "there is no integer quantization left"
+    (whole,) = small().fitted(72).literature.values()
+    assert whole.pipeline.quantization.value.group_size == 72
+    assert small().fitted(68).literature == {}, "there is no integer quantization left"
 
 
 def test_a_correction_of_nothing_becomes_nothing() -> None:

@@ -30,9 +30,9 @@ class Layers:
 
     def __init__(self, model: LoadedModel) -> None:
         self.model, self._facts = model, model.facts
-        mode = NoAttention()
+        mode, zero = NoAttention(), torch.zeros(1, dtype=torch.int64)
         with torch.inference_mode():
-            packed_logits(model.model, mode, torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), [0])
+            packed_logits(model.model, model.facts, mode, zero, zero, [0])
         calls = [mode.calls[layer] for layer in range(model.facts.layers)]
         self._dtype = calls[0].key.dtype
         self.full = [call for call in calls if call.window is None]

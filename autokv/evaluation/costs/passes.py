@@ -32,7 +32,7 @@ class AttentionPass:
         """Of one step: attention, one layer; and everything else, all layers."""
         self._seconds, start = 0.0, self._now()
         ids = torch.arange(self._batch)
-        packed_logits(self._model.model, self, ids, ids, range(self._batch)).argmax(dim=-1).tolist()
+        packed_logits(self._model.model, self._model.facts, self, ids, ids, range(self._batch)).argmax(dim=-1).tolist()
         whole = self._now() - start
         return self._seconds / len(self._contents), whole - self._seconds
 

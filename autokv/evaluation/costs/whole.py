@@ -88,7 +88,7 @@ def bare_pass(layers: Layers, tokens: int, rows: int) -> Callable[[], None]:
     positions = torch.arange(tokens) % model.facts.context_tokens
 
     def step() -> None:
-        logits = packed_logits(model.model, NoAttention(), ids, positions, range(tokens - rows, tokens))
+        logits = packed_logits(model.model, model.facts, NoAttention(), ids, positions, range(tokens - rows, tokens))
         logits.argmax(dim=-1).tolist()
 
     return step

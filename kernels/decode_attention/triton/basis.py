@@ -225,7 +225,9 @@ def combine_kernel(
                 sums += tl.sum(part[:, None] * matrix, 0)
         else:
             sums += found
-    sums /= tl.maximum(total, 1e-30)
+    nothing = total == 0
+    total = tl.where(nothing, 1, total)
+    sums /= total
     tl.store(output + one * HEAD_DIM + channel, sums.to(output.dtype.element_ty), mask=channel < HEAD_DIM)
-    lse = tl.where(total > 0, (highest + tl.log2(tl.maximum(total, 1e-30))) * LN_2, -float("inf"))
+    lse = tl.where(nothing, -float("inf"), (highest + tl.log2(total)) * LN_2)
     tl.store(output_lse + one, lse)

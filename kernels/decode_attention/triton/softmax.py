@@ -62,5 +62,6 @@ def store_plane(
 
 @triton.jit
 def store_lse(place, here, best, total):
-    """Log-sum-exp of a split in units of log2, -inf if it saw no token."""
-    tl.store(place, tl.where(total > 0, best + tl.log2(tl.maximum(total, 1e-30)), -float("inf")), mask=here)
+    """Log-sum-exp of a split in units of log2, -inf if it saw no token, NaN if a score was NaN."""
+    nothing = total == 0
+    tl.store(place, tl.where(nothing, -float("inf"), best + tl.log2(tl.where(nothing, 1, total))), mask=here)
