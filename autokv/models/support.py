@@ -89,7 +89,7 @@ def layer_kinds(text: PreTrainedConfig, layers: int, context_tokens: int, name: 
     kinds = tuple(_KINDS[each] for each in types)
     window = attribute(text, "sliding_window", name)
     if isinstance(window, int) and window >= context_tokens:
-        return ("full",) * layers
+        return (_KINDS["full_attention"],) * layers
     if "full" not in kinds:
         raise ModelError(
             f"there is nothing to compress in {text.model_type}: every layer sees only a window of {window} tokens",

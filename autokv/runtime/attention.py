@@ -247,7 +247,8 @@ def _attention(
     sliding_window: int | None = None,
     **options: object,
 ) -> tuple[Tensor, None]:
-    mode: AttentionMode = _mode.get() or getattr(key, "autokv_mode", _PLAIN)
+    named: AttentionMode = getattr(key, "autokv_mode", _PLAIN)
+    mode = _mode.get() or named
     call = AttentionCall(
         module=module,
         layer=int(module.layer_idx),  # type: ignore[arg-type]
