@@ -102,7 +102,7 @@ def test_prompts_are_checked_line_by_line_without_a_model(client: TestClient) ->
     ("path", "body", "where", "detail"),
     [
         ("traces", TRACE + b"2.0,many,1\n" * 3, "x.csv:5", "3 of 6 rows are bad"),
-        ("traces", b"a,b\n1,2\n", "x.csv:1", "opens no trace format that is known"),
+        ("traces", b"a,b\n1,2\n", "x.csv:1", "unrecognized trace format"),
         ("traces", b"", "x.csv", "is empty"),
         ("traces", gzip.compress(TRACE, mtime=0)[:-12], "x.csv", "the compressed file is cut off"),
         ("traces", bytes(range(200, 256)) + b"\0", "x.csv", ""),
