@@ -64,7 +64,7 @@ class ParquetRows(Source):
 
 def _plain(batch: pa.RecordBatch) -> pa.Table:
     """The columns that JSON can hold: dates as text, NaN as null, no bytes."""
-    columns = {}
+    columns: dict[str, pa.Array] = {}
     for field, column in zip(batch.schema, batch.columns, strict=True):
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         column = column.cast(kind)

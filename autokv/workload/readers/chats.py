@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from autokv.errors import WorkloadError
 from autokv.workload.readers.arrow import session_number
@@ -120,7 +120,7 @@ def _clock(record: Mapping[str, Any], unit: TimeUnit | None) -> tuple[str, TimeU
         return None
     looks = unit_of(record[name])
     mooncake = looks == "s" and ("text_input" in record or "output_length" in record)
-    return name, checked_unit(unit, cast(TimeUnit, "ms" if mooncake else looks or "iso"), name)
+    return name, checked_unit(unit, "ms" if mooncake else looks or "iso", name)
 
 
 def _requests(

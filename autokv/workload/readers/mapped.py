@@ -165,6 +165,6 @@ def _unit(unit: TimeUnit | None, values: Mapping[str, object], columns: Mapping[
                 field=str(source.path),
                 remedy=f"say which, mdy or dmy: {asked}",
             )
-        return cast(TimeUnit, unit)
+        return unit
     named = stated_unit(name) if looks == "s" else None
     return checked_unit(unit, cast(TimeUnit, named or looks), source.path.name)

@@ -47,7 +47,7 @@ def _adds(columns: Columns) -> bool:
     if first is not None:
         pairs = [(before, turn) for before, turn in pairs if first[before] != NONE and first[turn] != NONE] or pairs
         shared = sum(first[before] == first[turn] for before, turn in pairs)
-        return 2 * shared < len(pairs)
+        return bool(2 * shared < len(pairs))
     whole = columns.input_tokens + columns.output_tokens
     return any(columns.input_tokens[turn] < whole[before] for before, turn in pairs)
 
