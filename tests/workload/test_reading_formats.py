@@ -155,14 +155,28 @@ def blocks(trace: WorkloadTrace) -> list[list[int]]:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_format_has_a_sample_that_only_its_reader_recognizes(name: str, tmp_path: Path) -> None:
     opening = Opening(SAMPLES[name].encode())
-    # Formats that are asked later: a table's columns may have the names of a format, and results have sums too.
-    also = {"table"} | ({"bench sums"} if name == "bench" else set())
-    assert {other for other, reader in READERS.items() if reader.recognizes(opening)} - also == {name} - also
+    # A table's columns may have the names of a format, which is asked first.
+    assert {other for other, reader in READERS.items() if reader.recognizes(opening)} - {"table"} == {name} - {"table"}
     assert read(tmp_path, SAMPLES[name], tokenizer=letters).format == name
 
 
 def test_every_format_has_a_sample() -> None:
-    assert {*SAMPLES, "bench sums"} == {*READERS}
+    assert {*SAMPLES} == {*READERS}
+
+
+def test_results_of_load_generators_and_spans(tmp_path: Path) -> None:
+    # The third call failed.
+    assert rows(read(tmp_path, SAMPLES["bench"])) == [(0.0, 100, 10), (0.5, 200, 20)]
+    assert rows(read(tmp_path, SAMPLES["guidellm"])) == [(0.0, 512, 64), (2.5, 500, 60)]
+    # The second span is an agent's, whose calls are spans of their own.
+    trace = read(tmp_path, SAMPLES["otlp"])
+    assert rows(trace) == [(0.0, 100, 50), (0.5, 102, 50)]
+    assert listed(trace.turn) == [1, 2]
+
+
+def test_a_result_of_sums_says_how_to_get_the_requests(tmp_path: Path) -> None:
+    with pytest.raises(WorkloadError, match=r"has sums over all requests.*with `--save-detailed` .vLLM."):
+        read(tmp_path, json.dumps({"duration": 3.0, "total_input_tokens": 5, "request_throughput": 1.5}))
 
 
 def test_mooncake_blocks(tmp_path: Path) -> None:

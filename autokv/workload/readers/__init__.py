@@ -15,7 +15,7 @@ from autokv.workload.readers.mapped import MappedReader, TableReader
 from autokv.workload.readers.mooncake import MOONCAKE
 from autokv.workload.readers.opening import Opening
 from autokv.workload.readers.reader import BadRows, Reader, ReadOptions, Tokenizer
-from autokv.workload.readers.results import BENCH, BENCH_SUMS, GUIDELLM, OTLP
+from autokv.workload.readers.results import BENCH, GUIDELLM, OTLP
 from autokv.workload.readers.times import UNITS, TimeUnit
 from autokv.workload.readers.vidur import VIDUR
 from autokv.workload.readers.weka import WekaReader
@@ -26,7 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 _ALL: tuple[Reader, ...] = (
-    AZURE, MOONCAKE, BAILIAN, BURSTGPT, VIDUR, WekaReader(), BENCH, BENCH_SUMS, GUIDELLM, OTLP, TableReader(),
+    AZURE, MOONCAKE, BAILIAN, BURSTGPT, VIDUR, WekaReader(), BENCH, GUIDELLM, OTLP, TableReader(),
     ChatReader(),
 )  # fmt: skip
 READERS: dict[str, Reader] = {reader.name: reader for reader in _ALL}

@@ -37,14 +37,14 @@ class ResultReader:
 
     name: str
     expects: str
-    keys: frozenset[str]
-    """Of the documents."""
+    keys: tuple[frozenset[str], ...]
+    """Of the documents: all of one of these sets."""
     records: Callable[[Record], Iterator[Record]]
     unit: TimeUnit = "s"
 
     def recognizes(self, opening: Opening) -> bool:
         """The first object has the keys."""
-        return self.keys <= opening.keys
+        return any(keys <= opening.keys for keys in self.keys)
 
     def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
         """See :class:`~autokv.workload.readers.reader.Reader`."""
@@ -62,6 +62,12 @@ class ResultReader:
 
 
 def _bench(document: Record) -> Iterator[Record]:
+    if "input_lens" not in document:
+        raise WorkloadError(
+            "has sums over all requests, not the requests",
+            field="input_lens",
+            remedy="run the benchmark again with `--save-detailed` (vLLM) or `--output-details` (SGLang)",
+        )
     inputs, outputs = document.get("input_lens"), document.get("output_lens")
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
         raise ValueError("input_lens and output_lens are not two lists of one length")
@@ -70,14 +76,6 @@ def _bench(document: Record) -> Iterator[Record]:
     errors = errors if isinstance(errors, list) and len(errors) == len(inputs) else repeat("")
     for tokens, answer, start, error in zip(inputs, outputs, starts, errors, strict=False):
         yield {"arrival": start, "input_tokens": tokens, "output_tokens": 0 if error else answer}
-
-
-def _sums(document: Record) -> Iterator[Record]:
-    raise WorkloadError(
-        "has sums over all requests, not the requests",
-        field="input_lens",
-        remedy="run the benchmark again with `--save-detailed` (vLLM) or `--output-details` (SGLang)",
-    )
 
 
 def _guidellm(document: Record) -> Iterator[Record]:
@@ -125,8 +123,10 @@ def _plain(value: object) -> object:
 
 
 BENCH = ResultReader(
-    "bench", "the result of `vllm bench serve --save-detailed` or of SGLang's", frozenset({"input_lens"}), _bench
+    "bench",
+    "the result of `vllm bench serve --save-detailed` or of SGLang's",
+    (frozenset({"input_lens"}), frozenset({"total_input_tokens", "request_throughput"})),
+    _bench,
 )
-BENCH_SUMS = ResultReader("bench sums", BENCH.expects, frozenset({"total_input_tokens", "request_throughput"}), _sums)
-GUIDELLM = ResultReader("guidellm", "guidellm's report", frozenset({"benchmarks"}), _guidellm)
-OTLP = ResultReader("otlp", "OpenTelemetry's spans", frozenset({"resourceSpans"}), _spans, unit="ns")
+GUIDELLM = ResultReader("guidellm", "guidellm's report", (frozenset({"benchmarks"}),), _guidellm)
+OTLP = ResultReader("otlp", "OpenTelemetry's spans", (frozenset({"resourceSpans"}),), _spans, unit="ns")
