@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from autokv.workload import WorkloadTrace, read_trace
 
 
@@ -45,6 +47,8 @@ def test_a_turn_after_a_delay_has_all_that_was_said_before(tmp_path: Path) -> No
     )
     # In order of arrival: a at 2, b at 2.5, a's second 1.5 s after its first, its third 0.5 s after that.
     assert trace.arrival_s.tolist() == [0, 0.5, 1.5, 2]
+    assert trace.delay_s is not None
+    assert [None if np.isnan(delay) else delay for delay in trace.delay_s] == [None, None, 1.5, 0.5]
     assert trace.input_tokens.tolist() == [1100, 1024, 1100 + 100 + 300, 1500 + 50 + 1000]
     assert trace.turn is not None
     assert trace.turn.tolist() == [1, 1, 2, 3]
@@ -94,6 +98,17 @@ def test_a_turn_without_hashes_that_is_shorter_than_what_was_said_adds_to_it(tmp
     trace = read(tmp_path / "a", row("a", 1000, 100), row("a", 50, 20, delay=10), row("b", 70, 1))
     assert sorted(trace.input_tokens.tolist()) == [70, 1000, 1150]
     assert not read(tmp_path / "b", row("a", 1000, 100), row("b", 50, 20)).timed
+
+
+def test_the_delay_of_a_first_turn_counts_from_the_first_arrival(tmp_path: Path) -> None:
+    rows = [row("b", 10, 10, delay=500), row("a", 10, 10, timestamp=1.7e12), row("a", 50, 10, delay=2000)]
+    assert read(tmp_path / "a", *rows[1:], rows[0]).arrival_s.tolist() == [0, 0.5, 2]
+
+
+def test_a_delay_without_a_session_is_no_time(tmp_path: Path) -> None:
+    rows = [row("a", 10, 10, timestamp=0), {"input_length": 5, "output_length": 5, "delay": 7}]
+    trace = read(tmp_path / "a", *rows, max_rejected_share=0.5)
+    assert "a delay needs a session_id" in trace.rejected.reason
 
 
 def test_a_row_without_a_time_of_its_own_is_bad_where_others_have_one(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autokv.workload.readers.columns import Columns, Row
+from autokv.workload.readers.columns import NONE, Columns, Row
 from autokv.workload.readers.json_rows import JsonFields, JsonLinesReader, JsonRows, number_in
 from autokv.workload.readers.opening import Opening
 from autokv.workload.readers.reader import BadRows, ReadOptions
@@ -55,6 +55,8 @@ class MooncakeRows(JsonRows):
         if record.get("delay") is None or record.get("timestamp") is not None:
             return super().row_of(record)
         row = super().row_of({**record, "timestamp": 0})
+        if row.session == NONE:
+            raise ValueError("the timestamp is missing, and a delay needs a session_id")
         return row._replace(delay_ns=nanoseconds(number_in(record, "delay"), self.unit))
 
     def block(self, data: bytes) -> Columns:

@@ -19,11 +19,14 @@ def following(columns: Columns, *, adds: bool | None = None) -> Columns:
     what was said before, answers too, and what it adds; blocks that the turn before had filled are shared with it.
     """
     if columns.delay_ns is None or columns.session is None:
-        return columns
+        return replace(columns, delay_ns=None)
     arrival = columns.arrival_ns.copy()
+    delayed = columns.delay_ns != NONE
+    # A first turn has none before it: its delay counts from the first arrival of all.
+    arrival[delayed] = columns.delay_ns[delayed] + arrival[~delayed].min(initial=arrival.max())
     for turns in _conversations(columns.session):
         for before, turn in pairwise(turns):
-            if columns.delay_ns[turn] != NONE:
+            if delayed[turn]:
                 arrival[turn] = arrival[before] + columns.delay_ns[turn]
     placed = replace(columns, arrival_ns=arrival, own_clocks=True)
     return _accumulated(placed) if (_adds(placed) if adds is None else adds) else placed
