@@ -29,7 +29,8 @@ def following(columns: Columns, *, adds: bool | None = None) -> Columns:
             if delayed[turn]:
                 arrival[turn] = arrival[before] + columns.delay_ns[turn]
     placed = replace(columns, arrival_ns=arrival, own_clocks=True)
-    return _accumulated(placed) if (_adds(placed) if adds is None else adds) else placed
+    adds = _adds(placed, columns.session) if adds is None else adds
+    return _accumulated(placed, columns.session) if adds else placed
 
 
 def _conversations(session: Ints) -> Iterator[Ints]:
@@ -41,10 +42,8 @@ def _conversations(session: Ints) -> Iterator[Ints]:
             yield turns
 
 
-def _adds(columns: Columns) -> bool:
+def _adds(columns: Columns, session: Ints) -> bool:
     """Whether later turns say what they add, not all that was said."""
-    session = columns.session
-    assert session is not None  # noqa: S101 - the caller looked
     first = _first_hashes(columns)
     pairs = [(before, turn) for turns in _conversations(session) for before, turn in pairwise(turns)]
     if first is not None:
@@ -62,10 +61,8 @@ def _first_hashes(columns: Columns) -> Ints | None:
     return np.where(columns.hash_counts > 0, columns.hashes[starts.clip(max=len(columns.hashes) - 1)], NONE)
 
 
-def _accumulated(columns: Columns) -> Columns:
+def _accumulated(columns: Columns, session: Ints) -> Columns:
     """Whole prompts in place of what each turn adds."""
-    session = columns.session
-    assert session is not None  # noqa: S101 - the caller looked
     inputs = columns.input_tokens.copy()
     for turns in _conversations(session):
         said = np.cumsum(columns.input_tokens[turns] + columns.output_tokens[turns])
