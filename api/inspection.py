@@ -10,28 +10,49 @@ from typing import Any
 
 from autokv.errors import PromptError, WorkloadError
 
+BYTES_PER_TOKEN = 4
 
-def trace_facts(file: Path, name: str) -> Mapping[str, Any]:
+
+def trace_facts(file: Path, name: str, reading: Mapping[str, Any]) -> Mapping[str, Any]:
     """Format, requests, rates and lengths of a trace; ``name`` stands for the file in errors.
+
+    The tokens of texts are estimated, without a model: the model of a job counts them.
+
+    Args:
+        file: the trace.
+        name: of the file.
+        reading: arguments of :func:`~autokv.workload.read_trace`.
 
     Raises:
         WorkloadError: it is no trace; the message names the line.
     """
     from autokv.workload import read_trace
 
+    estimate = _Estimate()
     with _called(file, name):
-        trace = read_trace(file)
+        trace = read_trace(file, tokenizer=estimate, **reading)
+    guessed = [f"token counts are estimates, {BYTES_PER_TOKEN} bytes each: a job's model counts them"]
     return {
         "format": trace.format,
         **asdict(trace.summary()),
         "sessions": trace.session is not None,
         "prefixes": trace.prefixes is not None,
         "rejected": asdict(trace.rejected),
-        "notes": list(trace.notes),
+        "notes": [*trace.notes, *(guessed if estimate.used else [])],
     }
 
 
-def prompts_facts(file: Path, name: str) -> Mapping[str, Any]:
+class _Estimate:
+    """Counts the tokens of texts by their bytes."""
+
+    used = False
+
+    def __call__(self, text: list[str], *, add_special_tokens: bool) -> Mapping[str, Any]:
+        self.used = True
+        return {"input_ids": [range(-(-len(item.encode()) // BYTES_PER_TOKEN)) for item in text]}
+
+
+def prompts_facts(file: Path, name: str, _reading: Mapping[str, Any]) -> Mapping[str, Any]:
     """Prompts and completions of a file, every line checked; ``name`` stands for the file in errors.
 
     Raises:

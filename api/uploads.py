@@ -8,7 +8,7 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
@@ -48,7 +48,7 @@ MEDIA_TYPES = (
 BUFFER_BYTES = 1 << 20
 CHECKED_AT_ONCE = 2
 """Files that are checked at the same time; each may take all of a core, and more memory than it has bytes."""
-Facts = Callable[[Path, str], Mapping[str, Any]]
+Facts = Callable[[Path, str, Mapping[str, Any]], Mapping[str, Any]]
 
 
 class UploadQuery(Parameters):
@@ -62,12 +62,51 @@ class UploadQuery(Parameters):
         description="name of the file, without folders; the same bytes under the same name are the same upload",
     )
 
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """What else is said of how the file is read."""
+        return {}
 
-def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts) -> None:
+
+class TraceQuery(UploadQuery):
+    """What a trace is called, and how it is read where its form does not say so."""
+
+    column: list[str] = Field(
+        default_factory=list,
+        max_length=4,
+        description="NAME=COLUMN: where arrival, input_tokens, output_tokens or session is; repeat for more",
+    )
+    time_unit: Literal["s", "ms", "us", "ns", "iso", "mdy", "dmy"] | None = Field(
+        None, description="of the arrivals, where it is not the format's"
+    )
+    block_size: int | None = Field(None, ge=1, le=1 << 20, description="tokens of a hashed block of a prompt")
+    max_bad_rows: float | None = Field(None, ge=0, le=1, description="share of rows that may be bad; 0.01")
+
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """Arguments of :func:`autokv.workload.read_trace`."""
+        columns = dict(column.partition("=")[::2] for column in self.column)
+        share = {} if self.max_bad_rows is None else {"max_rejected_share": self.max_bad_rows}
+        return {"columns": columns, "time_unit": self.time_unit, "block_size": self.block_size, **share}
+
+
+def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: type[UploadQuery]) -> None:
     """The routes of one kind of upload."""
     tags: list[str | Enum] = [path]
 
-    @router.post(
+    async def upload(request: Request, query: UploadQuery, stored: Stored) -> Response:
+        """Store the body, once all of it has been read and checked; a file that cannot be used is refused (422)."""
+        _check_media_type(request.headers.get("content-type", BINARY))
+        with TemporaryDirectory(prefix="autokv-upload-") as folder:
+            file = Path(folder) / kind
+            await _receive(request, file)
+            async with _turn():
+                added, new = await run_in_threadpool(_keep, stored, kind, query, file, facts)
+        headers = {"Location": f"/v1/{path}/{added.id}"}
+        return Response(_view(added).model_dump_json(), 201 if new else 200, headers, "application/json")
+
+    upload.__annotations__["query"] = Annotated[asked, Query()]
+    router.post(
         f"/{path}",
         status_code=201,
         response_model=UploadView,
@@ -82,17 +121,7 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts) -> None:
                 "content": {media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA_TYPES},
             }
         },
-    )
-    async def upload(request: Request, query: Annotated[UploadQuery, Query()], stored: Stored) -> Response:
-        """Store the body, once all of it has been read and checked; a file that cannot be used is refused (422)."""
-        _check_media_type(request.headers.get("content-type", BINARY))
-        with TemporaryDirectory(prefix="autokv-upload-") as folder:
-            file = Path(folder) / kind
-            await _receive(request, file)
-            async with _turn():
-                added, new = await run_in_threadpool(_keep, stored, kind, query.name, file, facts)
-        headers = {"Location": f"/v1/{path}/{added.id}"}
-        return Response(_view(added).model_dump_json(), 201 if new else 200, headers, "application/json")
+    )(upload)
 
     @router.get(f"/{path}", operation_id=f"list_{path}", summary="List them", tags=tags, responses=problems())
     def uploads(query: Annotated[PageQuery, Query()], stored: Stored) -> Page[UploadView]:
@@ -183,9 +212,9 @@ def _turn() -> asyncio.Semaphore:
     return _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(CHECKED_AT_ONCE))
 
 
-def _keep(stored: Database, kind: UploadKind, name: str, file: Path, facts: Facts) -> tuple[Upload, bool]:
-    found = facts(file, name)
-    return stored.uploads.add(kind, name, _pieces(file), found)
+def _keep(stored: Database, kind: UploadKind, query: UploadQuery, file: Path, facts: Facts) -> tuple[Upload, bool]:
+    found = facts(file, query.name, query.reading)
+    return stored.uploads.add(kind, query.name, _pieces(file), found)
 
 
 def _pieces(file: Path) -> Iterator[bytes]:
@@ -215,5 +244,5 @@ def _view(upload: Upload) -> UploadView:
     )
 
 
-_add_routes("trace", "traces", "trace", trace_facts)
-_add_routes("prompts", "prompts", "file of prompts", prompts_facts)
+_add_routes("trace", "traces", "trace", trace_facts, TraceQuery)
+_add_routes("prompts", "prompts", "file of prompts", prompts_facts, UploadQuery)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from autokv.cli import complete
+from autokv.cli.trace_options import BadRowsOption, BlockSizeOption, ColumnOption, TimeUnitOption, column_map
 from autokv.cli.values import bounds, byte_size
 
 Rate = Annotated[float | None, typer.Option(help="Requests per second, instead of the trace's own.")]
@@ -19,6 +20,13 @@ Scenario = Annotated[
     str | None,
     typer.Option(help="Deployment scenario, instead of what the trace says.", autocompletion=complete.scenario),
 ]
+Column = ColumnOption
+TimeUnit = TimeUnitOption
+Tokenizer = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="Model that counts a trace of texts, instead of --model.")
+]
+BlockSize = BlockSizeOption
+BadRows = BadRowsOption
 Prompts = Annotated[str | None, typer.Option(help="JSONL file: prompt, optional completion.")]
 Tasks = Annotated[bool | None, typer.Option(help="Generated tasks as the prompts, or none at all.")]
 Space = Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.", autocompletion=complete.space)]
@@ -59,10 +67,11 @@ def fields_of(options: Mapping[str, Any]) -> dict[str, Any]:
     fields = {
         **options,
         "slo": bounds(options["slo"], "--slo"),
+        "columns": column_map(options["column"]) if options["column"] else None,
         "kv_memory": None if memory is None else byte_size(memory, "--kv-memory"),
         "objectives": options["objective"] or None,
         "maximums": bounds(options["maximum"], "--max"),
         "minimums": bounds(options["minimum"], "--min"),
     }
-    renamed = {"objective", "maximum", "minimum"}
+    renamed = {"column", "objective", "maximum", "minimum"}
     return {name: value for name, value in fields.items() if value is not None and name not in renamed}

@@ -12,7 +12,14 @@ import typer
 from autokv.cli.configured import model_of
 from autokv.cli.evaluate import Dtype
 from autokv.cli.tables import DatabaseOption, JsonOption
-from autokv.cli.trace_options import BadRowsOption, ColumnOption, TimeUnitOption, read
+from autokv.cli.trace_options import (
+    BadRowsOption,
+    BlockSizeOption,
+    ColumnOption,
+    TimeUnitOption,
+    TokenizerOption,
+    read,
+)
 from autokv.cli.values import bounds, byte_size
 from autokv.config import ConfigurationDocument
 from autokv.errors import RequestError
@@ -73,6 +80,8 @@ def simulate(
     page: Annotated[Path | None, typer.Option(help="File for an HTML page with pictures over time.")] = None,
     column: ColumnOption = None,
     time_unit: TimeUnitOption = None,
+    tokenizer: TokenizerOption = None,
+    block_size: BlockSizeOption = None,
     max_bad_rows: BadRowsOption = None,
     database: DatabaseOption = None,
     json_output: JsonOption = False,
@@ -118,7 +127,7 @@ def simulate(
         max_sequences=max_sequences,
         page_tokens=page_tokens,
     )
-    trace = read(workload, column, time_unit, name, max_bad_rows)
+    trace = read(workload, column, time_unit, tokenizer or name, block_size, max_bad_rows)
     if rate_scale is not None:
         trace = scale_rate(trace, rate_scale)
     loaded = load(name, dtype=dtype, device=device)

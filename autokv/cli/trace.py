@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from autokv.cli.tables import JsonOption, print_facts, print_json, print_table
-from autokv.cli.trace_options import BadRowsOption, ColumnOption, TimeUnitOption, TokenizerOption, read
+from autokv.cli.trace_options import (
+    BadRowsOption,
+    BlockSizeOption,
+    ColumnOption,
+    TimeUnitOption,
+    TokenizerOption,
+    check_output,
+    read,
+)
 from autokv.errors import RequestError
 
 if TYPE_CHECKING:
@@ -23,6 +31,7 @@ OutputArgument = Annotated[Path, typer.Argument(help="File to write.", metavar="
 FormatOption = Annotated[
     str | None, typer.Option("--format", help="parquet, azure or mooncake; by default by OUT's suffix.")
 ]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Random seed.")]
 
 
@@ -45,6 +54,7 @@ def inspect(
     column: ColumnOption = None,
     time_unit: TimeUnitOption = None,
     tokenizer: TokenizerOption = None,
+    block_size: BlockSizeOption = None,
     max_bad_rows: BadRowsOption = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -57,7 +67,7 @@ def inspect(
 
     if hardware is not None and model is None:
         raise RequestError("says nothing without a model", field="--hardware", remedy="add --model")
-    trace = read(file, column, time_unit, tokenizer, max_bad_rows)
+    trace = read(file, column, time_unit, tokenizer, block_size, max_bad_rows)
     found = statistics_of(trace, tokens_per_second)
     scenario = None if model is None else _scenario(trace, model, hardware)
     if page is not None:
@@ -83,16 +93,19 @@ def convert(
     file: FileArgument,
     out: OutputArgument,
     format: FormatOption = None,
+    force: ForceOption = False,
     column: ColumnOption = None,
     time_unit: TimeUnitOption = None,
     tokenizer: TokenizerOption = None,
+    block_size: BlockSizeOption = None,
     max_bad_rows: BadRowsOption = None,
 ) -> None:
     """Write a trace in another format.
 
     .parquet keeps everything, .csv is Azure's, .jsonl is Mooncake's.
     """
-    _write(read(file, column, time_unit, tokenizer, max_bad_rows), out, format)
+    check_output(out, force, file)
+    _write(read(file, column, time_unit, tokenizer, block_size, max_bad_rows), out, format)
 
 
 @app.command("slice")
@@ -118,9 +131,11 @@ def slice_trace(
     ] = None,
     seed: SeedOption = 0,
     format: FormatOption = None,
+    force: ForceOption = False,
     column: ColumnOption = None,
     time_unit: TimeUnitOption = None,
     tokenizer: TokenizerOption = None,
+    block_size: BlockSizeOption = None,
     max_bad_rows: BadRowsOption = None,
 ) -> None:
     """Write a part of a trace, at its own or another rate.
@@ -129,9 +144,10 @@ def slice_trace(
     """
     from autokv.workload import transform
 
+    check_output(out, force, file)
     if rate is not None and rate_scale is not None:
         raise RequestError("cannot be combined with --rate-scale", field="--rate", remedy="give one of them")
-    trace = read(file, column, time_unit, tokenizer, max_bad_rows)
+    trace = read(file, column, time_unit, tokenizer, block_size, max_bad_rows)
     if start is not None or end is not None:
         trace = transform.window(trace, start or 0.0, float("inf") if end is None else end)
     if max_input_tokens is not None or max_output_tokens is not None:
@@ -172,9 +188,11 @@ def synthesize(
     ] = None,
     seed: SeedOption = 0,
     format: FormatOption = None,
+    force: ForceOption = False,
     column: ColumnOption = None,
     time_unit: TimeUnitOption = None,
     tokenizer: TokenizerOption = None,
+    block_size: BlockSizeOption = None,
     max_bad_rows: BadRowsOption = None,
 ) -> None:
     """Make a trace from distributions or from a real one.
@@ -183,10 +201,11 @@ def synthesize(
     """
     from autokv.workload import generate, resample, transform
 
+    check_output(out, force, like)
     if like is not None:
         if input_tokens or output_tokens:
             raise RequestError("takes its lengths from the trace", field="--like", remedy="leave the tokens out")
-        real = read(like, column, time_unit, tokenizer, max_bad_rows)
+        real = read(like, column, time_unit, tokenizer, block_size, max_bad_rows)
         mean = rate or real.summary().requests_per_s
         process = _arrivals(arrivals, mean, cv, period, amplitude) if arrivals or not real.timed else None
         trace = resample(real, requests=requests, seed=seed, arrivals=process)

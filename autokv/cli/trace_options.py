@@ -13,20 +13,23 @@ if TYPE_CHECKING:
     from autokv.workload import WorkloadTrace
 
 COLUMNS = ("arrival", "input_tokens", "output_tokens", "session")
-TIME_UNITS = ("s", "ms", "us", "ns", "iso")
+TIME_UNITS = ("s", "ms", "us", "ns", "iso", "mdy", "dmy")
 
 ColumnOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--column", metavar="NAME=COLUMN", help=f"Where a plain CSV or JSONL has {', '.join(COLUMNS)}; repeat for more."
+        "--column", metavar="NAME=COLUMN", help=f"Column of a trace that holds {', '.join(COLUMNS)}; repeat for more."
     ),
 ]
 TimeUnitOption = Annotated[
     str | None,
-    typer.Option(metavar="UNIT", help=f"Of the arrivals, where it is not the format's: {', '.join(TIME_UNITS)}."),
+    typer.Option(metavar="UNIT", help=f"Unit of arrivals, or order of dates: {', '.join(TIME_UNITS)}."),
 ]
 TokenizerOption = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="Model whose tokenizer counts a trace of texts (ShareGPT).")
+    str | None, typer.Option(metavar="MODEL", help="Model whose tokenizer counts a trace of texts.")
+]
+BlockSizeOption = Annotated[
+    int | None, typer.Option("--block-size", min=1, help="Tokens of a hashed block of a trace's prompts.")
 ]
 BadRowsOption = Annotated[
     float | None, typer.Option("--max-bad-rows", min=0, max=1, help="Share of bad rows that is left out; 0.01.")
@@ -38,6 +41,7 @@ def read(
     columns: list[str] | None = None,
     time_unit: str | None = None,
     tokenizer: str | None = None,
+    block_size: int | None = None,
     max_bad_rows: float | None = None,
 ) -> WorkloadTrace:
     """Read the trace at ``path`` as the options say.
@@ -48,23 +52,28 @@ def read(
     """
     from autokv.workload import read_trace
 
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"block_size": block_size}
     if columns:
-        options["columns"] = _columns(columns)
+        options["columns"] = column_map(columns)
     if time_unit is not None:
         if time_unit not in TIME_UNITS:
             raise RequestError(f"is {time_unit!r}", field="--time-unit", remedy=f"choose from {', '.join(TIME_UNITS)}")
         options["time_unit"] = time_unit
     if tokenizer is not None:
-        from autokv.models.tokenizer import load_tokenizer
+        from autokv.models.tokenizer import LazyTokenizer
 
-        options["tokenizer"] = load_tokenizer(tokenizer)
+        options["tokenizer"] = LazyTokenizer(tokenizer)
     if max_bad_rows is not None:
         options["max_rejected_share"] = max_bad_rows
     return read_trace(path, **options)
 
 
-def _columns(given: list[str]) -> dict[str, str]:
+def column_map(given: list[str]) -> dict[str, str]:
+    """Field to column, of every use of ``--column``.
+
+    Raises:
+        RequestError: one is not of the form NAME=COLUMN, or names no field.
+    """
     columns: dict[str, str] = {}
     for item in given:
         name, _, column = item.partition("=")
@@ -76,3 +85,19 @@ def _columns(given: list[str]) -> dict[str, str]:
             )
         columns[name] = column
     return columns
+
+
+def check_output(out: Path, force: bool, source: Path | None = None) -> None:
+    """Nothing is written onto the trace that is read, by whatever name, or unasked onto any other file.
+
+    Raises:
+        RequestError: ``out`` is the file ``source``, or is there and ``force`` is not given.
+    """
+    try:
+        there, same = out.exists(), source is not None and out.exists() and out.samefile(source)
+    except OSError:  # reading and writing say what is wrong
+        return
+    if same:
+        raise RequestError("is the trace that is read", field=str(out), remedy="name another file to write")
+    if there and not force:
+        raise RequestError("exists already", field=str(out), remedy="name another file, or replace it with --force")

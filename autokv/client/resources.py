@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from autokv.client.operation import Operation, content, model, nothing, page, path
+from autokv.client.operation import Operation, Parameter, content, model, nothing, page, path
 from autokv.errors import RequestError
 from autokv.wire import HardwareProfileView, ModelView, Page, UploadView, WorkerView
 
@@ -16,15 +17,32 @@ class Files:
     def __init__(self, kind: Literal["traces", "prompts"]) -> None:
         self.kind = kind
 
-    def upload(self, file: str | Path, *, name: str | None = None) -> Operation[UploadView]:
+    def upload(
+        self,
+        file: str | Path,
+        *,
+        name: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        time_unit: str | None = None,
+        block_size: int | None = None,
+        max_bad_rows: float | None = None,
+    ) -> Operation[UploadView]:
         """Upload a file; the same bytes under the same name are the same upload.
+
+        ``columns``, ``time_unit``, ``block_size`` and ``max_bad_rows`` say how a trace is read, as those of a job do.
 
         Raises:
             RequestError: there is no such file.
         """
         found = _readable(file)
         headers = {"Content-Type": "application/octet-stream"}
-        params = {"name": name or found.name}
+        params: dict[str, Parameter] = {
+            "name": name or found.name,
+            "column": [f"{field}={column}" for field, column in (columns or {}).items()] or None,
+            "time_unit": time_unit,
+            "block_size": block_size,
+            "max_bad_rows": None if max_bad_rows is None else str(max_bad_rows),
+        }
         return Operation("POST", path(self.kind), model(UploadView), params=params, headers=headers, file=found)
 
     def pages(self, *, limit: int | None = None) -> Operation[Page[UploadView]]:

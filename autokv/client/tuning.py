@@ -22,9 +22,14 @@ def uploads(fields: Mapping[str, Any]) -> Iterator[tuple[str, Upload]]:
     Raises:
         RequestError: a path leads to no file.
     """
-    for name, files in (("workload", resources.traces), ("prompts", resources.prompts)):
-        if file := _file(name, fields.get(name)):
-            yield name, files.upload(file)
+    if file := _file("workload", fields.get("workload")):
+        columns = fields.get("columns", {})
+        if not isinstance(columns, Mapping):
+            raise RequestError("is no mapping", field="columns", remedy="such as {'input_tokens': 'prompt_tokens'}")
+        reading = {name: fields.get(name) for name in ("time_unit", "block_size", "max_bad_rows")}
+        yield "workload", resources.traces.upload(file, columns=columns, **reading)
+    if file := _file("prompts", fields.get("prompts")):
+        yield "prompts", resources.prompts.upload(file)
     if file := _file("hardware", fields.get("hardware")):
         yield "hardware", resources.add_profile(file)
 

@@ -51,6 +51,9 @@ def materialise(job: Job, database: Database, settings: Settings, device: str) -
     model = resolve(request.model, settings)
     names[model] = request.model
     changes: dict[str, Any] = {"model": model, "device": device, "hardware": "here"}
+    if request.tokenizer is not None:
+        changes["tokenizer"] = resolve(request.tokenizer, settings)
+        names[changes["tokenizer"]] = request.tokenizer
     for field, upload in (("workload", job.trace), ("prompts", job.prompts)):
         if upload is not None:
             path = _file(upload, database, settings.cache_dir / "uploads")

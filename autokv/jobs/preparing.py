@@ -18,6 +18,7 @@ from autokv.jobs.plan import EvaluationPlan, make_plan
 from autokv.jobs.serving import ServingJudge
 from autokv.jobs.versions import versions
 from autokv.models import LoadedModel, load
+from autokv.models.tokenizer import LazyTokenizer
 from autokv.search_spaces import SearchSpace, load_space
 from autokv.storage import Job
 from autokv.tuning.choice import chosen
@@ -83,7 +84,7 @@ def prepare(
     if space is None:
         load_space(request.space)
     check_names(request)
-    trace = None if request.workload is None else read_trace(request.workload)
+    trace = _trace(request)
     for note in () if trace is None else _remarks(trace):
         listener.say(f"{request.workload}: {note}")
     listener.say(f"loading {request.model}")
@@ -122,6 +123,21 @@ def prepare(
         for note in serving.notes:
             listener.say(note)
     return Prepared(request, fitted, model, hardware, trace, scenario, serving, plan, prompts)
+
+
+def _trace(request: TuningRequest) -> WorkloadTrace | None:
+    """The workload, read as the request says; the model counts the tokens of texts."""
+    if request.workload is None:
+        return None
+    share = {} if request.max_bad_rows is None else {"max_rejected_share": request.max_bad_rows}
+    return read_trace(
+        request.workload,
+        columns={str(field): name for field, name in request.columns.items()},
+        time_unit=request.time_unit,
+        tokenizer=LazyTokenizer(request.tokenizer or request.model),
+        block_size=request.block_size,
+        **share,
+    )
 
 
 def plan_of(job: Job) -> EvaluationPlan | None:

@@ -113,7 +113,7 @@ def _with_absolute_paths(request: TuningRequest) -> TuningRequest:
     """A job may be resumed from another folder."""
     paths = {
         name: str(Path(value).resolve())
-        for name in ("model", "workload", "text", "prompts", "space")
+        for name in ("model", "tokenizer", "workload", "text", "prompts", "space")
         if (value := getattr(request, name)) is not None and value not in names() and Path(value).exists()
     }
     return request.model_copy(update=paths)

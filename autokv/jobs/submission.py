@@ -62,6 +62,8 @@ def prepare(submission: JobSubmission, database: Database, machine: Settings) ->
         InputError: something that it names is not there or cannot be used; the field is named.
     """
     model = tuple(_check_model(submission.model, machine))
+    if submission.tokenizer is not None:
+        model += tuple(_check_model(submission.tokenizer, machine, "tokenizer"))
     trace = _upload(database, "trace", "workload", submission.workload)
     prompts = _upload(database, "prompts", "prompts", submission.prompts)
     _check_serving(submission, trace)
@@ -100,19 +102,19 @@ def _pace(job: Job) -> float:
     return (job.finished - job.started).total_seconds() / job.trials
 
 
-def _check_model(name: str, machine: Settings) -> Iterator[str]:
+def _check_model(name: str, machine: Settings, field: str = "model") -> Iterator[str]:
     """Refuse what no worker could load. A server that offers no models itself leaves it to its workers; of one that
     does, the name must be one of them, or an id of the hub.
     """
     remedy = "name a model of /v1/models, or an id of the Hugging Face Hub"
     parts = name.split("/")
     if not name.isprintable() or name.startswith(("/", "~", ".")) or "\\" in name or {"", ".."} & set(parts):
-        raise RequestError("is a path", field="model", remedy=remedy)
+        raise RequestError("is a path", field=field, remedy=remedy)
     try:
         resolve(name, machine)
     except ModelError as error:
         if offered(machine):
-            raise RequestError(f"{name:.200} {error.message}", field="model", remedy=error.remedy) from None
+            raise RequestError(f"{name:.200} {error.message}", field=field, remedy=error.remedy) from None
         yield f"this server offers no models; a worker must have {name}"
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from autokv import settings
@@ -27,3 +31,19 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
         check_folder(path, source.name, weights=False)
     with reading(source.name, "the tokenizer"):
         return AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+
+
+class LazyTokenizer:
+    """A model's tokenizer, loaded only where a text is counted; its call raises what :func:`load_tokenizer` raises."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+    @cached_property
+    def _loaded(self) -> PreTrainedTokenizerBase:
+        return load_tokenizer(self.model)
+
+    def __call__(self, text: list[str], *, add_special_tokens: bool) -> Mapping[str, Any]:
+        """As the tokenizer itself."""
+        encoded: Mapping[str, Any] = self._loaded(text, add_special_tokens=add_special_tokens)
+        return encoded

@@ -18,6 +18,9 @@ GENERATED_METRICS = frozenset({"task_score", "negative_sample_rate", "output_len
 """Metrics that need generated answers, hence prompts or tasks."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+TraceField = Literal["arrival", "input_tokens", "output_tokens", "session"]
+READING = ("columns", "time_unit", "tokenizer", "block_size", "max_bad_rows")
+"""Fields that say how the workload's file is read."""
 
 
 class SearchFields(Strict):
@@ -30,6 +33,13 @@ class SearchFields(Strict):
     kv_memory: float | None = Field(None, gt=0, description="bytes for KV caches, instead of what the device has left")
     slo: dict[str, float] = Field(default_factory=dict, description="ttft_ms, tpot_ms: what goodput counts")
     scenario: Name | None = Field(None, description="deployment scenario, instead of what the trace says")
+    columns: dict[TraceField, Name] = Field(default_factory=dict, description="of a trace: a field to its column")
+    time_unit: Literal["s", "ms", "us", "ns", "iso", "mdy", "dmy"] | None = Field(
+        None, description="of a trace's arrivals, where it is not the format's"
+    )
+    tokenizer: Name | None = Field(None, description="model that counts a trace of texts, instead of `model`")
+    block_size: int | None = Field(None, ge=1, le=1 << 20, description="tokens of a hashed block of a trace's prompts")
+    max_bad_rows: float | None = Field(None, ge=0, le=1, description="share of a trace's rows that may be bad; 0.01")
     prompts: Name | None = Field(None, description="JSONL file of prompts")
     tasks: bool | None = Field(
         None,
@@ -65,6 +75,7 @@ class SearchFields(Strict):
         about = [name for name in ("rate", "kv_memory", "slo", "scenario", "price_per_hour") if getattr(self, name)]
         about += ["utility"] if self.utility in SERVING_METRICS | CONFIRMED_METRICS else []
         about += ["hardware"] if self.hardware != "here" else []
+        about += [name for name in READING if getattr(self, name) not in (None, {})]
         if self.workload is None and (asked or about):
             raise ValueError(f"{(asked or about)[0]} is about serving a trace; add a workload")
         unknown = self.slo.keys() - {"ttft_ms", "tpot_ms"}

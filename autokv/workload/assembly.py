@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autokv.workload.readers.columns import NONE, Columns, Ints, counted
 from autokv.workload.trace import PrefixBlocks, RejectedRows, WorkloadTrace
@@ -35,10 +36,16 @@ def assemble(name: str, form: str, columns: Columns, rejected: RejectedRows) -> 
         rejected=rejected,
         prefixes=prefixes,
         session=session,
+        delay_s=None if columns.delay_ns is None else _delays(columns.delay_ns[order]),
         turn=None if session is None else _turns(session, None if columns.turn is None else columns.turn[order]),
         notes=tuple(notes),
         lines=columns.lines[order],
     )
+
+
+def _delays(delay_ns: Ints) -> NDArray[np.float64]:
+    """Seconds, NaN for a request without."""
+    return np.where(delay_ns == NONE, np.nan, delay_ns / 1e9)
 
 
 def _disorder(columns: Columns) -> Iterator[str]:

@@ -67,6 +67,15 @@ def write_parquet(trace: WorkloadTrace, path: str | Path) -> None:
     pa.parquet.write_table(table, path, compression="zstd")
 
 
+def is_own(path: Path) -> bool:
+    """Whether the file says that :func:`write_parquet` wrote it; what cannot be read says nothing."""
+    try:
+        metadata = pa.parquet.read_schema(path, memory_map=False).metadata
+    except (pa.ArrowException, OSError, OverflowError, UnicodeError):
+        return False
+    return KEY in (metadata or {})
+
+
 def read_parquet(path: Path) -> WorkloadTrace:
     """The trace that :func:`write_parquet` wrote.
 

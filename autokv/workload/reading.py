@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from autokv.errors import WorkloadError
 from autokv.workload.assembly import assemble
-from autokv.workload.parquet import MAGIC, read_parquet
-from autokv.workload.readers import MAPPED, READERS, BadRows, Opening, Reader, ReadOptions, TimeUnit, Tokenizer
+from autokv.workload.parquet import MAGIC, is_own, read_parquet
+from autokv.workload.readers import (
+    MAPPED,
+    READERS,
+    BadRows,
+    Opening,
+    Reader,
+    ReadOptions,
+    TimeUnit,
+    Tokenizer,
+    installed_readers,
+)
+from autokv.workload.readers.columns import Columns, counted
+from autokv.workload.readers.mapped import date_options, first_row, proposal
+from autokv.workload.readers.remedies import column_options, command
+from autokv.workload.rows import ParquetRows
 from autokv.workload.source import Source
 from autokv.workload.trace import WorkloadTrace
-from autokv.workload.units import mixed_units
+from autokv.workload.units import mixed_units, perhaps_seconds
 
 MAX_REJECTED_SHARE = 0.01
 """A file with a larger share of bad rows is refused."""
@@ -25,31 +40,41 @@ def read_trace(
     tokenizer: Tokenizer | None = None,
     columns: Mapping[str, str] | None = None,
     time_unit: TimeUnit | None = None,
+    block_size: int | None = None,
     max_rejected_share: float = MAX_REJECTED_SHARE,
 ) -> WorkloadTrace:
-    """Read a trace: any format of :data:`autokv.workload.readers.READERS`, plain, gzip or zstd, or the own Parquet.
+    """Read a trace: any format of :data:`autokv.workload.readers.READERS`, plain, gzip, zstd or as Parquet.
 
     The format is told by the content, whatever the file's name. Rows are sorted by arrival. Bad rows are left out and
-    counted in ``rejected``; what else reading changed or found strange is in ``notes``.
+    counted in ``rejected``; requests without output tokens, calls that failed, are left out too, and what else reading
+    changed or found strange is in ``notes``.
 
     Args:
         path: the file.
-        tokenizer: counts the tokens of formats that hold texts (ShareGPT).
-        columns: for a CSV or JSON lines of no known format: ``input_tokens``, ``output_tokens`` and where there are any
-            ``arrival`` and ``session`` to the names of their columns.
-        time_unit: of the timestamps (``s``, ``ms``, ``us``, ``ns``; ``iso``: dates), where it is not the format's own.
+        tokenizer: counts the tokens of formats that hold texts (conversations, prompts).
+        columns: for a table of no known format: ``input_tokens``, ``output_tokens`` and where there are any
+            ``arrival`` and ``session`` to the names of their columns, in JSON also to paths (``usage.prompt_tokens``).
+        time_unit: of the timestamps (``s``, ``ms``, ``us``, ``ns``; dates: ``iso``, ``mdy``, ``dmy``), where it is not
+            the format's own.
+        block_size: tokens of a hashed block of a prompt, where the lengths do not tell it.
         max_rejected_share: the share of bad rows above which the file is refused.
 
     Raises:
         WorkloadError: the file is missing, too large, empty, binary, of no known format, without a request, compressed
-            and damaged or suspicious, cut off, or has too many bad rows. The message names the line.
+            and damaged or suspicious, cut off, or has too many bad rows. The message names the line, and where there is
+            one the command that reads the file.
+        PluginError: a reader of another distribution cannot be used.
     """
     if not 0 <= max_rejected_share <= 1:
         raise WorkloadError(f"is {max_rejected_share}", field="max_rejected_share", remedy="give a share from 0 to 1")
+    if block_size is not None and block_size < 1:
+        raise WorkloadError(f"is {block_size}", field="block_size", remedy="give a number of tokens")
     source = Source(Path(path))
     if source.head.startswith(MAGIC):
-        return read_parquet(source.path)
-    options = ReadOptions(tokenizer, columns or {}, time_unit)
+        if is_own(source.path):
+            return read_parquet(source.path)
+        source = ParquetRows(source.path)
+    options = ReadOptions(tokenizer, columns or {}, time_unit, block_size)
     try:
         reader = _reader(source, options)
         bad = BadRows(str(path))
@@ -65,6 +90,7 @@ def read_trace(
             field=f"{path}:{bad.lines[0]}",
             remedy=f"repair or remove them (at most {100 * max_rejected_share:.4g}% are left out)",
         )
+    found = _answered(found)
     if not len(found):
         raise WorkloadError("has no requests", field=str(path), remedy="name a trace with requests")
     mixed = mixed_units(found)
@@ -73,7 +99,24 @@ def read_trace(
         raise WorkloadError(
             f"{wrong}: the file mixes units", field=f"{path}:{line}", remedy="bring all of them to one unit"
         )
+    rate = None if time_unit else perhaps_seconds(found)
+    if rate is not None:
+        raise WorkloadError(
+            f"{rate:,.0f} requests arrive per second if the timestamps are in ms, {rate / 1000:.3g} if they are in s",
+            field=str(path),
+            remedy=f"say which it is: {command(source.path, '--time-unit', 's')}",
+        )
     return assemble(_name(source.path), reader.name, found, bad.summary())
+
+
+def _answered(columns: Columns) -> Columns:
+    """Those that have output tokens."""
+    answered = columns.output_tokens > 0
+    failed = len(columns) - int(answered.sum())
+    if not failed:
+        return columns
+    note = f"left out: {counted(failed, 'call')} that failed, without output tokens"
+    return replace(columns.where(answered), notes=(*columns.notes, note))
 
 
 def _reader(source: Source, options: ReadOptions) -> Reader:
@@ -81,13 +124,16 @@ def _reader(source: Source, options: ReadOptions) -> Reader:
     if options.columns:
         return MAPPED
     opening = Opening(source.head)
-    for reader in READERS.values():
+    for reader in (*installed_readers().values(), *READERS.values()):
         if reader.recognizes(opening):
             return reader
+    guessed = proposal(opening)
+    named = guessed or {"input_tokens": "NAME", "output_tokens": "NAME"}
+    asked = [*column_options(named), *date_options(first_row(opening), named)]
     raise WorkloadError(
-        f"{opening.first_line[:60]!r} opens no trace format that is known",
+        f"unrecognized trace format ({opening.first_line[:40]!r})",
         field=f"{source.path}:{opening.first_line_number}",
-        remedy=f"give {' or '.join(reader.expects for reader in READERS.values())}, or name its columns (columns)",
+        remedy=f"say which columns hold the numbers of tokens: {command(source.path, *asked)}",
     )
 
 

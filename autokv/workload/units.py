@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 import numpy as np
 
 from autokv.workload.readers.columns import Columns
-from autokv.workload.readers.times import NANOSECONDS
+from autokv.workload.readers.times import DATES, NANOSECONDS
 
 FEWEST = 100
 """Requests, below which a rate says nothing."""
+MOST_REQUESTS_PER_S = 1000.0
+"""More requests a second than one deployment serves: milliseconds that are seconds look so."""
 MOST_TOKENS_PER_S = 1e7
 """More input tokens a second than one deployment reads."""
 LONGEST_GAP_S = 100.0
@@ -35,7 +37,7 @@ def mixed_units(columns: Columns) -> tuple[int, str] | None:
 
     They are where many are a hundredth of the one above, or where dates become a thousand times as large.
     """
-    if columns.unit in (None, "iso") or columns.own_clocks or not len(columns):
+    if columns.unit is None or columns.unit in DATES or columns.own_clocks or not len(columns):
         return None
     arrival = columns.arrival_ns.astype(np.float64)
     falls = np.flatnonzero((arrival[1:] > 0) & (arrival[:-1] >= JUMP * arrival[1:]))
@@ -49,10 +51,21 @@ def mixed_units(columns: Columns) -> tuple[int, str] | None:
     return None
 
 
+def perhaps_seconds(columns: Columns) -> float | None:
+    """Requests per second, if they are so many that timestamps read in milliseconds are likely to be seconds."""
+    if columns.unit != "ms" or len(columns) < FEWEST:
+        return None
+    first, last = int(columns.arrival_ns.min()), int(columns.arrival_ns.max())
+    if first == last or first // 10**9 in EPOCHS:
+        return None
+    rate = len(columns) / ((last - first) / 1e9)
+    return rate if rate > MOST_REQUESTS_PER_S else None
+
+
 def unit_notes(columns: Columns) -> Iterator[str]:
     """Sentences about timestamps that were read as numbers; none about dates or no timestamps."""
     unit = columns.unit
-    if unit is None or unit == "iso" or len(columns) < 2:
+    if unit is None or unit in DATES or len(columns) < 2:
         return
     arrival = np.sort(columns.arrival_ns)
     span = int(arrival[-1] - arrival[0])
@@ -73,7 +86,7 @@ def unit_notes(columns: Columns) -> Iterator[str]:
         )
     if len(columns) < FEWEST:
         return
-    mend = f"if the timestamps are not in {unit}, give their unit (time_unit)"
+    mend = f"if the timestamps are not in {unit}, give their unit (--time-unit)"
     rate = float(columns.input_tokens.sum()) / (span / 1e9)
     mean_gap = span / 1e9 / len(columns)
     if rate > MOST_TOKENS_PER_S:
@@ -88,5 +101,5 @@ def _epoch(first: int, last: int, unit: str) -> str | None:
         low, high = first / NANOSECONDS[unit] * scale / 1e9, last / NANOSECONDS[unit] * scale / 1e9
         if other != unit and int(low) in EPOCHS and int(high) in EPOCHS and high - low < low / 10:
             date = datetime.fromtimestamp(low, UTC).date()
-            return f"the timestamps, read in {unit}, would begin in {date} in {other}: give their unit (time_unit)"
+            return f"the timestamps, read in {unit}, would begin in {date} in {other}: give their unit (--time-unit)"
     return None

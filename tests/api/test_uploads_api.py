@@ -75,6 +75,27 @@ def test_a_trace_is_checked_stored_shown_and_given_back(client: TestClient) -> N
     assert (again.status_code, again.content) == (304, b"")
 
 
+def test_a_trace_may_say_how_it_is_read(client: TestClient) -> None:
+    log = b"at,in,out\n0,10,20\n1500,30,40\nx,1,1\n"
+    columns = ["arrival=at", "input_tokens=in", "output_tokens=out"]
+    said = {"name": "log.csv", "column": columns, "time_unit": "ms", "max_bad_rows": 0.5}
+    response = client.post("/v1/traces", content=log, params=said)
+    assert response.status_code == 201, response.text
+    assert (response.json()["facts"]["requests"], response.json()["facts"]["duration_s"]) == (2, 1.5)
+    hashes = b'{"timestamp": 0, "input_length": 64, "output_length": 5, "hash_ids": [1, 2, 3]}\n'
+    assert client.post("/v1/traces", content=hashes, params={"block_size": 32}).status_code == 201
+    for wrong in ({"time_unit": "h"}, {"block_size": 0}, {"max_bad_rows": 2}, {"column": ["what=at"]}, {"colum": "a"}):
+        assert client.post("/v1/traces", content=log, params=wrong).status_code == 422, wrong
+    assert client.post("/v1/prompts", content=PROMPTS, params={"block_size": 32}).status_code == 422
+
+
+def test_texts_are_taken_with_estimated_token_counts(client: TestClient) -> None:
+    chat = b'{"messages": [{"role": "user", "content": "12345678"}, {"role": "assistant", "content": "123"}]}\n'
+    facts = client.post("/v1/traces", content=chat).json()["facts"]
+    assert (facts["input_tokens"]["p50"], facts["output_tokens"]["p50"]) == (2, 1)
+    assert facts["notes"] == ["token counts are estimates, 4 bytes each: a job's model counts them"]
+
+
 def test_the_same_file_again_is_the_same_upload(client: TestClient, database: Database) -> None:
     first = client.post("/v1/traces?name=a.csv", content=TRACE)
     again = client.post("/v1/traces?name=a.csv", content=TRACE, headers={"Content-Type": "text/csv"})
@@ -102,7 +123,7 @@ def test_prompts_are_checked_line_by_line_without_a_model(client: TestClient) ->
     ("path", "body", "where", "detail"),
     [
         ("traces", TRACE + b"2.0,many,1\n" * 3, "x.csv:5", "3 of 6 rows are bad"),
-        ("traces", b"a,b\n1,2\n", "x.csv:1", "opens no trace format that is known"),
+        ("traces", b"a,b\n1,2\n", "x.csv:1", "unrecognized trace format"),
         ("traces", b"", "x.csv", "is empty"),
         ("traces", gzip.compress(TRACE, mtime=0)[:-12], "x.csv", "the compressed file is cut off"),
         ("traces", bytes(range(200, 256)) + b"\0", "x.csv", ""),

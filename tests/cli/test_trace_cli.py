@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,57 @@ def test_convert_says_what_was_left_out(trace: Run, tmp_path: Path) -> None:
     assert err == "the format has no place for hashes of blocks of 512 tokens\n"
 
 
+@pytest.mark.parametrize("name", ["log.csv", "link.csv", "hard.csv", "folder/../log.csv"])
+@pytest.mark.parametrize("force", [[], ["--force"]])
+@pytest.mark.parametrize("command", ["convert", "slice", "synthesize"])
+def test_the_trace_that_is_read_is_never_written_onto(
+    trace: Run, tmp_path: Path, command: str, force: list[str], name: str
+) -> None:
+    log = tmp_path / "log.csv"
+    log.write_bytes(Path(EXAMPLE).read_bytes() + b"# a remark of my own that no reader keeps\n")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.csv").symlink_to(log)
+    (tmp_path / "hard.csv").hardlink_to(log)
+    before = log.read_bytes()
+    out = tmp_path / name
+    arguments = [out, "--requests", "5", "--like", log] if command == "synthesize" else [log, out]
+    code, _, err = trace(command, *arguments, *force)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is the trace that is read; name another file" in err
+    assert log.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["convert", "slice", "synthesize"])
+def test_no_other_file_is_replaced_unasked(trace: Run, tmp_path: Path, command: str) -> None:
+    out = tmp_path / "notes.csv"
+    out.write_text("mine")
+    arguments = [out, "--requests", "5", "--like", EXAMPLE] if command == "synthesize" else [EXAMPLE, out]
+    code, _, err = trace(command, *arguments)
+    assert (code, "exists already" in err, "--force" in err) == (2, True, True)
+    assert out.read_text() == "mine"
+    assert trace(command, *arguments, "--force")[0] == 0
+    assert len(read_trace(out)) == (5 if command == "synthesize" else 400)
+
+
+def test_a_refusal_ends_with_the_command_that_works(trace: Run, tmp_path: Path) -> None:
+    log = tmp_path / "my log.csv"
+    log.write_text("ts;in;out\n01/05/2025 12:00:00;10;20\n02/05/2025 12:00:05,5;30;40\n")
+    code, _, err = trace("inspect", log)
+    command = re.search("`autokv trace (.*)`$", " ".join(err.split()))
+    assert (code, command is not None) == (2, True)
+    assert command is not None
+    code, out, err = trace(*shlex.split(command[1]), "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["requests"] == 2
+
+
+def test_the_size_of_a_block_can_be_said(trace: Run, tmp_path: Path) -> None:
+    rows = [{"timestamp": 0, "input_length": 96, "output_length": 5, "hash_ids": [1, 2, 3]}] * 2
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    document = json.loads(trace("inspect", tmp_path / "a.jsonl", "--block-size", "40", "--json")[1])
+    assert document["reuse"]["block_tokens"] == 40
+
+
 def test_slice_cuts_and_rescales(trace: Run, tmp_path: Path) -> None:
     whole = read_trace(EXAMPLE)
     out = tmp_path / "part.csv"
@@ -109,7 +161,9 @@ def test_slice_cuts_and_rescales(trace: Run, tmp_path: Path) -> None:
     part = read_trace(out)
     kept = (whole.arrival_s >= 100) & (whole.arrival_s < 500) & (whole.input_tokens <= 1000)
     assert part.input_tokens.tolist() == whole.input_tokens[kept].tolist()
-    assert trace("slice", EXAMPLE, out, "--rate", "8", "--scale-lengths", "0.5", "--requests", "50")[0] == 0
+    again = ("slice", EXAMPLE, out, "--rate", "8", "--scale-lengths", "0.5", "--requests", "50")
+    assert trace(*again)[0] == 2
+    assert trace(*again, "--force")[0] == 0
     faster = read_trace(out)
     assert faster.summary().requests_per_s == pytest.approx(8, rel=1e-5)
     assert faster.input_tokens.tolist() == [max(1, round(tokens * 0.5)) for tokens in whole.input_tokens[:50].tolist()]

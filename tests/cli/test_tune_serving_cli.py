@@ -109,6 +109,25 @@ def test_a_trace_without_arrivals_is_not_served(autokv: Run, model: Path, tmp_pa
     assert not SERVING_METRICS.intersection(job.request.objectives)
 
 
+def test_a_workload_is_read_as_the_job_says(autokv: Run, model: Path, tmp_path: Path) -> None:
+    rows = "".join(f"{500 * number};{200 + number};20\n" for number in range(30))
+    (tmp_path / "log.csv").write_text(f"at;prompt size;answer size\n{rows}broken;1;1\n")
+    command = ["tune", "--model", model, "--workload", "log.csv", *SMALL, "--objective", "kl_divergence"]
+    code, _, err = autokv(*command)
+    assert (code, "input_tokens=prompt size" in " ".join(err.split())) == (2, True)
+    columns = {"arrival": "at", "input_tokens": "prompt size", "output_tokens": "answer size"}
+    options = [part for field, name in columns.items() for part in ("--column", f"{field}={name}")]
+    options += ["--time-unit", "ms", "--max-bad-rows", "0.5"]
+    code, _, err = autokv(*command, *options)
+    assert code == 0, err
+    with Database("sqlite:///autokv.db", create=False) as database:
+        (job,) = database.jobs.list()
+    assert job.request.columns == columns
+    assert (job.request.time_unit, job.request.max_bad_rows) == ("ms", 0.5)
+    assert job.workload is not None
+    assert (job.workload["requests"], job.workload["duration_s"]) == (30, 14.5)
+
+
 def test_no_memory_for_a_cache_is_one_line(autokv: Run, model: Path, trace: Path) -> None:
     code, _, err = autokv("tune", "--model", model, "--workload", trace, *SMALL, "--kv-memory", "10")
     assert code == 2

@@ -81,6 +81,27 @@ def test_tasks_are_asked_for_refused_or_left_to_the_default(remote: Run, client:
         assert client.jobs.get(out.strip()).request["tasks"] is tasks
 
 
+def test_a_trace_is_uploaded_and_read_as_the_options_say(remote: Run, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("at,in,out\n0,10,20\n1500,30,40\nx,1,1\n")
+    code, _, err = remote("submit", "--model", "tiny", "--workload", "log.csv")
+    assert (code, "--column input_tokens=in" in err) == (2, True)
+    options = ("--column", "arrival=at", "--column", "input_tokens=in", "--column", "output_tokens=out",
+               "--time-unit", "ms", "--max-bad-rows", 0.5, "--tokenizer", "tiny")  # fmt: skip
+    code, out, err = remote("submit", "--model", "tiny", "--workload", tmp_path / "log.csv", *options)
+    assert code == 0, err
+    job = client.jobs.get(out.strip())
+    (trace,) = client.traces.list()
+    assert (trace.facts["format"], trace.facts["requests"], trace.facts["duration_s"]) == ("mapped", 2, 1.5)
+    assert job.submission == JobSubmission(
+        model="tiny",
+        workload=trace.id,
+        columns={"arrival": "at", "input_tokens": "in", "output_tokens": "out"},
+        time_unit="ms",
+        max_bad_rows=0.5,
+        tokenizer="tiny",
+    )
+
+
 def test_validating_submits_nothing(remote: Run, client: Client) -> None:
     code, out, _ = remote("submit", "--model", "tiny", "--validate")
     assert code == 0

@@ -91,6 +91,16 @@ def test_people_read_names_and_no_paths(database: Database, settings: Settings) 
     assert found.shown(f"{found.request.workload}:17: no number") == "mine.csv:17: no number"
 
 
+def test_a_tokenizer_is_one_of_the_offered_models_too(database: Database, settings: Settings, tmp_path: Path) -> None:
+    trace, _ = database.uploads.add("trace", "mine.csv", [CSV], {})
+    fields = {"workload": trace.id, "tokenizer": "tiny", "columns": {"input_tokens": "a", "output_tokens": "b"}}
+    found = inputs_of(database, settings, fields, Selector(), trace=trace.id)
+    assert found.request.tokenizer == str(tmp_path / "models" / "tiny")
+    assert found.shown(f"loading {found.request.tokenizer}") == "loading tiny"
+    with pytest.raises(ModelError, match="not offered"):
+        inputs_of(database, settings, {**fields, "tokenizer": "/etc"}, Selector(), trace=trace.id)
+
+
 def test_a_model_that_is_not_offered_is_refused(database: Database, settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not offered"):
         inputs_of(database, settings, {"model": str(tmp_path / "models" / "tiny")}, Selector())

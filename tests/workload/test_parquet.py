@@ -112,9 +112,14 @@ def test_what_is_no_trace_is_refused(tmp_path: Path, columns: dict[str, Any], me
 
 
 def test_other_parquet_files_are_refused(tmp_path: Path) -> None:
-    table = pa.table({"arrival_s": [1.0], "input_tokens": [5], "output_tokens": [5]})
-    pq.write_table(table, tmp_path / "a")
-    with pytest.raises(WorkloadError, match="is a Parquet file, but no trace of AutoKV; make one with"):
+    pq.write_table(pa.table({"when": [1.0], "prompt": [5], "gen": [5]}), tmp_path / "a")
+    with pytest.raises(
+        WorkloadError,
+        match=r"unrecognized.*--column input_tokens=prompt --column output_tokens=gen --column arrival=when`$",
+    ):
+        read_trace(tmp_path / "a")
+    pq.write_table(pa.table({"input_tokens": pa.array([], pa.int64())}), tmp_path / "a")
+    with pytest.raises(WorkloadError, match="is empty"):
         read_trace(tmp_path / "a")
     write_parquet(example(), tmp_path / "b")
     whole = (tmp_path / "b").read_bytes()
@@ -148,3 +153,53 @@ def test_damage_is_one_line_or_a_trace(tmp_path_factory: pytest.TempPathFactory,
         lines = 0
         assert len(trace) == len(trace.input_tokens) > 0
     assert lines == 0
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_tables_of_others(tmp_path: Path, unit: str, zone: str | None) -> None:
+    start = 1_715_299_200 * {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    step = start // 1_715_299_200
+    table = pa.table(
+        {
+            "TIMESTAMP": pa.array([start, start + 2 * step], pa.timestamp(unit, zone)),
+            "ContextTokens": pa.array([2162, 2399], pa.int32()),
+            "GeneratedTokens": pa.array([5.0, 6.0]),
+            "raw": pa.array([b"\0", b"\1"]),
+        }
+    )
+    pq.write_table(table, tmp_path / "a")
+    trace = read_trace(tmp_path / "a")
+    assert (trace.arrival_s.tolist(), trace.input_tokens.tolist()) == ([0, 2], [2162, 2399])
+    assert trace.output_tokens.tolist() == [5, 6]
+    assert trace.format == "table"
+
+
+def test_other_parquet_with_named_columns_with_missing_values_and_nested_ones(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "t": pa.array([0.0, 1.5, float("nan")]),
+            "usage": pa.array([{"in": 5, "out": 6}, {"in": 7, "out": 8}, {"in": 9, "out": 1}]),
+            "who": pa.array(["a", "b", "a"]).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, tmp_path / "a")
+    columns = {"arrival": "t", "input_tokens": "usage.in", "output_tokens": "usage.out", "session": "who"}
+    trace = read_trace(tmp_path / "a", columns=columns, max_rejected_share=0.5)
+    assert (trace.arrival_s.tolist(), trace.input_tokens.tolist(), trace.rejected.lines) == ([0, 1.5], [5, 7], (3,))
+
+
+def test_a_mooncake_trace_as_parquet_is_read_as_one(tmp_path: Path) -> None:
+    rows = [{"timestamp": 0, "input_length": 40, "output_length": 3, "hash_ids": [1, 2, 3]},
+            {"timestamp": 500, "input_length": 33, "output_length": 4, "hash_ids": [1, 2, 4]}]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a")
+    trace = read_trace(tmp_path / "a")
+    assert trace.prefixes is not None
+    assert (trace.format, trace.prefixes.block_tokens, trace.prefixes.of(1).tolist()) == ("mooncake", 16, [1, 2, 4])
+
+
+def test_a_parquet_of_others_that_is_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(pa.table({"prompt_tokens": [5] * 9000, "completion_tokens": [5] * 9000}), tmp_path / "a")
+    monkeypatch.setattr("autokv.workload.source.MAX_TRACE_BYTES", 100_000)
+    with pytest.raises(WorkloadError, match="more than the limit of 100000 bytes"):
+        read_trace(tmp_path / "a")

@@ -105,7 +105,7 @@ def test_nothing_and_text_that_is_none(tmp_path: Path, codec: str) -> None:
         read_trace(write(tmp_path / "a", COMPRESS[codec](b" \n\n")))
     with pytest.raises(WorkloadError, match="is binary"):
         read_trace(write(tmp_path / "b", COMPRESS[codec](b"\x89PNG\xff\xfe")))
-    with pytest.raises(WorkloadError, match="no trace format"):
+    with pytest.raises(WorkloadError, match="unrecognized trace format"):
         read_trace(write(tmp_path / "c", COMPRESS[codec](b"a,b\n1,2\n")))
 
 

@@ -64,8 +64,66 @@ SAMPLES = {
 0.052,3180,8
 199.96150599999999,161,11
 """,
-    "sharegpt": json.dumps(SHAREGPT_CONVERSATIONS),
+    "chats": json.dumps(SHAREGPT_CONVERSATIONS),
     "weka": json.dumps(WEKA_SESSION, indent=1),
+    "bench": json.dumps(
+        {
+            "duration": 3.0,
+            "total_input_tokens": 5,
+            "request_throughput": 1.5,
+            "input_lens": [100, 200, 300],
+            "start_times": [50.0, 50.5, 52.0],
+            "output_lens": [10, 20, 0],
+            "ttfts": [0.1, 0.1, 0.0],
+            "errors": ["", "", "timeout"],
+        }
+    ),
+    "guidellm": json.dumps(
+        {
+            "metadata": {},
+            "benchmarks": [
+                {
+                    "requests": {
+                        "successful": [
+                            {"request_start_time": 1.7e9, "prompt_tokens": 512, "output_tokens": 64},
+                            {"request_start_time": 1.7e9 + 2.5, "prompt_tokens": 500, "output_tokens": 60},
+                        ],
+                        "incomplete": [{"request_start_time": 1.7e9 + 3, "prompt_tokens": 9, "output_tokens": 1}],
+                        "errored": [],
+                    }
+                }
+            ],
+        },
+        indent=2,
+    ),
+    "otlp": json.dumps(
+        {
+            "resourceSpans": [
+                {
+                    "scopeSpans": [
+                        {
+                            "spans": [
+                                {
+                                    "name": f"chat {number}",
+                                    "startTimeUnixNano": str(1710000001 * 10**9 + number * 250_000_000),
+                                    "attributes": [
+                                        {"key": "gen_ai.operation.name", "value": {"stringValue": operation}},
+                                        {"key": "gen_ai.conversation.id", "value": {"stringValue": "c"}},
+                                        {"key": "gen_ai.usage.input_tokens", "value": {"intValue": str(100 + number)}},
+                                        {"key": "gen_ai.usage.output_tokens", "value": {"intValue": "50"}},
+                                    ],
+                                }
+                                for number, operation in enumerate(("chat", "invoke_agent", "chat"))
+                            ]
+                        }
+                    ]
+                }
+            ]
+        }
+    )
+    + "\n",
+    "table": "created_at;model;Prompt Tokens;completion_tokens\n2025-05-01 12:00:00+00;m;10;2\n"
+    "2025-05-01 12:00:01.5+00;m;20;3\n",
 }
 
 
@@ -94,11 +152,31 @@ def blocks(trace: WorkloadTrace) -> list[list[int]]:
     return [trace.prefixes.of(request).tolist() for request in range(len(trace))]
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", SAMPLES)
 def test_every_format_has_a_sample_that_only_its_reader_recognizes(name: str, tmp_path: Path) -> None:
     opening = Opening(SAMPLES[name].encode())
-    assert [other for other, reader in READERS.items() if reader.recognizes(opening)] == [name]
+    # A table's columns may have the names of a format, which is asked first.
+    assert {other for other, reader in READERS.items() if reader.recognizes(opening)} - {"table"} == {name} - {"table"}
     assert read(tmp_path, SAMPLES[name], tokenizer=letters).format == name
+
+
+def test_every_format_has_a_sample() -> None:
+    assert {*SAMPLES} == {*READERS}
+
+
+def test_results_of_load_generators_and_spans(tmp_path: Path) -> None:
+    # The third call failed.
+    assert rows(read(tmp_path, SAMPLES["bench"])) == [(0.0, 100, 10), (0.5, 200, 20)]
+    assert rows(read(tmp_path, SAMPLES["guidellm"])) == [(0.0, 512, 64), (2.5, 500, 60)]
+    # The second span is an agent's, whose calls are spans of their own.
+    trace = read(tmp_path, SAMPLES["otlp"])
+    assert rows(trace) == [(0.0, 100, 50), (0.5, 102, 50)]
+    assert listed(trace.turn) == [1, 2]
+
+
+def test_a_result_of_sums_says_how_to_get_the_requests(tmp_path: Path) -> None:
+    with pytest.raises(WorkloadError, match=r"has sums over all requests.*with `--save-detailed` .vLLM."):
+        read(tmp_path, json.dumps({"duration": 3.0, "total_input_tokens": 5, "request_throughput": 1.5}))
 
 
 def test_mooncake_blocks(tmp_path: Path) -> None:
@@ -121,7 +199,7 @@ def test_hashes_follow_their_requests_when_rows_are_sorted(tmp_path: Path) -> No
 def test_more_hashes_than_blocks_are_cut(tmp_path: Path) -> None:
     lines = SAMPLES["mooncake"].splitlines()
     long = json.dumps({"timestamp": 1, "input_length": 512, "output_length": 3, "hash_ids": [4, 5, 6]})
-    trace = read(tmp_path, "\n".join([lines[0], long, *lines[1:]]))
+    trace = read(tmp_path, "\n".join([lines[0], long, *lines[1:]]), block_size=512)
     assert blocks(trace) == [[0, 1], [4], [0, 2], []]
     assert "hashes left out: 1 prompt with more of them" in trace.notes[0]
 
@@ -163,7 +241,7 @@ def test_burstgpt_without_sessions(tmp_path: Path) -> None:
     trace = read(tmp_path, SAMPLES["burstgpt"])
     assert rows(trace) == [(0.0, 472, 18), (113.5, 417, 276)]
     assert trace.rejected.count == 0
-    assert trace.notes == ("left out: 1 call that failed, without response tokens",)
+    assert trace.notes == ("left out: 1 call that failed, without output tokens",)
     assert trace.session is None
     assert listed(trace.lines) == [2, 4]
 
@@ -198,7 +276,7 @@ def test_vidur_with_and_without_arrivals(tmp_path: Path) -> None:
 
 
 def test_sharegpt_makes_a_request_of_every_answer(tmp_path: Path) -> None:
-    trace = read(tmp_path, SAMPLES["sharegpt"], tokenizer=letters)
+    trace = read(tmp_path, SAMPLES["chats"], tokenizer=letters)
     # In the second conversation the first answer answers nothing and the next is empty.
     assert rows(trace) == [(0.0, 4, 2), (0.0, 8, 1), (0.0, 18, 3)]
     assert listed(trace.session) == [0, 0, 1]
@@ -208,24 +286,26 @@ def test_sharegpt_makes_a_request_of_every_answer(tmp_path: Path) -> None:
 
 
 def test_sharegpt_of_many_batches_is_counted_like_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from autokv.workload.readers import sharegpt
+    from autokv.workload.readers import chats
 
     content = json.dumps(SHAREGPT_CONVERSATIONS * 5, indent=2)
     whole = read(tmp_path, content, tokenizer=letters)
-    monkeypatch.setattr(sharegpt, "BATCH_CHARACTERS", 1)
+    monkeypatch.setattr(chats, "BATCH_CHARACTERS", 1)
     assert rows(read(tmp_path, content, tokenizer=letters)) == rows(whole)
     assert len(whole) == 15
 
 
 def test_sharegpt_without_a_tokenizer_or_with_one_that_fails(tmp_path: Path) -> None:
-    with pytest.raises(WorkloadError, match="only a tokenizer can count; name the model"):
-        read(tmp_path, SAMPLES["sharegpt"])
+    with pytest.raises(
+        WorkloadError, match=r"only a tokenizer can count; name the model.*--tokenizer Qwen/Qwen3-0\.6B`$"
+    ):
+        read(tmp_path, SAMPLES["chats"])
 
     def broken(text: list[str], *, add_special_tokens: bool) -> dict[str, Any]:
         raise RuntimeError("out of\norder")
 
     with pytest.raises(WorkloadError, match=r"the tokenizer fails on it \(RuntimeError: out of order\)"):
-        read(tmp_path, SAMPLES["sharegpt"], tokenizer=broken)
+        read(tmp_path, SAMPLES["chats"], tokenizer=broken)
 
 
 def test_weka_subagents_are_sessions_that_share_the_blocks(tmp_path: Path) -> None:
@@ -289,7 +369,7 @@ def test_weka_sessions_of_other_blocks_are_bad(tmp_path: Path) -> None:
         ('{"requests": [{"t": 1e300, "type": "subagent", "requests": [{"t": 0, "in": 1, "out": 1}]}]}', "out of range"),
         ('{"requests": [], "block_size": 0}\n', "block_size '0'"),
         ('{"requests": [], "deep": ' + "[" * 100_000, "nested too deeply|cut off"),
-        ('[{"conversations": [{"value": "x"}]}]', "no from or no value"),
+        ('[{"conversations": [{"value": "x"}]}]', "does not say who speaks"),
     ],
 )  # fmt: skip
 def test_bad_documents(tmp_path: Path, content: str, message: str) -> None:
@@ -341,13 +421,17 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"columns": {**COLUMNS, "model": "m"}}, "'model' is no field of a trace; name input_tokens"),
+        ({"columns": {**COLUMNS, "model": "m"}}, "'model' is no field of a trace; name arrival, input_tokens"),
         ({"columns": {"arrival": "when", "input_tokens": "prompt"}}, "output_tokens has no column"),
         ({"columns": {**COLUMNS, "arrival": "time"}}, "no column 'time' for arrival; it has"),
         ({"columns": {**COLUMNS, "arrival": "gen"}}, "two fields have one column"),
         ({"columns": COLUMNS, "time_unit": "ms"}, "the timestamps of trace are dates"),
         ({"columns": COLUMNS, "time_unit": "h"}, "'h' is no unit; use one of s, ms"),
-        ({}, "opens no trace format that is known.*name its columns"),
+        (
+            {},
+            r"unrecognized trace format .'when;prompt;gen;user'.;.*--column output_tokens=gen --column arrival=when`$",
+        ),
+        ({"block_size": 0}, "block_size: is 0"),
         ({"max_rejected_share": 1.5}, "max_rejected_share: is 1.5"),
     ],
 )
@@ -363,11 +447,13 @@ def test_another_unit_than_the_formats(tmp_path: Path) -> None:
     assert read(tmp_path, content, time_unit="s").arrival_s[-1] == pytest.approx(199 / 4)
     assert read(tmp_path, content, time_unit="s").notes == ()
     # In milliseconds, as the format has it, it would be 80 million tokens a second.
-    assert "if the timestamps are not in ms, give their unit" in read(tmp_path, content).notes[0]
+    with pytest.raises(WorkloadError, match=r"4,020 requests arrive per second.*--time-unit s`$"):
+        read(tmp_path, content)
+    assert "if the timestamps are not in ms, give their unit" in read(tmp_path, content, time_unit="ms").notes[0]
     with pytest.raises(WorkloadError, match="the timestamps of azure are dates; leave it out"):
         read(tmp_path, SAMPLES["azure"], time_unit="s")
     with pytest.raises(WorkloadError, match="has no timestamps"):
-        read(tmp_path, SAMPLES["sharegpt"], time_unit="s", tokenizer=letters)
+        read(tmp_path, SAMPLES["chats"], time_unit="s", tokenizer=letters)
 
 
 def vidur(*arrivals: float) -> str:

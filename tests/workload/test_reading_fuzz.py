@@ -26,6 +26,17 @@ BEGINNINGS = [
     b'{"timestamp": 0, "input_length": 5, "output_length": 6, "hash_ids": [1]}\n',
     b'{"chat_id": 1, "parent_chat_id": -1, "timestamp": 0, "input_length": 5, "output_length": 6, "turn": 1}\n',
     b'[{"id": "a", "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}]',
+    b'{"input_length": 5, "output_length": 6, "session_id": "a"}\n{"input_length": 7, "output_length": 8, '
+    b'"session_id": "a", "delay": 5}\n',
+    b"timestamp;prompt_tokens;completion_tokens\n2024-01-01 00:00:00+00;5;6\n",
+    b'{"created": 1711111111, "usage": {"prompt_tokens": 5, "completion_tokens": 6}}\n',
+    b'{"body": {"messages": [{"role": "user", "content": "a"}], "max_tokens": 5}}\n',
+    b'{"prompt": "a", "output_tokens": 5}\n',
+    b'{"input_lens": [5, 6], "output_lens": [7, 8]}',
+    b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": "5", "attributes": [{"key": '
+    b'"gen_ai.usage.input_tokens", "value": {"intValue": "5"}}, {"key": "gen_ai.usage.output_tokens", "value": '
+    b'{"intValue": "5"}}]}]}]}]}\n',
+    b'{"benchmarks": [{"requests": {"successful": [{"prompt_tokens": 5, "output_tokens": 6}]}}]}\n',
     b'{"id": "a", "block_size": 64, "requests": [{"t": 0, "type": "n", "in": 5, "out": 6, "hash_ids": [1]}]}\n',
     b"PAR1",
     b"\x1f\x8b\x08",

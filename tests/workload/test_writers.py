@@ -65,7 +65,7 @@ def test_what_has_no_place_is_said(tmp_path: Path, suffix: str) -> None:
     ("name", "as_format", "message"),
     [
         ("trace.xlsx", None, r"cannot write the file type '\.xlsx'; choose from \.parquet"),
-        ("trace", "excel", "'excel' is no format that is written"),
+        ("trace", "excel", "cannot write the format 'excel'"),
         ("file/trace.csv", None, "cannot be written"),
         ("folder.csv", None, "is not an ordinary file"),
     ],

@@ -18,7 +18,7 @@ NONE = -1
 """No session, no parent."""
 
 PER_REQUEST = (
-    "arrival_ns", "input_tokens", "output_tokens", "lines", "session", "parent", "turn", "hash_counts"
+    "arrival_ns", "input_tokens", "output_tokens", "lines", "session", "parent", "turn", "delay_ns", "hash_counts"
 )  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -37,8 +37,14 @@ class Row(NamedTuple):
     """The number of the request that it follows."""
     turn: int = 0
     """Its place in the conversation, from 1; 0 where the file does not say."""
+    delay_ns: int = NONE
+    """From the end of the turn before."""
     hashes: tuple[int, ...] = ()
     """Of the blocks of its prompt."""
+
+
+FAILED = Row(0, 0, 0)
+"""A call that failed, of which nothing else matters: it is left out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +59,8 @@ class Columns:
     session: Ints | None = None
     parent: Ints | None = None
     turn: Ints | None = None
+    delay_ns: Ints | None = None
+    """Of requests that say how long after the end of the turn before they come."""
     hash_counts: Ints | None = None
     hashes: Ints | None = None
     """Shape [sum of ``hash_counts``]."""
@@ -77,8 +85,8 @@ class Columns:
 
 def from_rows(rows: Sequence[Row], lines: Sequence[int]) -> Columns:
     """The rows as columns."""
-    plain = np.array([row[:6] for row in rows], dtype=np.int64).reshape(-1, 6)
-    arrival, inputs, outputs, session, parent, turn = (column.copy() for column in plain.T)
+    plain = np.array([row[:7] for row in rows], dtype=np.int64).reshape(-1, 7)
+    arrival, inputs, outputs, session, parent, turn, delay = (column.copy() for column in plain.T)
     counts = np.array([len(row.hashes) for row in rows], dtype=np.int64)
     return Columns(
         arrival,
@@ -88,6 +96,7 @@ def from_rows(rows: Sequence[Row], lines: Sequence[int]) -> Columns:
         session=session if (session != NONE).any() else None,
         parent=parent if (parent != NONE).any() else None,
         turn=turn if turn.any() else None,
+        delay_ns=delay if (delay != NONE).any() else None,
         hash_counts=counts if counts.any() else None,
         hashes=np.array([value for row in rows for value in row.hashes], dtype=np.int64) if counts.any() else None,
     )
@@ -123,38 +132,44 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
         session=filled("session", NONE),
         parent=filled("parent", NONE),
         turn=filled("turn", 0),
+        delay_ns=filled("delay_ns", NONE),
         hash_counts=filled("hash_counts", 0) if hashes else None,
         hashes=np.concatenate(hashes) if hashes else None,
     )
 
 
-def checked(row: Row, *, least_output: int = 1) -> Row:
-    """The row, if its figures make sense.
+def checked(row: Row) -> Row:
+    """The row, if its figures make sense. One without output tokens, a call that failed, may have no input either.
 
     Raises:
         ValueError: saying which does not.
     """
-    for name, tokens, least in (("input", row.input_tokens, 1), ("output", row.output_tokens, least_output)):
+    for name, tokens, least in (
+        ("input", row.input_tokens, min(1, row.output_tokens)),
+        ("output", row.output_tokens, 0),
+    ):
         if not least <= tokens <= MAX_TOKENS:
-            raise ValueError(f"{str(tokens)[:20]} {name} tokens are not between {least} and {MAX_TOKENS}")
+            raise ValueError(f"{str(tokens)[:20]} {name} tokens are not between {max(0, least)} and {MAX_TOKENS}")
     if not 0 <= row.arrival_ns <= MAX_ARRIVAL_NS:
         raise ValueError("the timestamp is out of range")
     if row.session < NONE or row.parent < NONE:
         raise ValueError("a number of a request is negative")
+    if not NONE <= row.delay_ns <= MAX_ARRIVAL_NS:
+        raise ValueError("the delay is out of range")
     if not 0 <= row.turn <= MAX_TOKENS:
         raise ValueError("the turn is out of range")
     return row
 
 
-def check_columns(columns: Columns, *, least_output: int = 1) -> None:
+def check_columns(columns: Columns) -> None:
     """Pass exactly if every row would pass :func:`checked`.
 
     Raises:
         ValueError: some row would not.
     """
-    bounds = (
-        (columns.input_tokens, 1, MAX_TOKENS),
-        (columns.output_tokens, least_output, MAX_TOKENS),
+    bounds: tuple[tuple[Ints | None, int | Ints, int | None], ...] = (
+        (columns.input_tokens, np.minimum(1, columns.output_tokens), MAX_TOKENS),
+        (columns.output_tokens, 0, MAX_TOKENS),
         (columns.arrival_ns, 0, MAX_ARRIVAL_NS),
         (columns.session, NONE, None),
         (columns.parent, NONE, None),
@@ -163,7 +178,7 @@ def check_columns(columns: Columns, *, least_output: int = 1) -> None:
     for column, least, most in bounds:
         if column is None or not len(column):
             continue
-        if column.min() < least or (most is not None and column.max() > most):
+        if (column < least).any() or (most is not None and column.max() > most):
             raise ValueError("values out of range")
 
 
@@ -172,6 +187,15 @@ def number_of(text: str) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "little") >> 1
 
 
+def mixed(values: Ints, salt: int) -> Ints:
+    """Hashes of ``values`` that differ between salts (but for 1 in 2**64): mixed with the salt as splitmix64 does."""
+    result = values.view(np.uint64) + np.uint64((salt + 1) * 0x9E3779B97F4A7C15 & (2**64 - 1))
+    result = (result ^ (result >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    result = (result ^ (result >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (result ^ (result >> np.uint64(31))).view(np.int64)
+
+
 def counted(count: int, thing: str) -> str:
     """``1 row``, ``2,000 rows``."""
-    return f"{count:,} {thing}" + ("" if count == 1 else "s")
+    ending = "" if count == 1 else "es" if thing.endswith("h") else "s"
+    return f"{count:,} {thing}{ending}"

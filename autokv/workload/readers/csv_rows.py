@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from autokv.workload.readers.arrow import session_number, session_numbers, whole_numbers
-from autokv.workload.readers.columns import Columns, Row
+from autokv.workload.readers.columns import FAILED, Columns, Row
 from autokv.workload.readers.lines import read_lines
 from autokv.workload.readers.opening import Opening, split
 from autokv.workload.readers.reader import BadRows, ReadOptions
@@ -74,7 +74,8 @@ class CsvRows:
     fields: CsvFields
     unit: TimeUnit
     delimiter: str = ","
-    least_output: int = 1
+    no_tokens_failed: bool = False
+    """Whether a row without a number of output tokens is a call that failed, else it is bad."""
 
     def read(self, source: Source, bad: BadRows) -> Columns:
         """All rows of a file."""
@@ -91,9 +92,11 @@ class CsvRows:
             return values[self.header.index(name)]
 
         fields = self.fields
+        if self.no_tokens_failed and not value(fields.output_tokens):
+            return FAILED
         session = "" if fields.session is None else value(fields.session)
         return Row(
-            0 if fields.arrival is None else self._arrival(value(fields.arrival)),
+            0 if fields.arrival is None else nanoseconds(value(fields.arrival), self.unit),
             _tokens(value(fields.input_tokens)),
             _tokens(value(fields.output_tokens)),
             session=session_number(session),
@@ -133,13 +136,6 @@ class CsvRows:
             lines=np.empty(0, np.int64),
             session=None if fields.session is None else session_numbers(columns[fields.session]),
         )
-
-    def _arrival(self, text: str) -> int:
-        if self.unit == "iso":
-            return nanoseconds(text, self.unit)
-        if not is_number(text):
-            raise ValueError(f"{text[:40]!r} is not a timestamp in {self.unit}")
-        return nanoseconds(float(text), self.unit)
 
 
 def _tokens(text: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,12 +12,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
+from autokv.errors import WorkloadError
 from autokv.workload.readers.arrow import integers, ragged, session_number, session_numbers, whole_numbers
-from autokv.workload.readers.columns import NONE, Columns, Row
+from autokv.workload.readers.blocks import block_size, first_misfit
+from autokv.workload.readers.columns import FAILED, NONE, Columns, Row, checked, counted, from_rows, number_of
 from autokv.workload.readers.lines import read_lines
+from autokv.workload.readers.names import MISSING, value_at
 from autokv.workload.readers.opening import Opening
 from autokv.workload.readers.reader import BadRows, ReadOptions
-from autokv.workload.readers.times import TimeUnit, all_nanoseconds, arrow_type, checked_unit, nanoseconds
+from autokv.workload.readers.remedies import command
+from autokv.workload.readers.times import (
+    DATES,
+    TimeUnit,
+    all_nanoseconds,
+    arrow_type,
+    checked_unit,
+    is_number,
+    nanoseconds,
+)
 from autokv.workload.source import Source
 
 INT64 = range(-(2**63), 2**63)
@@ -49,7 +61,7 @@ class JsonLinesReader:
     unit: TimeUnit
     required: frozenset[str]
     block_tokens: int | None = None
-    """Tokens of a hashed block of a prompt."""
+    """Tokens of a hashed block of a prompt, where its hashes do not tell another size."""
     foreign: frozenset[str] = frozenset()
     """Keys by which another format with the same keys is told apart."""
 
@@ -60,8 +72,37 @@ class JsonLinesReader:
     def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
         """See :class:`~autokv.workload.readers.reader.Reader`."""
         unit = checked_unit(options.time_unit, self.unit, self.name)
-        columns = JsonRows(self.fields, unit).read(source, bad)
-        return columns if columns.hashes is None else replace(columns, block_tokens=self.block_tokens)
+        columns = self.rows(Opening(source.head), unit).read(source, bad)
+        return columns if self.block_tokens is None else in_blocks(columns, self.block_tokens, options, source)
+
+    def rows(self, opening: Opening, unit: TimeUnit) -> JsonRows:
+        """The parser of a file that opens like this."""
+        del opening
+        return JsonRows(self.fields, unit)
+
+
+def in_blocks(columns: Columns, usual: int, options: ReadOptions, source: Source) -> Columns:
+    """``columns`` with the size of their hashed blocks: what the options say, else what fits, ``usual`` first.
+
+    Raises:
+        WorkloadError: the hashes are not those of blocks of any size.
+    """
+    if columns.hashes is None:
+        return columns
+    if options.block_tokens is not None:
+        return replace(columns, block_tokens=options.block_tokens)
+    size = block_size(columns, usual)
+    if size is None:
+        line, tokens, hashes = first_misfit(columns, usual)
+        raise WorkloadError(
+            f"{counted(tokens, 'token')} have {counted(hashes, 'hash')}, and blocks of no size fit all rows",
+            field=f"{source.path}:{line}",
+            remedy=f"say the size of a block: {command(source.path, '--block-size', str(usual))}",
+        )
+    if size == usual:
+        return replace(columns, block_tokens=size)
+    note = f"hashes are of blocks of {size} tokens, as the lengths say (--block-size says another size)"
+    return replace(columns, block_tokens=size, notes=(*columns.notes, note))
 
 
 @dataclass(frozen=True)
@@ -70,11 +111,26 @@ class JsonRows:
 
     fields: JsonFields
     unit: TimeUnit
-    least_output: int = 1
+    no_tokens_failed: bool = False
+    """Whether a row without a number of output tokens is a call that failed, else it is bad."""
 
     def read(self, source: Source, bad: BadRows) -> Columns:
-        """All rows of a file."""
-        columns = read_lines(source, self, bad, header=False)
+        """All rows of a file, one a line."""
+        return self._with_unit(read_lines(source, self, bad, header=False))
+
+    def read_records(self, records: Iterable[tuple[int, Mapping[str, Any]]], bad: BadRows) -> Columns:
+        """Rows that are read already, each with the number of its line."""
+        rows: list[Row] = []
+        lines: list[int] = []
+        for line, record in records:
+            try:
+                rows.append(checked(self.row_of(record)))
+                lines.append(line)
+            except ValueError as error:
+                bad.add(line, str(error))
+        return self._with_unit(from_rows(rows, lines))
+
+    def _with_unit(self, columns: Columns) -> Columns:
         return replace(columns, unit=None if self.fields.arrival is None else self.unit)
 
     def row(self, line: str) -> Row:
@@ -94,10 +150,12 @@ class JsonRows:
             ValueError: with the reason why it is no request.
         """
         fields = self.fields
+        if self.no_tokens_failed and value_at(record, fields.output_tokens) in (None, "", MISSING):
+            return FAILED
         turn = None if fields.turn is None else record.get(fields.turn)
         hashes = None if fields.hash_ids is None else record.get(fields.hash_ids)
-        session = None if fields.session is None else record.get(fields.session)
-        number = NONE if session is None else session_number(_text(session, "the session"))
+        session = None if fields.session is None else value_at(record, fields.session)
+        number = NONE if session in (None, MISSING) else session_number(_name(session))
         return Row(
             0 if fields.arrival is None else self._arrival(record, fields.arrival),
             tokens(record, fields.input_tokens),
@@ -122,6 +180,8 @@ class JsonRows:
             fields.session: pa.string(),
         }
         kinds.pop(None, None)
+        if any("." in name for name in kinds if name is not None):
+            raise ValueError("a path is looked up row by row")
         table = pa.json.read_json(
             pa.BufferReader(data),
             read_options=pa.json.ReadOptions(use_threads=False, block_size=len(data) + 1),
@@ -151,15 +211,18 @@ class JsonRows:
         )
 
     def _arrival(self, record: Mapping[str, Any], name: str) -> int:
-        if self.unit != "iso":
+        if self.unit not in DATES:
             return nanoseconds(number_in(record, name), self.unit)
-        return nanoseconds(_text(record.get(name), name), self.unit)
+        value = value_at(record, name)
+        if not isinstance(value, str):
+            raise ValueError(f"{name} is not text")  # noqa: TRY004 - a bad line is a ValueError
+        return nanoseconds(value, self.unit)
 
 
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is not text")  # noqa: TRY004 - a bad line is a ValueError
-    return value
+def _name(value: object) -> str:
+    if not isinstance(value, str | int):
+        raise ValueError("the session is neither a text nor a number")  # noqa: TRY004 - a bad line is a ValueError
+    return str(value)
 
 
 def _integer(value: object, name: str) -> int:
@@ -169,14 +232,16 @@ def _integer(value: object, name: str) -> int:
 
 
 def number_in(record: Mapping[str, Any], name: str) -> float:
-    """The value of ``name``: an int or a finite float.
+    """The value of ``name``, a key or a path: an int or a finite float, also one that is written as text.
 
     Raises:
         ValueError: it is missing or something else.
     """
-    if name not in record:
+    value = value_at(record, name)
+    if value is MISSING:
         raise ValueError(f"{name} is missing")
-    value = record[name]
+    if isinstance(value, str) and is_number(value.strip()):
+        value = int(value) if value.strip().isdecimal() else float(value)
     if type(value) is int or (type(value) is float and math.isfinite(value)):
         return value
     raise ValueError(f"{name} {str(value)[:40]!r} is not a finite number")
@@ -195,11 +260,19 @@ def tokens(record: Mapping[str, Any], name: str) -> int:
 
 
 def hash_ids(values: object) -> tuple[int, ...]:
-    """A list of integers of 64 bits.
+    """A list of integers of 64 bits, with or without a sign, or of texts; each as an integer with a sign.
 
     Raises:
         ValueError: it is something else.
     """
-    if not isinstance(values, list | tuple) or not all(type(value) is int and value in INT64 for value in values):
-        raise ValueError("the hashes are not a list of integers of 64 bits")
-    return tuple(values)
+    if not isinstance(values, list | tuple):
+        raise ValueError("the hashes are not a list")  # noqa: TRY004 - a bad line is a ValueError
+    return tuple(_hash(value) for value in values)
+
+
+def _hash(value: object) -> int:
+    if isinstance(value, str):
+        return number_of(value)
+    if type(value) is not int or not INT64.start <= value < 2 * INT64.stop:
+        raise ValueError("the hashes are not a list of integers of 64 bits or of texts")
+    return value if value < INT64.stop else value - 2 * INT64.stop

@@ -20,10 +20,6 @@ SMALL_BYTES = 4096
 class RowParser(Protocol):
     """The rows of one file: ``row`` says what a line is, ``block`` is the same and fast where no line is bad."""
 
-    @property
-    def least_output(self) -> int:
-        """Of a row's output tokens."""
-
     def block(self, data: bytes) -> Columns:
         """Parse whole lines; the columns' ``lines`` are not looked at.
 
@@ -43,7 +39,7 @@ def read_lines(source: Source, parser: RowParser, bad: BadRows, *, header: bool)
     """All lines of a file behind its header.
 
     Raises:
-        WorkloadError: its last line is bad and has no end, so that the file is probably cut off; or reading failed.
+        WorkloadError: its last line is no row and has no end, so that the file is probably cut off; or reading failed.
     """
     parts: list[Columns] = []
     line, last, ended = 1, 0, True
@@ -57,9 +53,9 @@ def read_lines(source: Source, parser: RowParser, bad: BadRows, *, header: bool)
         line += block.count(b"\n")
         ended = block.endswith(b"\n")
         last = line
-    if bad.count and bad.last_line == last and not ended:
+    if bad.cut_line == last and not ended:
         raise WorkloadError(
-            f"is cut off in its last row ({bad.last_reason})",
+            f"is cut off in its last row ({bad.cut_reason})",
             field=f"{source.path}:{last}",
             remedy="fetch the file again, or delete that line",
         )
@@ -72,7 +68,7 @@ def _parse(parser: RowParser, data: bytes, first: int, bad: BadRows) -> Iterator
         return
     try:
         columns = parser.block(data)
-        check_columns(columns, least_output=parser.least_output)
+        check_columns(columns)
         yield replace(columns, lines=_numbers(data, first, len(columns)))
     except ValueError:
         middle = data.find(b"\n", len(data) // 2) + 1
@@ -100,8 +96,14 @@ def _by_line(parser: RowParser, data: bytes, first: int, bad: BadRows) -> Column
     for number, line in enumerate(data.split(b"\n"), start=first):
         if not line.strip():
             continue
+        text = line.decode(errors="replace").strip()
         try:
-            rows.append(checked(parser.row(line.decode(errors="replace").strip()), least_output=parser.least_output))
+            row = parser.row(text)
+        except ValueError as error:
+            bad.add(number, str(error), cut=not text.endswith("}"))
+            continue
+        try:
+            rows.append(checked(row))
             numbers.append(number)
         except ValueError as error:
             bad.add(number, str(error))

@@ -1,27 +1,27 @@
-"""A table of one's own: CSV or JSON lines whose columns the user names.
+"""Tables: CSV, JSON lines or lists, and Parquet, with a column for each number of tokens.
 
-``columns`` maps ``input_tokens`` and ``output_tokens``, and where there are any ``arrival`` and ``session``, to the
-names in the file. Arrivals are dates or numbers: seconds, unless another unit is given.
+Their columns are told by their names, of which :mod:`autokv.workload.readers.names` knows many, or named by the user.
+In JSON a column may lie deeper: ``usage.prompt_tokens``. Arrivals are dates or numbers; numbers are seconds unless they
+are so large that they can only be dates in a smaller unit, or their name ends in one, or another unit is given.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, cast
 
 from autokv.errors import WorkloadError
 from autokv.workload.readers.columns import Columns
 from autokv.workload.readers.csv_rows import CsvFields, CsvRows
+from autokv.workload.readers.documents import documents
 from autokv.workload.readers.json_rows import JsonFields, JsonRows
+from autokv.workload.readers.names import FIELDS, REQUIRED, leaves, likely, stated_unit, understood
 from autokv.workload.readers.opening import DELIMITERS, Opening, split
 from autokv.workload.readers.reader import BadRows, ReadOptions
-from autokv.workload.readers.times import TimeUnit, checked_unit, is_number
+from autokv.workload.readers.remedies import column_options, command
+from autokv.workload.readers.times import DATES, TimeUnit, checked_unit, unit_of
 from autokv.workload.source import Source
-
-REQUIRED = ("input_tokens", "output_tokens")
-FIELDS = (*REQUIRED, "arrival", "session")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class MappedReader:
     """Reads the columns that the options name."""
 
     name: ClassVar[str] = "mapped"
-    expects: ClassVar[str] = "any CSV or JSON lines, if its columns are named"
+    expects: ClassVar[str] = "any CSV, JSON or Parquet, if its columns are named"
 
     def recognizes(self, opening: Opening) -> bool:
         """Never by itself."""
@@ -41,20 +41,55 @@ class MappedReader:
         Raises:
             WorkloadError: also where a field is unknown or missing, or the file lacks a column.
         """
-        columns = checked_mapping(options.columns)
-        opening = Opening(source.head)
-        where = f"{source.path}:{opening.first_line_number}"
-        if opening.is_object:
-            _require(columns, sorted(opening.keys), where)
-            unit = _unit(options.time_unit, _first_value(opening, columns), source)
-            return JsonRows(JsonFields(**columns), unit).read(source, bad)
-        delimiter = next((mark for mark in DELIMITERS if set(columns.values()) <= set(opening.names(mark))), ",")
-        header = opening.names(delimiter)
-        _require(columns, header, where)
-        lines = opening.text.split("\n", 2)
-        first = dict(zip(header, split(lines[1], delimiter), strict=False)) if len(lines) > 1 else {}
-        unit = _unit(options.time_unit, first.get(columns.get("arrival", "")), source)
-        return CsvRows(tuple(header), CsvFields(**columns), unit, delimiter).read(source, bad)
+        return _read(source, checked_mapping(options.columns), options, bad)
+
+
+@dataclass(frozen=True)
+class TableReader:
+    """Reads columns that have one of the usual names."""
+
+    name: ClassVar[str] = "table"
+    expects: ClassVar[str] = (
+        "CSV, JSON lines or Parquet with columns such as timestamp, prompt_tokens, completion_tokens"
+    )
+
+    def recognizes(self, opening: Opening) -> bool:
+        """Both numbers of tokens are there."""
+        return understood(first_row(opening)) is not None
+
+    def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
+        """See :class:`~autokv.workload.readers.reader.Reader`."""
+        found = understood(first_row(Opening(source.head))) or {}
+        columns = _read(source, found, options, bad, no_tokens_failed=True)
+        unit = "" if columns.unit is None or columns.unit == "iso" else f" in {columns.unit}"
+        said = ", ".join(f"{field} is {name}{unit if field == 'arrival' else ''}" for field, name in found.items())
+        return replace(columns, notes=(f"columns were told by their names: {said}", *columns.notes))
+
+
+def first_row(opening: Opening) -> dict[str, object]:
+    """Column to its first value in the first rows of a table, so that a call that failed hides no column.
+
+    Values of a CSV are text; ``None`` where none of the rows has one.
+    """
+    found: dict[str, object] = {}
+    if opening.is_object or opening.is_list:
+        for record in opening.records:
+            for name, value in leaves(record):
+                if found.get(name) is None:
+                    found[name] = value
+        return found
+    header = opening.names(opening.delimiter)
+    for line in opening.rows:
+        for name, value in zip(header, split(line, opening.delimiter), strict=False):
+            if not found.get(name):
+                found[name] = value or None
+    return found if opening.rows else dict.fromkeys(header)
+
+
+def proposal(opening: Opening) -> dict[str, str]:
+    """Field to column, as far as can be guessed; what cannot is to be named by the user."""
+    found = likely(first_row(opening))
+    return found if all(field in found for field in REQUIRED) else {}
 
 
 def checked_mapping(columns: Mapping[str, str]) -> dict[str, str]:
@@ -69,15 +104,45 @@ def checked_mapping(columns: Mapping[str, str]) -> dict[str, str]:
             raise WorkloadError(f"{field[:40]!r} is no field of a trace", field="columns", remedy=f"name {known}")
     for field in REQUIRED:
         if not columns.get(field):
-            raise WorkloadError(f"{field} has no column", field="columns", remedy=f"name the column of {field}")
+            raise WorkloadError(
+                f"{field} has no column", field="columns", remedy=f"name it too: `--column {field}=NAME`"
+            )
     if len(set(columns.values())) < len(columns):
         raise WorkloadError("two fields have one column", field="columns", remedy="name a column for each")
     return dict(columns)
 
 
+def date_options(values: Mapping[str, object], columns: Mapping[str, str]) -> list[str]:
+    """The options that a table needs whose first date could begin with the month or with the day."""
+    arrival = values.get(columns.get("arrival", ""))
+    if not isinstance(arrival, str) or unit_of(arrival) is not None:
+        return []
+    first = DATES["mdy"].fullmatch(arrival.strip())
+    return ["--time-unit", "dmy" if first is not None and int(first["month"]) > 12 else "mdy"]
+
+
+def _read(
+    source: Source, columns: Mapping[str, str], options: ReadOptions, bad: BadRows, *, no_tokens_failed: bool = False
+) -> Columns:
+    opening = Opening(source.head)
+    where = f"{source.path}:{opening.first_line_number}"
+    values = first_row(opening)
+    if opening.is_object or opening.is_list:
+        if opening.record is not None:
+            _require(columns, list(values), where)
+        unit = _unit(options.time_unit, values, columns, source)
+        rows = JsonRows(JsonFields(**columns), unit, no_tokens_failed)
+        return rows.read(source, bad) if opening.is_one_a_line else rows.read_records(documents(source, bad), bad)
+    delimiter = next((mark for mark in DELIMITERS if set(columns.values()) <= set(opening.names(mark))), ",")
+    header = opening.names(delimiter)
+    _require(columns, header, where)
+    unit = _unit(options.time_unit, values, columns, source)
+    return CsvRows(tuple(header), CsvFields(**columns), unit, delimiter, no_tokens_failed).read(source, bad)
+
+
 def _require(columns: Mapping[str, str], names: Sequence[str], where: str) -> None:
     for field, name in columns.items():
-        if name not in names:
+        if name not in names and (field in REQUIRED or field == "arrival"):
             raise WorkloadError(
                 f"there is no column {name[:60]!r} for {field}",
                 field=where,
@@ -85,17 +150,21 @@ def _require(columns: Mapping[str, str], names: Sequence[str], where: str) -> No
             )
 
 
-def _unit(unit: TimeUnit | None, first: str | None, source: Source) -> TimeUnit:
-    """The unit that is given, else seconds for a number and dates for a text."""
-    default: TimeUnit = "s" if first is None or is_number(first) else "iso"
-    return checked_unit(unit, default, source.path.name)
-
-
-def _first_value(opening: Opening, columns: Mapping[str, str]) -> str | None:
-    """The first row's arrival as text; ``None`` for a number."""
-    try:
-        record = json.loads(opening.first_line)
-    except (ValueError, RecursionError):
-        return None
-    value = record.get(columns.get("arrival", "")) if isinstance(record, dict) else None
-    return value if isinstance(value, str) else None
+def _unit(unit: TimeUnit | None, values: Mapping[str, object], columns: Mapping[str, str], source: Source) -> TimeUnit:
+    """The unit that is given, else the one that the column's name or its first value says."""
+    name = columns.get("arrival")
+    if name is None:
+        return "s"
+    value = values.get(name)
+    looks = unit_of(value if isinstance(value, str | int | float) else None)
+    if looks is None:
+        if unit not in DATES:
+            asked = command(source.path, *column_options(columns), *date_options(values, columns))
+            raise WorkloadError(
+                f"{str(value)[:40]!r} could begin with the month or with the day",
+                field=str(source.path),
+                remedy=f"say which, mdy or dmy: {asked}",
+            )
+        return unit
+    named = stated_unit(name) if looks == "s" else None
+    return checked_unit(unit, cast(TimeUnit, named or looks), source.path.name)

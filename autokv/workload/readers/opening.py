@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from functools import cached_property
+from typing import Any
 
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}:,]')
+FIRST_ROWS = 20
+"""That are looked at."""
 DELIMITERS = (",", ";", "\t")
 
 
@@ -27,7 +31,10 @@ class Opening:
                 raise
             text = head[: error.start].decode()
         self.text = text.strip()
-        self.first_line = self.text.split("\n", 1)[0].strip()
+        first, *rows = self.text.split("\n", 3 * FIRST_ROWS)
+        self.first_line = first.strip()
+        self.rows = [row.strip() for row in rows[:-1] or rows if row.strip()][:FIRST_ROWS]
+        """The next lines, whole."""
         self.first_line_number = text.count("\n", 0, len(text) - len(text.lstrip())) + 1
 
     @property
@@ -58,6 +65,44 @@ class Opening:
                 keys.add(last)
             last = mark[1:-1]
         return frozenset(keys)
+
+    @cached_property
+    def record(self) -> dict[str, Any] | None:
+        """The first JSON object, or the first of a list; ``None`` if it is not whole within the first bytes."""
+        if not (self.is_object or self.is_list):
+            return None
+        start = self.text.find("{")
+        try:
+            value, _ = json.JSONDecoder().raw_decode(self.text, start)
+        except (ValueError, RecursionError):
+            return None
+        return value if isinstance(value, dict) else None
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """The first objects: those of the first lines, or the one that fills several."""
+        if not self.is_one_a_line:
+            return [] if self.record is None else [self.record]
+        found = [json.loads(self.first_line)]
+        for line in self.rows:
+            try:
+                found.append(json.loads(line))
+            except (ValueError, RecursionError):
+                break
+        return [record for record in found if isinstance(record, dict)]
+
+    @cached_property
+    def is_one_a_line(self) -> bool:
+        """Whether the first line is a whole JSON object."""
+        try:
+            return self.is_object and isinstance(json.loads(self.first_line), dict)
+        except (ValueError, RecursionError):
+            return False
+
+    @cached_property
+    def delimiter(self) -> str:
+        """What parts the columns of the first line, taken as the header of a CSV: the mark that parts most."""
+        return max(DELIMITERS, key=lambda mark: len(self.names(mark)))
 
     def names(self, delimiter: str = ",") -> list[str]:
         """The first line as the header of a CSV."""

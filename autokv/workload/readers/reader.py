@@ -36,6 +36,8 @@ class ReadOptions:
     """For a table of one's own: a field to the name of its column."""
     time_unit: TimeUnit | None = None
     """Of the timestamps, where they are not in the format's own."""
+    block_tokens: int | None = None
+    """Of a hashed block, where the lengths do not tell it."""
 
 
 @dataclass(slots=True)
@@ -47,18 +49,20 @@ class BadRows:
     count: int = 0
     lines: list[int] = field(default_factory=list)
     reason: str = ""
-    last_line: int = 0
-    last_reason: str = ""
+    cut_line: int = 0
+    """The last one whose text may have lost its end."""
+    cut_reason: str = ""
 
-    def add(self, line: int, reason: str) -> None:
-        """Count a row.
+    def add(self, line: int, reason: str, *, cut: bool = False) -> None:
+        """Count a row; ``cut`` if it may be the beginning of one.
 
         Raises:
             WorkloadError: there are more than :data:`MAX_BAD_ROWS`.
         """
         self.count += 1
         self.reason = self.reason or reason
-        self.last_line, self.last_reason = line, reason
+        if cut:
+            self.cut_line, self.cut_reason = line, reason
         if len(self.lines) < NAMED_LINES:
             self.lines.append(line)
         if self.count > MAX_BAD_ROWS:

@@ -13,9 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, ClassVar
 
-import numpy as np
-
-from autokv.workload.readers.columns import Columns, Ints, Row, checked, concatenate, from_rows
+from autokv.workload.readers.columns import Columns, Row, checked, concatenate, from_rows, mixed
 from autokv.workload.readers.documents import documents
 from autokv.workload.readers.json_rows import hash_ids, number_in, tokens
 from autokv.workload.readers.opening import Opening
@@ -56,7 +54,7 @@ class WekaReader:
             rows = list(_Walk(unit, numbers, line, bad).rows(entries))
             columns = from_rows(rows, [line] * len(rows))
             if columns.hashes is not None and session.get("hash_id_scope") != "global":
-                columns = replace(columns, hashes=_local(columns.hashes, index))
+                columns = replace(columns, hashes=mixed(columns.hashes, index))
             parts.append(columns)
         notes: tuple[str, ...] = ()
         if len(parts) > 1:
@@ -134,11 +132,3 @@ def _first_time(entries: list[Any]) -> float:
     """The earliest time of the entries: before that of their subagent, they count from it."""
     times = [entry["t"] for entry in entries if isinstance(entry, dict) and type(entry.get("t")) in (int, float)]
     return min(times, default=0.0)
-
-
-def _local(hashes: Ints, session: int) -> Ints:
-    """Hashes that differ between sessions (but for 1 in 2**64): mixed with the session's number as splitmix64 does."""
-    mixed = hashes.view(np.uint64) + np.uint64((session + 1) * 0x9E3779B97F4A7C15 & (2**64 - 1))
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (mixed ^ (mixed >> np.uint64(31))).view(np.int64)

@@ -1,0 +1,17 @@
+"""Commands that would read a file, for messages that refuse it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def command(path: Path, *options: str) -> str:
+    """A look at the trace with these options, as it is typed."""
+    return f"`autokv trace inspect {shlex.join([str(path), *options])}`"
+
+
+def column_options(columns: Mapping[str, str]) -> list[str]:
+    """Options that name these columns."""
+    return [part for field, name in columns.items() for part in ("--column", f"{field}={name}")]
