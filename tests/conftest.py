@@ -15,7 +15,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import psycopg
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
+
+# A machine that is busy with other things says nothing of the code.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 # Before anything imports triton, which reads it once: without a GPU its kernels run in its interpreter.
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
