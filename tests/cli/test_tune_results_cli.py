@@ -62,7 +62,7 @@ def test_the_files_of_a_run_are_what_the_other_commands_take(
     # Every hint runs as it is printed.
     code, out, err = autokv("jobs", "show", job.id, "--database", URL)
     assert code == 0, err
-    (listed,) = re.findall(r"autokv (configs list .*)", " ".join(out.split("\n\n")[0].split()))
+    (listed,) = re.findall(r"autokv (configs list .*)", out)
     code, out, err = autokv(*shlex.split(listed))
     assert code == 0, err
     assert recommended.digest[:12] in out
