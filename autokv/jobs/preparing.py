@@ -18,6 +18,7 @@ from autokv.jobs.plan import EvaluationPlan, make_plan
 from autokv.jobs.serving import ServingJudge
 from autokv.jobs.versions import versions
 from autokv.models import LoadedModel, load
+from autokv.models.revision import revision_of
 from autokv.search_spaces import SearchSpace, load_space
 from autokv.storage import Job
 from autokv.tuning.choice import chosen
@@ -48,7 +49,11 @@ class Prepared:
     def facts(self) -> dict[str, dict[str, Any]]:
         """What a job stores of it: model, hardware and workload as JSON documents, and versions."""
         return {
-            "model": {**self.model.facts.to_dict(), "source": self.request.model},
+            "model": {
+                **self.model.facts.to_dict(),
+                "source": self.request.model,
+                "revision": revision_of(self.request.model),
+            },
             "hardware": {**self.hardware.to_dict(), "dtype": str(self.model.dtype).removeprefix("torch.")},
             "workload": _workload_facts(self),
             "versions": versions(),

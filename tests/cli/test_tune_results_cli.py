@@ -51,6 +51,7 @@ def test_the_files_of_a_run_are_what_the_other_commands_take(
     # The configuration says what to load, from any folder and in any spelling.
     assert recommended.model is not None
     assert recommended.model["source"] == str(tiny_model_folder("llama"))
+    assert recommended.model["revision"].startswith("sha256:")
     written = tmp_path / "c.yaml"
     written.write_text(yaml.safe_dump(recommended.model_dump(mode="json")))
     code, out, err = autokv("config", "validate", written)
