@@ -118,7 +118,7 @@ def _steps(model: type[BaseModel], location: Iterable[int | str]) -> Iterator[tu
         if chosen:
             models = chosen
             continue
-        fields = {}
+        fields: dict[str, FieldInfo] = {}
         for one in models:
             fields |= {name: field for own, field in one.model_fields.items() for name in _names(own, field)}
         yield f"[{part}]" if isinstance(part, int) else f".{part:.80}", list(fields)
