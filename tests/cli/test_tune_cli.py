@@ -46,8 +46,9 @@ def test_tune_writes_files_that_agree_with_the_database(autokv: Run, model: Path
     assert recommended.provenance is not None
     assert recommended.validated is not None
     feasible = [point for point in front if point["feasible"]]
+    assert recommended.digest in {point["digest"] for point in feasible}
     smallest = min(feasible, key=lambda point: point["validation"]["metrics"]["kv_bytes_per_token"]["mean"])
-    assert smallest["digest"] == recommended.digest
+    assert "smallest" in smallest["roles"]
     for point in front:
         assert point["digest"] == CompressionConfig.parse(point["config"]).digest
         assert set(point["metrics"]["kl_divergence"]) == {"mean", "std", "p95", "worst", "n"}
