@@ -90,7 +90,8 @@ def warm_up(
 def build() -> None:
     """Compile the C kernels into the installation.
 
-    They run on every processor of this kind. Machines without a C compiler, as a container of this installation is one, load what runs on their processor.
+    They run on every processor of this kind. Machines without a C compiler, such as a container of this installation,
+    load what runs on their processor.
     """
     from autokv.cli.console import output
     from autokv.errors import RequestError
