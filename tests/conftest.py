@@ -18,15 +18,16 @@ import torch
 from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
-# A machine that is busy with other things says nothing of the code.
-settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("steady")
 
 # Before anything imports triton, which reads it once: without a GPU its kernels run in its interpreter.
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+# A machine that is busy with other things says nothing of the code.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 SHAPE = {
     "vocab_size": 260,

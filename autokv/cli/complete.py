@@ -1,4 +1,4 @@
-"""Names that the shell completes, and that a mistyped option is compared with. Loads without torch."""
+"""Names that the shell completes. Loads without torch."""
 
 from __future__ import annotations
 

@@ -27,5 +27,5 @@ def model_of(given: str | None, document: ConfigurationDocument, config: Path) -
     try:
         locate(name, settings.current(), weights=False)
     except ModelError as error:
-        raise ConfigError(f"its model {name:.200} {error.message:.200}", field=str(config), remedy=remedy) from None
+        raise ConfigError(f"its model {name:.200}: {error.message:.200}", field=str(config), remedy=remedy) from None
     return name

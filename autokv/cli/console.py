@@ -22,6 +22,7 @@ from autokv.tuning.trial import FrontPoint, TuningResult
 
 WIDTH = 80
 WIDEST = 10_000
+LONGEST_WORD = 20
 SHORT = {
     "kl_divergence": "KL",
     "top1_agreement": "top-1",
@@ -48,13 +49,20 @@ def output(*, stderr: bool = False) -> Console:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table within the width of ``console``; piped, one that would be cut or break words is wider."""
+    """Print a table within the width of ``console``; piped, one that would be cut or break words is wider.
+
+    Columns that wrap do so between words; longer ones, such as paths, are broken.
+    """
+    for column in table.columns:
+        if not column.no_wrap:
+            words = (len(word) for cell in (column.header, *column.cells) for word in str(cell).split())
+            column.min_width = max((length for length in words if length <= LONGEST_WORD), default=0)
+    usual = console.width
     if not console.is_terminal:
         options = console.options.update(max_width=WIDEST)
-        console.width = max(WIDTH, Measured.get(console, options, table).minimum)
+        console.width = max(usual, Measured.get(console, options, table).minimum)
     console.print(table)
-    if not console.is_terminal:
-        console.width = WIDTH
+    console.width = usual
 
 
 def plain(text: str) -> str:
@@ -109,11 +117,11 @@ def measurement_table(measurements: Sequence[Measurement]) -> Table:
 
 def _table(columns: Iterable[str], note: str = "") -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("configuration", overflow="fold", min_width=14)
+    table.add_column("configuration", overflow="fold")
     for name in columns:
         head = SHORT.get(name, heading(name))
         table.add_column(f"{head}\n{unit(name)}".rstrip(), justify="right", no_wrap=True)
-    table.add_column(note, overflow="fold", min_width=6)
+    table.add_column(note, overflow="fold")
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -51,7 +52,9 @@ def show(
     if as_json:
         print_json({"job": found, "result": None if result is None else _outcome(result)})
         return
-    print_facts(_facts(found, result, database or settings.current().database_url))
+    print_facts(_facts(found, result))
+    for what, command in _commands(found, result, database or settings.current().database_url):
+        typer.echo(f"{what}: {command}")
     if result is not None:
         from autokv.cli import console
 
@@ -83,7 +86,15 @@ def _progress(job: Job) -> str:
     return f"{job.trials}/{job.request.trials}"
 
 
-def _facts(job: Job, result: TuningResult | None, url: str) -> dict[str, str | None]:
+def _commands(job: Job, result: TuningResult | None, url: str) -> Iterator[tuple[str, str]]:
+    """What can be done with a job, each a line that can be copied."""
+    if result is not None:
+        yield "as files", shlex.join(["autokv", "configs", "list", "--job", job.id, *database_option(url)])
+    if job.state in {"interrupted", "failed"}:
+        yield "to resume", resume_command(job.id, url)
+
+
+def _facts(job: Job, result: TuningResult | None) -> dict[str, str | None]:
     facts = {
         "job": job.id,
         "state": job.state,
@@ -98,7 +109,4 @@ def _facts(job: Job, result: TuningResult | None, url: str) -> dict[str, str | N
     if result is not None:
         facts["recommended"] = result.recommended or "none"
         facts |= result.named
-        facts["as files"] = shlex.join(["autokv", "configs", "list", "--job", job.id, *database_option(url)])
-    if job.state in {"interrupted", "failed"}:
-        facts["to resume"] = resume_command(job.id, url)
     return facts

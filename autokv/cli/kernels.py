@@ -87,9 +87,10 @@ def warm_up(
 
 @app.command()
 def build() -> None:
-    """Compile the C kernels into the installation, for every processor of this kind.
+    """Compile the C kernels into the installation.
 
-    Machines without a C compiler, as a container of this installation is one, load what runs on their processor.
+    They run on every processor of this kind. Machines without a C compiler, such as a container of this installation,
+    load what runs on their processor.
     """
     from autokv.cli.console import output
     from autokv.errors import RequestError

@@ -131,8 +131,7 @@ def _show(finished: Finished, url: str) -> None:
 
     screen = output()
     print_table(screen, front_table(finished.result))
-    screen.print("\n".join(answer(finished.result)), markup=False, soft_wrap=True)
-    screen.print(finished.result.reason, markup=False)
+    screen.print("\n".join([*answer(finished.result), finished.result.reason]), markup=False, soft_wrap=True)
     for name, path in finished.files.items():
         screen.print(f"  {name:17} {path}", markup=False, soft_wrap=True)
     screen.print(f"  {'database':17} {url} (job {finished.job_id})", markup=False, soft_wrap=True)

@@ -49,7 +49,10 @@ class Prepared:
     def facts(self) -> dict[str, dict[str, Any]]:
         """What a job stores of it: model, hardware and workload as JSON documents, and versions."""
         return {
-            "model": {**self.model.facts.to_dict(), "source": self.request.model},
+            "model": {
+                **self.model.facts.to_dict(),
+                "source": self.request.model,
+            },
             "hardware": {**self.hardware.to_dict(), "dtype": str(self.model.dtype).removeprefix("torch.")},
             "workload": _workload_facts(self),
             "versions": versions(),

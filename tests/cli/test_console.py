@@ -6,8 +6,9 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.table import Column, Table
 
-from autokv.cli.console import front_table, measurement_table, output, plain
+from autokv.cli.console import front_table, measurement_table, output, plain, print_table
 from autokv.cli.progress import TuningProgress, trial_line
 from autokv.config import CompressionConfig
 from autokv.evaluation.measurement import Measurement
@@ -49,9 +50,12 @@ def measurement(config: CompressionConfig, **changed: float) -> Measurement:
     return Measurement.of_samples(config, [{"id": str(index), **METRICS, **changed} for index in range(3)])
 
 
-def text_of(renderable: object, width: int = 80) -> str:
-    console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(renderable)
+def text_of(renderable: object, width: int = 80, *, terminal: bool = True) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False, force_terminal=terminal, color_system=None)
+    if isinstance(renderable, Table):
+        print_table(console, renderable)
+    else:
+        console.print(renderable)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -76,7 +80,7 @@ def test_the_fronts_table_fits_and_marks_the_recommended_one(objectives: tuple[s
     assert max(map(len, lines)) <= 80
     assert text.index("1,000") < text.index("99,999"), "smallest first"
     assert "★" in text
-    assert "unconfirmed" in "".join(text.split())
+    assert "unconfirmed" in text
     assert "…" not in text
 
 
@@ -143,3 +147,27 @@ def test_the_panel_shows_everything_within_80_columns() -> None:
         "Expected",
     ):
         assert part in text
+
+
+WORDS = ["recommended configuration", "a sentence of several words that is as long as a person writes", "short"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_table_breaks_a_word_or_cuts_a_cell(width: int) -> None:
+    table = Table("name", Column("figures", no_wrap=True), "said")
+    for word in WORDS:
+        table.add_row(word, "1,234,567.89 requests/s", word)
+    for terminal in (True, False):
+        text = text_of(table, width, terminal=terminal)
+        assert "…" not in text
+        assert all(part in text for word in WORDS for part in word.split())
+        assert max(map(len, text.splitlines())) <= width
+
+
+def test_a_table_that_is_piped_is_as_wide_as_it_must_be() -> None:
+    table = Table(*(Column(f"column {number}", no_wrap=True) for number in range(12)))
+    table.add_row(*["1,234,567.89"] * 12)
+    text = text_of(table, terminal=False)
+    assert "…" not in text
+    assert text.count("1,234,567.89") == 12
+    assert len(text.splitlines()) == 5

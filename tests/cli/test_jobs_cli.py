@@ -83,7 +83,7 @@ def test_show(url: str, jobs: list[str]) -> None:
     for told in (jobs[0], "the only one", "0.0123", "23,040", digest, f"autokv configs list --job {jobs[0]}"):
         assert told in shown
     assert "".join(MODEL.split()) in "".join(shown.split())
-    assert max(map(len, shown.splitlines())) <= 80
+    assert max(len(line) for line in shown.splitlines() if "autokv " not in line) <= 80
 
 
 def test_show_a_job_that_stopped(url: str, jobs: list[str]) -> None:

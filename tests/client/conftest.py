@@ -83,8 +83,8 @@ class ScriptedWorker:
         self.database.trials.add(self.job.id, record, lease=self.lease)
         return record
 
-    def finish(self, trials: int = 3) -> None:
-        """Store trials and a result that recommends the first of them."""
+    def finish(self, trials: int = 3, *, recommends: bool = True) -> None:
+        """Store trials and a result that recommends the first of them, or none."""
         records = [self.trial(number) for number in range(trials)]
         measured = records[0].measurement
         assert measured is not None
@@ -92,7 +92,7 @@ class ScriptedWorker:
             objectives=("kl_divergence",),
             trials=records,
             front=[FrontPoint(0, "tpe", measured, measured, True)],
-            recommended=measured.config.digest,
+            recommended=measured.config.digest if recommends else None,
             reason="it is the only one",
         )
         document = ConfigurationDocument(pipeline=measured.config.pipeline, model={"name": self.job.request.model})

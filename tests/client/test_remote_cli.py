@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 import threading
 from collections.abc import Callable
@@ -14,7 +16,7 @@ import yaml
 
 from autokv.cli.main import main
 from autokv.client import Client
-from autokv.config import CompressionConfig
+from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.data import example_trace
 from autokv.wire import JobSubmission
 
@@ -150,6 +152,27 @@ def test_a_job_that_is_not_done_is_exit_code_1(remote: Run) -> None:
     assert json.loads(remote("show", job, "--json")[1])["state"] == "queued"
 
 
+def test_a_job_that_recommends_nothing_is_exit_code_3(remote: Run, worker: ScriptedWorker) -> None:
+    job = remote("submit", "--model", "tiny", "--trials", 3)[1].strip()
+    worker.claim()
+    worker.finish(recommends=False)
+    assert remote("watch", job)[0] == 3
+
+
+def test_who_stops_watching_is_told_how_to_go_on(remote: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = remote("submit", "--model", "tiny", "--server", server.url)[1].strip()
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("autokv.client.Tuning.wait", stop)
+        code, _, err = remote("watch", job, "--server", server.url)
+    assert code == 130
+    (told,) = re.findall(r"`autokv remote ([^`]+)`", err)
+    assert shlex.split(told) == ["watch", job, "--server", server.url]
+
+
 def test_what_a_job_found_is_downloaded(remote: Run, done: str, client: Client, tmp_path: Path) -> None:
     code, out, _ = remote("download", done)
     assert code == 0
@@ -163,6 +186,7 @@ def test_what_a_job_found_is_downloaded(remote: Run, done: str, client: Client, 
     assert remote("download", "--configuration", front["digest"], "--output", "by.yaml")[0] == 0
     assert remote("alias", "set", "prod", identifier)[1] == f"prod is at revision 1: configuration {identifier}\n"
     assert remote("download", "--alias", "prod")[1] == "wrote prod.json\n"
+    assert ConfigurationDocument.load(tmp_path / "by.yaml").digest == front["digest"]
     assert yaml.safe_load((tmp_path / "by.yaml").read_text()) == json.loads((tmp_path / "prod.json").read_text())
 
 
