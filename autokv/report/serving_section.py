@@ -1,12 +1,13 @@
-"""What a configuration buys on the workload, and which scenario decided the search."""
+"""How a configuration changes serving the workload, and which scenario decided the search."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from autokv.report.document import wide
 from autokv.report.html import Markup, join, tag
-from autokv.report.serving_rows import rows, sentence
+from autokv.report.serving_rows import Row, rows, sentence
 
 
 def serving_section(job: Mapping[str, Any]) -> Markup:
@@ -16,7 +17,7 @@ def serving_section(job: Mapping[str, Any]) -> Markup:
     parts = []
     if comparison:
         parts += [
-            tag("h2", "What it buys on this trace"),
+            tag("h2", "Effect on your traffic"),
             tag("p", sentence(comparison["verdict"])),
             comparison_table(comparison),
             tag("p", _basis(serving), class_="note"),
@@ -30,22 +31,28 @@ def serving_section(job: Mapping[str, Any]) -> Markup:
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> Markup:
-    """A column per server and a row per figure, of :meth:`autokv.serving.comparison.Comparison.to_dict`."""
+    """A row per figure, of :meth:`autokv.serving.comparison.Comparison.to_dict`: in each the servers, then the change."""
     names = [str(run["name"]) for run in comparison["runs"]]
-    head = join(tag("th", ""), *(tag("th", name, class_="number", scope="col") for name in names))
-    lines = [
-        tag(
-            "tr",
-            join(tag("th", row.title, scope="row"), *(tag("td", text, class_="number") for text in row.texts)),
-        )
-        for row in rows(comparison)
-    ]
-    table = tag("table", join(tag("thead", tag("tr", head)), tag("tbody", join(*lines))))
-    return tag("div", table, class_="wide")
+    against = "16-bit" in names[1:]
+    heads = [tag("td", ""), *(tag("th", name, class_="number", scope="col") for name in names)]
+    if against:
+        heads.append(tag("th", "against 16-bit", class_="number", scope="col"))
+    lines = [_line(row, names.index("16-bit") if against else None) for row in rows(comparison)]
+    table = tag("table", join(tag("thead", tag("tr", join(*heads))), tag("tbody", join(*lines))), class_="comparison")
+    return wide(table, "Figures of every server")
+
+
+def _line(row: Row, full: int | None) -> Markup:
+    cells = [tag("th", row.title, scope="row"), *(tag("td", text, class_="number") for text in row.texts)]
+    if full is not None:
+        cells.append(tag("td", row.change(full), class_="number"))
+    return tag("tr", join(*cells))
 
 
 def _basis(serving: Mapping[str, Any]) -> str:
-    notes = [f"simulated on {serving['device']} from measured times", *serving["notes"]]
+    notes = list(serving["notes"])
     if serving.get("predicted"):
-        notes.append(serving["predicted"])
+        notes[:0] = [f"simulated on {serving['device']}: predicted, unvalidated", serving["predicted"]]
+    else:
+        notes[:0] = [f"simulated on {serving['device']} from measured times"]
     return " ".join(sentence(note) for note in notes)

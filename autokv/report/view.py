@@ -18,15 +18,22 @@ BYTES = "kv_bytes_per_token"
 TIME = "attention_us"
 BASELINE_TIME = "attention_baseline_us"
 FP8_TIME = "attention_fp8_us"
+RATIO = "attention_ratio"
+"""Attention time over that of the 16-bit cache timed beside it. A raw time says more of the moment than of the cache."""
+IDEAL = {"kl_divergence": 0.0, "top1_agreement": 1.0, "nll_delta": 0.0, "negative_sample_rate": 0.0, RATIO: 1.0}
+"""What the 16-bit cache has by definition, being what the others are compared with."""
 QUALITY = ("kl_divergence", "nll_delta", "top1_agreement", "task_score", "negative_sample_rate", "output_length_ratio")
 DIGITS = re.compile(r"\d[\d.,]*(e[-+]?\d+)?")
 
 
 def mean(measurement: Measurement | None, metric: str) -> float | None:
-    """Mean of a metric, or ``None`` where it was not measured."""
-    if measurement is None or metric not in measurement.metrics:
+    """Mean of a metric, or ``None`` where it was not measured; :data:`RATIO` is that of two means."""
+    if measurement is None:
         return None
-    return measurement.metrics[metric].mean
+    if metric == RATIO:
+        ours, theirs = mean(measurement, TIME), mean(measurement, BASELINE_TIME)
+        return ours / theirs if ours and theirs else None
+    return measurement.metrics[metric].mean if metric in measurement.metrics else None
 
 
 def shown(point: FrontPoint) -> Measurement:
@@ -35,7 +42,7 @@ def shown(point: FrontPoint) -> Measurement:
 
 
 def roles(result: TuningResult) -> dict[str, tuple[str, ...]]:
-    """Digest to what it is called: ``recommended`` first, then ``fastest``, ``smallest``, ``knee``."""
+    """Digest to what it is called: ``recommended`` first, then ``fastest``, ``smallest``, ``knee``, ``safest``."""
     names: dict[str, list[str]] = {}
     if result.recommended:
         names[result.recommended] = ["recommended"]
@@ -67,22 +74,30 @@ def quality_metric(result: TuningResult) -> str:
 
 
 def baseline(result: TuningResult) -> dict[str, float]:
-    """Bytes and attention time of the 16-bit cache, as measured beside the candidates (medians over the trials)."""
-    every = [measurement for _, measurement in measured(result.trials)]
-    found: dict[str, float] = {}
+    """Figures of the 16-bit cache by metric, as far as they are known or hold by definition."""
     # Per sample, where the product is exact; a product of means over contexts of different lengths is not.
     sizes = [
         sample[BYTES] * sample["compression_ratio"]
-        for measurement in every
+        for _, measurement in measured(result.trials)
         for sample in measurement.samples
         if BYTES in sample and "compression_ratio" in sample
     ]
-    times = [time for measurement in every if (time := mean(measurement, BASELINE_TIME)) is not None]
-    if sizes:
-        found[BYTES] = statistics.median(sizes)
-    if times:
-        found[TIME] = statistics.median(times)
-    return found
+    found = {BYTES: statistics.median(sizes)} if sizes else {}
+    judged = {} if result.decision is None else result.decision.baseline
+    return {**found, **judged, **IDEAL}
+
+
+def deciding(result: TuningResult) -> str:
+    """The metric that decided on the recommendation; bytes in results that do not say."""
+    return BYTES if result.decision is None else result.decision.objective
+
+
+def columns(result: TuningResult) -> list[str]:
+    """The metrics that a table of the front has: the one that decided and the objectives, times as ratios."""
+    ran = [measurement for _, measurement in measured(result.trials)] + [shown(point) for point in result.front]
+    wanted = (quality_metric(result), BYTES, deciding(result), *result.objectives)
+    names = dict.fromkeys(RATIO if name == TIME else name for name in wanted)
+    return [name for name in names if any(mean(one, name) is not None for one in ran)]
 
 
 def limits(job: Mapping[str, Any]) -> tuple[Constraint, ...]:
@@ -112,25 +127,54 @@ def closest_miss(result: TuningResult, constraints: Sequence[Constraint]) -> Mea
 
 
 def verdict(point: FrontPoint) -> str:
-    """Whether the constraints hold: ``met``, ``broken``, or ``unconfirmed`` without a validation."""
+    """Whether the constraints hold: ``met``, ``over limit``, or ``unconfirmed`` without a validation."""
     if point.validation is None:
         return "unconfirmed"
-    return "met" if point.feasible else "broken"
+    return "met" if point.feasible else "over limit"
 
 
 def speedup(measurement: Measurement) -> tuple[float, bool] | None:
-    """Attention time of the 16-bit cache over this one's, and whether it is a tie.
+    """Attention time of the 16-bit cache over this one's, and whether they differ by no more than noise.
 
     Both were timed in turn on the same samples; a difference of their sums that is no larger than the spread of their
-    runs is a tie.
+    runs is noise.
     """
-    ours, theirs = mean(measurement, TIME), mean(measurement, BASELINE_TIME)
-    if not ours or not theirs:
+    ratio = mean(measurement, RATIO)
+    if ratio is None:
         return None
-    both = [sample for sample in measurement.samples if TIME in sample and BASELINE_TIME in sample]
-    difference = sum(sample[TIME] - sample[BASELINE_TIME] for sample in both)
-    spread = sum(max(sample.get(f"{name}_spread", 0.0) for name in (TIME, BASELINE_TIME)) for sample in both)
-    return theirs / ours, bool(both) and abs(difference) <= spread
+    both = _timed(measurement)
+    return 1 / ratio, bool(both) and abs(sum(one[TIME] - one[BASELINE_TIME] for one in both)) <= _spread(both)
+
+
+def spread(measurement: Measurement) -> float:
+    """Spread of the timed runs as a share of their times."""
+    both = _timed(measurement)
+    return _spread(both) / sum(max(one[TIME], one[BASELINE_TIME]) for one in both) if both else 0.0
+
+
+def _timed(measurement: Measurement) -> list[Mapping[str, Any]]:
+    return [sample for sample in measurement.samples if TIME in sample and BASELINE_TIME in sample]
+
+
+def _spread(timed: Iterable[Mapping[str, Any]]) -> float:
+    return sum(max(sample.get(f"{name}_spread", 0.0) for name in (TIME, BASELINE_TIME)) for sample in timed)
+
+
+def gain(job: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What serving the workload's trace gains against the 16-bit cache; ``None`` where that was not simulated."""
+    found: Mapping[str, Any] | None = (_comparison(job).get("gains") or {}).get("16-bit")
+    return found
+
+
+def predicted(result: TuningResult, job: Mapping[str, Any]) -> bool:
+    """Whether what decided rests on a prediction that nothing validated."""
+    notes = list(() if result.decision is None else result.decision.notes)
+    notes += [note for run in _comparison(job).get("runs") or () for note in run.get("notes") or ()]
+    return bool((job.get("serving") or {}).get("predicted")) or any("predicted" in note for note in notes)
+
+
+def _comparison(job: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (job.get("serving") or {}).get("comparison") or {}
 
 
 def batch(measurement: Measurement) -> int:
@@ -138,9 +182,14 @@ def batch(measurement: Measurement) -> int:
     return min((sample.get("batch", 1) for sample in measurement.samples if TIME in sample), default=1)
 
 
+def maximized(metric: str) -> bool:
+    """Whether more of a metric is better."""
+    return metric in METRICS and METRICS[metric].direction == "maximize"
+
+
 def better(metric: str) -> str:
     """``lower is better`` or ``higher is better``."""
-    return "higher is better" if METRICS[metric].direction == "maximize" else "lower is better"
+    return "higher is better" if maximized(metric) else "lower is better"
 
 
 def failures(trials: Iterable[TrialRecord]) -> list[tuple[str, str, int]]:
