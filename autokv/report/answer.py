@@ -12,7 +12,7 @@ from autokv.report import view
 from autokv.report.changes import change
 from autokv.report.describe import describe, explain
 from autokv.report.format import heading, label, number, quantity
-from autokv.report.headline import headline
+from autokv.report.headline import NO_HELP, headline
 from autokv.report.html import Markup, data, join, tag, unbroken
 from autokv.tuning.objectives import Constraint
 from autokv.tuning.trial import FrontPoint, TuningResult
@@ -25,11 +25,10 @@ def answer(result: TuningResult, job: Mapping[str, Any]) -> Markup:
     point = view.recommended(result)
     if point is None:
         return _nothing(result, view.limits(job))
-    config = point.calibration.config
-    decision = result.decision
+    config, decision, gained = point.calibration.config, result.decision, headline(result, point, job)
     return join(
-        tag("h1", headline(result, point, job)),
-        tag("p", _lead(config), class_="lead"),
+        tag("h1", gained),
+        tag("p", _lead(config, gained), class_="lead"),
         *(tag("p", _sentence_case(text)) for text in (() if decision is None else decision.advice)),
         _tiles(result, point),
         *(tag("p", _sentence_case(text), class_="note") for text in _notes(result)),
@@ -38,10 +37,11 @@ def answer(result: TuningResult, job: Mapping[str, Any]) -> Markup:
     )
 
 
-def _lead(config: CompressionConfig) -> Markup:
+def _lead(config: CompressionConfig, gained: str) -> Markup:
     if config.pipeline.is_identity:
         return join("Recommended: keep the ", tag("b", describe(config)), ".")
-    return join("Recommended: ", tag("b", unbroken(describe(config))), f". It {explain(config)}.")
+    opening = "Should memory become short: " if gained == NO_HELP else "Recommended: "
+    return join(opening, tag("b", unbroken(describe(config))), f". It {explain(config)}.")
 
 
 def _notes(result: TuningResult) -> Iterable[str]:

@@ -38,3 +38,8 @@ def factor(ratio: float) -> str:
     if ratio >= MANY:
         return f"{number(ratio)}×"
     return f"{100 * (ratio - 1):+.0f}%".replace("-", "\N{MINUS SIGN}")
+
+
+def points(difference: float) -> str:
+    """A difference of two percentages: ``+12 points``."""
+    return f"{difference:+.0f} points".replace("-", "\N{MINUS SIGN}")

@@ -16,7 +16,7 @@ from autokv.tuning.trial import TuningResult
 
 HEIGHT = 260.0
 SAID = ("kl_divergence", view.BYTES, "compression_ratio", view.RATIO, "top1_agreement", "task_score")
-"""What is said of every dot, beside the two metrics of the picture."""
+"""What is said of a dot of the front, as far as it was measured; of a trial's, the two metrics of the picture."""
 Sources = Mapping[str, str]
 """Digest to ``trial 12, tpe``."""
 
@@ -57,7 +57,9 @@ def panel(projection: Projection, plot: Plot, named: Sources) -> Markup:
     parts += [svg.line(*one.leader, "leader") for one in placed if one.leader is not None]
     for mark in projection.trials:
         at = plot.at(mark.x, mark.y)
-        parts.append(svg.dot(at, svg.circle(at, 3, "trial"), _said(mark, named)))
+        parts.append(
+            svg.dot(at, svg.circle(at, 3, "trial"), _said(mark, named, (projection.x.metric, projection.y.metric)))
+        )
     if projection.baseline is not None:
         at = plot.at(*projection.baseline)
         pair = zip((projection.x.metric, projection.y.metric), projection.baseline, strict=True)
@@ -65,7 +67,7 @@ def panel(projection: Projection, plot: Plot, named: Sources) -> Markup:
         parts.append(svg.dot(at, _cross(at), lines))
     for mark in sorted(projection.front, key=lambda mark: "recommended" in mark.roles):
         at = plot.at(mark.x, mark.y)
-        parts.append(svg.dot(at, join(*_shapes(mark, at)), _said(mark, named)))
+        parts.append(svg.dot(at, join(*_shapes(mark, at)), _said(mark, named, SAID)))
     parts += [_name(one) for one in placed]
     return join(*parts)
 
@@ -100,13 +102,13 @@ def _limit(limit: Constraint, box: Box, projection: Projection, plot: Plot) -> M
     return join(drawn, svg.text(box.left, (box.top + box.bottom) / 2, view.bound(limit), "bound halo"))
 
 
-def _said(mark: Mark, named: Sources) -> list[str]:
+def _said(mark: Mark, named: Sources, metrics: Iterable[str]) -> list[str]:
     """Name, roles, figures and origin of a configuration, a line each."""
     config = mark.measurement.config
     called = f" ({', '.join(mark.roles)})" if mark.roles else ""
     figures = [
         f"{label(name)} {quantity(name, value)}"
-        for name in SAID
+        for name in metrics
         if (value := view.mean(mark.measurement, name)) is not None
     ]
     origin = (named.get(config.digest, ""), f"{mark.split} prompts", config.digest[:12])

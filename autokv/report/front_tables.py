@@ -39,7 +39,7 @@ def _front(result: TuningResult, rows: Sequence[tuple[FrontPoint, int]]) -> Mark
         found = view.shown(point)
         pairs = [part for name in columns for part in _against(name, found, full, units[name])]
         body.append(_row(point, called, pairs, f"and {like} like it · " if like else ""))
-    seconds = ["worst" if name in view.QUALITY else "against 16-bit" for name in columns]
+    seconds = ["worst" if name in view.QUALITY else "vs 16-bit" for name in columns]
     splits = [part for second in seconds for part in ("mean" if second == "worst" else "value", second)]
     return wide(_table(columns, units, splits, body), "The front: what differs by more than noise")
 
@@ -51,7 +51,8 @@ def _against(metric: str, found: Measurement, full: Mapping[str, float], unit: U
         yield cell(found.metrics[metric].worst if metric in found.metrics else None, scale=unit.scale)
     else:
         compared = view.speedup(found) if metric == view.RATIO else None
-        yield change(metric, value, full.get(metric), tie=compared is not None and compared[1])
+        tie = found.config.pipeline.is_identity or (compared is not None and compared[1])
+        yield change(metric, value, full.get(metric), tie=tie)
 
 
 def _every(result: TuningResult) -> Markup:

@@ -33,8 +33,7 @@ def headline(result: TuningResult, point: FrontPoint, job: Mapping[str, Any]) ->
         return result.decision.headline
     if point.calibration.config.pipeline.is_identity:
         return NO_HELP
-    gain = view.gain(job)
-    return _bytes(result, point) if gain is None else _served(gain)
+    return served((job.get("serving") or {}).get("comparison") or {}) or _bytes(result, point)
 
 
 def first_line(result: TuningResult, job: Mapping[str, Any]) -> str:
@@ -42,15 +41,35 @@ def first_line(result: TuningResult, job: Mapping[str, Any]) -> str:
     if result.recommended is None:
         return ""
     predicted = ", predicted, unvalidated" if view.predicted(result, job) else ""
-    return f"chosen by {label(view.deciding(result))}{predicted}"
+    decided = view.deciding(result)
+    return f"chosen by {'bytes per token' if decided == view.BYTES else label(decided)}{predicted}"
 
 
-def _served(gain: Mapping[str, Any]) -> str:
-    goodput, rate = gain.get("goodput") or 0.0, gain.get("max_rate") or 0.0
-    if max(goodput, rate) < 1 + GAIN:
-        return NO_HELP
-    more = f"goodput {goodput - 1:+.0%}" if goodput >= 1 + GAIN else f"sustained rate {rate - 1:+.0%}"
-    return f"{times(gain['concurrent_requests'])} as many requests at once, {more}"
+def served(comparison: Mapping[str, Any]) -> str:
+    """What serving a trace gains against the 16-bit cache, of a comparison's document; empty without that cache."""
+    gain = (comparison.get("gains") or {}).get("16-bit")
+    if gain is None:
+        return ""
+    new, old = comparison["runs"][0], next(run for run in comparison["runs"] if run["name"] == "16-bit")
+    fits = f"{times(gain['concurrent_requests'])} as many requests at once"
+    good = _more(new["goodput_requests_per_s"], old["goodput_requests_per_s"])
+    if good:
+        return f"{fits}, goodput {good}"
+    rates = [(run.get("max_rate") or {}).get("requests_per_s") for run in (new, old)]
+    sustained = _more(*rates)
+    if sustained:
+        return f"{fits}, sustained rate {sustained}"
+    pace = [run["tpot_ms"].get("p50") for run in (new, old)]
+    if all(pace) and pace[0] < pace[1] * (1 - GAIN):
+        return f"{fits}, time per output token {pace[0] / pace[1] - 1:.0%}"
+    return NO_HELP
+
+
+def _more(new: float | None, old: float | None) -> str:
+    """By how much a rate rose; empty where it did not by more than :data:`GAIN`."""
+    if not new or new <= (old or 0.0) * (1 + GAIN):
+        return ""
+    return f"{new / old - 1:+.0%}" if old else f"{number(new)} instead of 0 requests/s"
 
 
 def _bytes(result: TuningResult, point: FrontPoint) -> str:

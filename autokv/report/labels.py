@@ -11,6 +11,8 @@ CHARACTER = 6.8
 LINE = 15.0
 GAP = 10.0
 """Pixels between a point's centre and its label."""
+BESIDE = 14.0
+"""Pixels beyond the plot's right end that a label may take."""
 REACH = 9
 """Lines by which a label may move up or down to find room."""
 
@@ -92,7 +94,7 @@ def place(
         label = min(
             (Label(text, x, y, dx, dy, anchor) for dx, dy, anchor in _POSITIONS),
             key=lambda one: (
-                1e4 * one.box.outside(width, height)
+                1e4 * one.box.outside(width + BESIDE, height)
                 + 1e3 * sum(one.box.overlap(other) for other in taken)
                 + sum(one.box.overlap(other) for other in obstacles)
                 + 2 * (abs(one.dy) + max(0.0, abs(one.dx) - GAP))

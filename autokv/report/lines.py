@@ -13,8 +13,8 @@ from autokv.report.plot import Plot
 from autokv.report.scale import Scale
 
 HEIGHT = 190.0
-STYLES = ("pick", "front second", "soft")
-"""Of the first, the second and the third line: solid orange, dashed blue, dotted grey."""
+STROKES = ("solid", "dashed", "dotted")
+"""Of the first, the second and the third line, so that none is told by its colour alone."""
 ZONE = 6.0
 """Pixels of the stretches that tell a pointer what the lines stand at."""
 
@@ -43,6 +43,7 @@ class Lines:
     """A value that is drawn across, and its name."""
     place: tuple[float, str] | None = None
     """Where on the horizontal axis something happens, and what."""
+    colors: tuple[str, ...] = ("front", "pick", "soft")
 
     def draw(self, width: float, style: str) -> Markup:
         """The picture in ``width`` pixels."""
@@ -50,9 +51,9 @@ class Lines:
         high = max([y for one in self.series for y in one.y] + ([self.level[0]] if self.level else []), default=1.0)
         low, last = (min(xs), max(xs)) if xs else (0.0, 1.0)
         across = Scale.logarithmic(self.x_name, low, last) if self.log else Scale.up_to(self.x_name, last, min(low, 0))
-        plot = Plot.of(across, Scale.up_to(self.y_name, 1.06 * high), width, HEIGHT)
+        plot = Plot.of(across, Scale.up_to(self.y_name, (1.06 if self.level is None else 1.2) * high), width, HEIGHT)
         parts = [plot.axes(self.x_name), *self._marks(plot)]
-        for kind, one in reversed(list(zip(STYLES, self.series, strict=False))):
+        for kind, one in reversed(list(zip(self._kinds, self.series, strict=False))):
             points = [plot.at(x, y) for x, y in zip(one.x, one.y, strict=True)]
             if points:
                 path = svg.steps(points) if self.steps else svg.polyline(points)
@@ -75,13 +76,17 @@ class Lines:
         """A stroke and a name for each line; nothing for a single one."""
         if len(self.series) < 2:
             return Markup("")
-        return tag("p", join(*map(_key, STYLES, self.series)), class_="legend")
+        return tag("p", join(*map(_key, self._kinds, self.series)), class_="legend")
+
+    @property
+    def _kinds(self) -> list[str]:
+        return [f"{color} {stroke}" for color, stroke in zip(self.colors, STROKES, strict=True)]
 
     def _marks(self, plot: Plot) -> Iterable[Markup]:
         if self.level is not None:
             y = plot.at(plot.x.low, self.level[0])[1]
             yield svg.line((0, y), (plot.width, y), "plain")
-            yield svg.text(plot.width, y + 9, self.level[1], "soft halo", "end")
+            yield svg.text(plot.width, y - 9, self.level[1], "soft halo", "end")
         if self.place is not None:
             x = plot.at(self.place[0], 0)[0]
             late = x > plot.width / 2

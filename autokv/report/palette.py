@@ -33,13 +33,14 @@ DARK = {
     "pick-ink": "#ff9f57",
     "wash": "#241c15",
 }
-"""Blue and orange of Okabe and Ito (2008), which colour-blind readers tell apart; what they mean is also said in words."""
+"""Blue and orange of Okabe and Ito (2008), which colour-blind readers tell apart; their meaning is in words too."""
 NAME = re.compile(r"var\(--([a-z-]+)\)")
 
 
 def properties() -> str:
     """The colours as CSS properties that follow the reader's scheme; paper is light."""
-    return f":root {{ {_listed(LIGHT)} }}\n@media screen and (prefers-color-scheme: dark) {{ :root {{ {_listed(DARK)} }} }}"
+    dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {_listed(DARK)} }} }}"
+    return f":root {{ {_listed(LIGHT)} }}\n{dark}\n"
 
 
 def standalone(css: str) -> str:

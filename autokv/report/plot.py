@@ -10,7 +10,7 @@ from autokv.report.labels import CHARACTER
 from autokv.report.scale import Scale
 
 SIZES = {"narrow": 340.0, "broad": 500.0}
-"""Widths of a picture in pixels: for a phone or half a tablet, and for half a screen. The page shows the one that fits."""
+"""Widths of a picture in pixels: for a phone or half a tablet, and for half a screen. The page shows what fits."""
 TOP, RIGHT, BOTTOM = 10.0, 18.0, 46.0
 TICK_SPACE = 62.0
 """Pixels that a tick's text wants to itself."""
@@ -31,7 +31,7 @@ class Plot:
     def of(cls, x: Scale, y: Scale, width: float, height: float, rows: tuple[str, ...] = ()) -> Plot:
         """A plot in a picture of ``width``; ``rows`` name the whole numbers of an axis of kinds instead of numbers."""
         ticks = tuple((float(row), name) for row, name in enumerate(rows)) or tuple(
-            (value, y.tick_text(value)) for value in y.ticks(5)
+            (value, y.tick_text(value)) for value in y.ticks(6)
         )
         left = 12 + CHARACTER * max((len(name) for _, name in ticks), default=0)
         return cls(x, y, width - left - RIGHT, height, left, ticks)

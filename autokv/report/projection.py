@@ -37,8 +37,8 @@ class Projection:
     the other trials have calibration values only.
 
     ``line`` holds the corners of the front that nothing beats in this projection. ``baseline`` is the 16-bit cache, and
-    ``None`` where a figure of it is unknown or where it stands among the front's points. A logarithmic axis shows a loss
-    of 0 at its end.
+    ``None`` where a figure of it is unknown or where it is one of the front. A logarithmic axis shows a loss of
+    0 at its end.
     """
 
     x: Scale
@@ -99,6 +99,10 @@ class Projection:
         corners = [at(*corner) for corner in self.line]
         for (left, above), (right, below) in itertools.pairwise(corners):
             obstacles += [Box(left, above - 3, right, above + 3), Box.of((right - 3, above), (right + 3, below))]
+        for limit in self.limits:
+            if limit.metric == self.y.metric:
+                y = at(self.x.low, limit.limit)[1]
+                obstacles.append(Box(0, y - 3, width, y + 3))
         reserved = [Box.around(*point, 14, 14) for _, point in wanted]
         return place(wanted, obstacles, width, height, [*reserved, *self.bounds(width, height)])
 

@@ -94,7 +94,7 @@ class Scale:
     def _linear_ticks(self, most: int) -> list[float]:
         rough = (self.high - self.low) / max(1, most - 1)
         power = 10.0 ** math.floor(math.log10(rough))
-        usual = [size * power for size in (1, 2, 5, 10)]
+        usual = [size * power for size in (1, 2, 2.5, 5, 10)]
         step = next(step for step in CLOCK.get(self.metric, usual) + usual if step >= rough)
         first, last = math.ceil(self.low / step), math.floor(self.high / step)
         return [round(index * step, 12) for index in range(first, last + 1)]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from autokv.report.document import document, figure
 from autokv.report.format import span
+from autokv.report.headline import served
 from autokv.report.html import Markup, join, tag
 from autokv.report.lines import Lines, Series
 from autokv.report.serving_rows import sentence
@@ -28,14 +29,15 @@ Of = Callable[[Timeline], NDArray[np.int64] | NDArray[np.float64]]
 def page(comparison: Comparison, facts: Mapping[str, str], notes: Sequence[str]) -> str:
     """The whole page; ``facts`` are named values such as the model and the device, ``notes`` sentences about them."""
     hedge = f" · {PREDICTED}" if any("predicted" in text for text in (*facts.values(), *notes)) else ""
+    figures = comparison.to_dict()
     body = join(
         tag("header", tag("p", join("AutoKV serving · ", tag("b", comparison.trace), hedge), class_="site")),
         tag(
             "section",
-            join(tag("h1", "Effect on your traffic"), tag("p", sentence(comparison.verdict), class_="lead")),
+            join(tag("h1", served(figures) or "Effect on your traffic"), tag("p", sentence(comparison.verdict))),
             class_="answer",
         ),
-        tag("section", join(tag("h2", "Figures"), comparison_table(comparison.to_dict()))),
+        tag("section", join(tag("h2", "Figures"), comparison_table(figures))),
         tag("section", join(tag("h2", "Over time"), tag("div", join(*_charts(comparison)), class_="pair"))),
         tag("section", join(tag("h2", "What this rests on"), _facts(facts), _notes(notes))),
     )
@@ -71,7 +73,7 @@ def _lines(comparison: Comparison, name: str, of: Of, level: tuple[float, str] |
     series = tuple(
         Series(called, *_averages(times.time_s / scale, of(times), longest / scale)) for called, times in timelines
     )
-    return Lines(series, unit, name, level=level)
+    return Lines(series, unit, name, level=level, colors=("pick", "front", "soft"))
 
 
 def _averages(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autokv.report.changes import factor, marked
+from autokv.report.changes import factor, marked, points
 from autokv.report.format import MISSING, number
 from autokv.report.html import Markup, tag
 from autokv.serving.comparison import Comparison
@@ -14,6 +14,8 @@ from autokv.serving.verdict import SAME
 
 SECONDS_FROM = 1e4
 """Milliseconds from which times are given in seconds."""
+POINTS = 1.0
+"""Percentage points up to which shares are the same."""
 COUNT = "count"
 """Unit of what comes in whole numbers."""
 
@@ -42,11 +44,12 @@ class Row:
     def change(self, full: int) -> Markup:
         """How the first run compares with the one at ``full``, and whether that is better or worse."""
         new, old = self.values[0], self.values[full]
-        if not self.better or new is None or not old:
+        if not self.better or new is None or old is None:
             return tag("span", MISSING, class_="missing")
-        if abs(new / old - 1) < SAME:
+        if abs(new - old) <= (POINTS if self.unit == "%" else SAME * abs(old)):
             return marked("", "same")
-        return marked(factor(new / old), "better" if (new > old) == (self.better > 0) else "worse")
+        amount = points(new - old) if self.unit == "%" else factor(new / old) if old else ""
+        return marked(amount, "better" if (new > old) == (self.better > 0) else "worse")
 
 
 def rows(comparison: Mapping[str, Any]) -> tuple[Row, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from autokv.report.document import wide
 from autokv.report.html import Markup, join, tag
 from autokv.report.serving_rows import Row, rows, sentence
+from autokv.serving.compare import FULL
 
 
 def serving_section(job: Mapping[str, Any]) -> Markup:
@@ -31,22 +32,22 @@ def serving_section(job: Mapping[str, Any]) -> Markup:
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> Markup:
-    """A row per figure, of :meth:`autokv.serving.comparison.Comparison.to_dict`: in each the servers, then the change."""
+    """A row per figure of :meth:`~autokv.serving.comparison.Comparison.to_dict`, the first server's with its change."""
     names = [str(run["name"]) for run in comparison["runs"]]
-    against = "16-bit" in names[1:]
-    heads = [tag("td", ""), *(tag("th", name, class_="number", scope="col") for name in names)]
-    if against:
-        heads.append(tag("th", "against 16-bit", class_="number", scope="col"))
-    lines = [_line(row, names.index("16-bit") if against else None) for row in rows(comparison)]
-    table = tag("table", join(tag("thead", tag("tr", join(*heads))), tag("tbody", join(*lines))), class_="comparison")
-    return wide(table, "Figures of every server")
+    full = names.index(FULL) if FULL in names[1:] else None
+    first = tag("span", f"vs {FULL}", class_="change") if full is not None else ""
+    heads = [tag("th", join(names[0], " ", first) if first else names[0], class_="number", scope="col")]
+    heads += [tag("th", name, class_="number", scope="col") for name in names[1:]]
+    lines = [_line(row, full) for row in rows(comparison)]
+    head = tag("thead", tag("tr", join(tag("td", ""), *heads)))
+    return wide(tag("table", join(head, tag("tbody", join(*lines))), class_="comparison"), "Figures of every server")
 
 
 def _line(row: Row, full: int | None) -> Markup:
-    cells = [tag("th", row.title, scope="row"), *(tag("td", text, class_="number") for text in row.texts)]
-    if full is not None:
-        cells.append(tag("td", row.change(full), class_="number"))
-    return tag("tr", join(*cells))
+    own, *others = row.texts
+    changed = "" if full is None else tag("span", row.change(full), class_="change")
+    cells = [tag("th", row.title, scope="row"), tag("td", join(own, " ", changed), class_="number")]
+    return tag("tr", join(*cells, *(tag("td", text, class_="number") for text in others)))
 
 
 def _basis(serving: Mapping[str, Any]) -> str:

@@ -83,9 +83,11 @@ def _over_time(times: OverTime) -> Markup:
 
 
 def _length_chart(lengths: OverLength) -> Markup:
+    filled = (lengths.input_share + lengths.output_share).nonzero()[0]
+    bins = slice(int(filled[0]), int(filled[-1]) + 2)  # and the end of the last one
     lines = Lines(
         tuple(
-            Series(name, lengths.tokens.tolist(), (100 * share).tolist())
+            Series(name, lengths.tokens[bins].tolist(), (100 * share[bins]).tolist())
             for name, share in (("inputs (%)", lengths.input_share), ("outputs (%)", lengths.output_share))
         ),
         "tokens",
@@ -102,7 +104,7 @@ def _reuse_chart(reuse: Reuse) -> Markup:
     spared = Series("spared (%)", [float(size) for size in caches], [100 * share for share in shares])
     lines = Lines((spared,), "tokens that the cache holds", "% of the input tokens", log=True)
     caption = (
-        f"Input tokens (%) that a prefix cache spares which forgets what was used longest ago; one that forgets nothing "
-        f"spares {number(100 * reuse.share)}%."
+        f"Input tokens (%) that a prefix cache of this size spares if it forgets what was used longest ago; one that "
+        f"forgets nothing spares {number(100 * reuse.share)}%."
     )
     return tag("div", figure("reuse", "Reuse by size of the cache", caption, lines.draw), class_="pair")

@@ -19,7 +19,7 @@ TIME = "attention_us"
 BASELINE_TIME = "attention_baseline_us"
 FP8_TIME = "attention_fp8_us"
 RATIO = "attention_ratio"
-"""Attention time over that of the 16-bit cache timed beside it. A raw time says more of the moment than of the cache."""
+"""Attention time over the 16-bit cache's, timed beside it; a raw time says more of the moment than of the cache."""
 IDEAL = {"kl_divergence": 0.0, "top1_agreement": 1.0, "nll_delta": 0.0, "negative_sample_rate": 0.0, RATIO: 1.0}
 """What the 16-bit cache has by definition, being what the others are compared with."""
 QUALITY = ("kl_divergence", "nll_delta", "top1_agreement", "task_score", "negative_sample_rate", "output_length_ratio")
@@ -160,21 +160,12 @@ def _spread(timed: Iterable[Mapping[str, Any]]) -> float:
     return sum(max(sample.get(f"{name}_spread", 0.0) for name in (TIME, BASELINE_TIME)) for sample in timed)
 
 
-def gain(job: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What serving the workload's trace gains against the 16-bit cache; ``None`` where that was not simulated."""
-    found: Mapping[str, Any] | None = (_comparison(job).get("gains") or {}).get("16-bit")
-    return found
-
-
 def predicted(result: TuningResult, job: Mapping[str, Any]) -> bool:
     """Whether what decided rests on a prediction that nothing validated."""
     notes = list(() if result.decision is None else result.decision.notes)
-    notes += [note for run in _comparison(job).get("runs") or () for note in run.get("notes") or ()]
-    return bool((job.get("serving") or {}).get("predicted")) or any("predicted" in note for note in notes)
-
-
-def _comparison(job: Mapping[str, Any]) -> Mapping[str, Any]:
-    return (job.get("serving") or {}).get("comparison") or {}
+    serving = job.get("serving") or {}
+    notes += [note for run in (serving.get("comparison") or {}).get("runs", ()) for note in run.get("notes") or ()]
+    return bool(serving.get("predicted")) or any("predicted" in note for note in notes)
 
 
 def batch(measurement: Measurement) -> int:
