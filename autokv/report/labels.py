@@ -91,17 +91,19 @@ def place(
     taken = list(reserved)
     placed: list[Label] = []
     for text, (x, y) in wanted:
-        label = min(
-            (Label(text, x, y, dx, dy, anchor) for dx, dy, anchor in _POSITIONS),
-            key=lambda one: (
-                1e4 * one.box.outside(width + BESIDE, height)
-                + 1e3 * sum(one.box.overlap(other) for other in taken)
-                + sum(one.box.overlap(other) for other in obstacles)
-                + 2 * (abs(one.dy) + max(0.0, abs(one.dx) - GAP))
-            ),
-        )
-        taken.append(label.box)
-        placed.append(label)
+        best, least = None, float("inf")
+        for far, (dx, dy, anchor) in _POSITIONS:
+            if far >= least:  # and those that follow are farther still
+                break
+            label = Label(text, x, y, dx, dy, anchor)
+            box = label.box
+            cost = far + 1e4 * box.outside(width + BESIDE, height) + sum(box.overlap(other) for other in obstacles)
+            cost += 1e3 * sum(box.overlap(other) for other in taken)
+            if cost < least:
+                best, least = label, cost
+        if best is not None:
+            taken.append(best.box)
+            placed.append(best)
     return placed
 
 
@@ -114,9 +116,13 @@ _ACROSS: tuple[tuple[float, Literal["start", "middle", "end"]], ...] = (
     (6 * GAP, "start"),
     (-6 * GAP, "end"),
 )
-_POSITIONS = [
-    (across, down * LINE, anchor)
-    for down in sorted(range(-REACH, REACH + 1), key=abs)
-    for across, anchor in _ACROSS
-    if across or down
-]
+_POSITIONS = sorted(
+    (
+        (2 * (abs(down * LINE) + max(0.0, abs(across) - GAP)), (across, down * LINE, anchor))
+        for down in range(-REACH, REACH + 1)
+        for across, anchor in _ACROSS
+        if across or down
+    ),
+    key=lambda one: one[0],
+)
+"""How far each is from the point, and where it is."""

@@ -51,10 +51,10 @@ def _charts(comparison: Comparison) -> list[Markup]:
     scale, unit = next((least or 1e3, unit) for least, unit in _SIZES if peak >= least)
     near = capacity < NEAR * peak
     room = f"{capacity / scale:,.3g} {unit} are there for it" + (", the dashed line." if near else ".")
-    waiting = _lines(comparison, "requests waiting", lambda times: times.waiting)
-    running = _lines(comparison, "requests in flight", lambda times: times.running)
+    waiting = lines(comparison, "requests waiting", lambda times: times.waiting)
+    running = lines(comparison, "requests in flight", lambda times: times.running)
     level = (capacity / scale, "capacity") if near else None
-    memory = _lines(comparison, f"KV cache ({unit})", lambda times: times.kv_bytes / scale, level)
+    memory = lines(comparison, f"KV cache ({unit})", lambda times: times.kv_bytes / scale, level)
     queue = "Requests that have arrived and hold no memory. Every line is an average over iterations."
     batch = "Requests that are being prefilled or decoded."
     held = f"KV memory in {unit}: bytes of all caches, in whole pages; {room} The peaks are in the table."
@@ -65,7 +65,7 @@ def _charts(comparison: Comparison) -> list[Markup]:
     ]
 
 
-def _lines(comparison: Comparison, name: str, of: Of, level: tuple[float, str] | None = None) -> Lines:
+def lines(comparison: Comparison, name: str, of: Of, level: tuple[float, str] | None = None) -> Lines:
     """A line for each server, the candidate's first."""
     timelines = [(run.name, run.outcome.timeline) for run in comparison.runs]
     longest = max((float(times.time_s[-1]) for _, times in timelines if len(times.time_s)), default=0.0)
