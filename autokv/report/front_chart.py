@@ -10,7 +10,7 @@ from autokv.report.format import heading, label, quantity, title
 from autokv.report.html import Markup, join
 from autokv.report.labels import Box, Label
 from autokv.report.plot import Plot
-from autokv.report.projection import PLAIN, Mark, Projection
+from autokv.report.projection import Mark, Projection
 from autokv.tuning.objectives import Constraint
 from autokv.tuning.trial import TuningResult
 
@@ -88,7 +88,7 @@ def _cross(at: svg.Point) -> Markup:
 
 
 def _name(one: Label) -> Markup:
-    style = "chosen halo" if one.text.startswith("recommended") else "soft halo" if one.text == PLAIN else "halo"
+    style = "chosen halo" if one.text.startswith("recommended") else "soft halo" if one.text == view.FULL else "halo"
     return svg.text(one.x + one.dx, one.y + one.dy, one.text, style, one.anchor)
 
 

@@ -47,10 +47,10 @@ def first_line(result: TuningResult, job: Mapping[str, Any]) -> str:
 
 def served(comparison: Mapping[str, Any]) -> str:
     """What serving a trace gains against the 16-bit cache, of a comparison's document; empty without that cache."""
-    gain = (comparison.get("gains") or {}).get("16-bit")
+    gain = (comparison.get("gains") or {}).get(view.FULL)
     if gain is None:
         return ""
-    new, old = comparison["runs"][0], next(run for run in comparison["runs"] if run["name"] == "16-bit")
+    new, old = comparison["runs"][0], next(run for run in comparison["runs"] if run["name"] == view.FULL)
     fits = f"{times(gain['concurrent_requests'])} as many requests at once"
     good = _more(new["goodput_requests_per_s"], old["goodput_requests_per_s"])
     if good:

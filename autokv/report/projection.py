@@ -14,9 +14,6 @@ from autokv.report.scale import Scale
 from autokv.tuning.objectives import Constraint
 from autokv.tuning.trial import TuningResult
 
-PLAIN = "16-bit"
-"""What the uncompressed cache is called in a picture."""
-
 
 @dataclass(frozen=True)
 class Mark:
@@ -75,7 +72,7 @@ class Projection:
             return None
         plain = view.baseline(result)
         limits = tuple(limit for limit in constraints if limit.metric in (x, y))
-        apart = not any(PLAIN in mark.roles for mark in front)
+        apart = not any(view.FULL in mark.roles for mark in front)
         baseline = (plain[x], plain[y]) if apart and x in plain and y in plain else None
         xs = [mark.x for mark in trials + front] + ([baseline[0]] if baseline else [])
         ys = [mark.y for mark in trials + front if not mark.measurement.config.pipeline.is_identity]
@@ -93,7 +90,7 @@ class Projection:
         named = sorted((mark for mark in self.front if mark.roles), key=lambda mark: mark.roles[0] != "recommended")
         wanted = [(", ".join(mark.roles), at(mark.x, mark.y)) for mark in named]
         if self.baseline is not None:
-            wanted.insert(1, (PLAIN, at(*self.baseline)))
+            wanted.insert(1, (view.FULL, at(*self.baseline)))
         obstacles = [Box.around(*at(mark.x, mark.y), 12, 12) for mark in self.front]
         obstacles += [Box.around(*at(mark.x, mark.y), 4, 4) for mark in self.trials]
         corners = [at(*corner) for corner in self.line]
@@ -132,7 +129,7 @@ def projections(result: TuningResult, constraints: Sequence[Constraint] = ()) ->
 
 
 def _plain(measurement: Measurement) -> tuple[str, ...]:
-    return (PLAIN,) if measurement.config.pipeline.is_identity else ()
+    return (view.FULL,) if measurement.config.pipeline.is_identity else ()
 
 
 def _marks(x: str, y: str, measurement: Measurement, split: str, roles: tuple[str, ...]) -> Iterable[Mark]:

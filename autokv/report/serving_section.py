@@ -8,7 +8,7 @@ from typing import Any
 from autokv.report.document import wide
 from autokv.report.html import Markup, join, tag
 from autokv.report.serving_rows import Row, rows, sentence
-from autokv.serving.compare import FULL
+from autokv.report.view import FULL
 
 
 def serving_section(job: Mapping[str, Any]) -> Markup:

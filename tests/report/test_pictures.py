@@ -18,7 +18,8 @@ from autokv.report.lines import Lines, Series
 from autokv.report.page import page
 from autokv.report.palette import DARK, LIGHT
 from autokv.report.plot import SIZES
-from autokv.report.projection import PLAIN, projections
+from autokv.report.projection import projections
+from autokv.report.view import FULL
 from autokv.tuning.objectives import Constraint
 from autokv.tuning.trial import TuningResult
 
@@ -50,10 +51,10 @@ def test_labels_lie_by_their_own_dots_and_over_nothing(
         plot = frame(projection, width)
         labels = projection.labels(plot.width, plot.height)
         dots = [(mark.roles, plot.at(mark.x, mark.y)) for mark in projection.front if mark.roles]
-        dots += [((PLAIN,), plot.at(*projection.baseline))] if projection.baseline else []
+        dots += [((FULL,), plot.at(*projection.baseline))] if projection.baseline else []
         assert {label.text for label in labels} == {", ".join(roles) for roles, _ in dots}
         assert any("recommended" in label.text for label in labels)
-        assert any(PLAIN in label.text for label in labels)
+        assert any(FULL in label.text for label in labels)
         named = [Box.around(*at, 10, 10) for _, at in dots]
         assert collisions(labels, [*named, *projection.bounds(plot.width, plot.height)]) == []
         for label in labels:
