@@ -14,7 +14,7 @@ from autokv.report.describe import describe, explain
 from autokv.report.format import heading, label, number, quantity
 from autokv.report.headline import NO_HELP, headline
 from autokv.report.html import Markup, data, join, tag, unbroken
-from autokv.tuning.objectives import Constraint
+from autokv.tuning.objectives import Constraint, speedup
 from autokv.tuning.trial import FrontPoint, TuningResult
 
 NOISE = "difference within noise"
@@ -82,12 +82,12 @@ def _timed(found: Measurement) -> str:
     over = f"one layer, {f'{many} sequences' if many > 1 else 'one sequence'}"
     float8, full = view.mean(found, view.FP8_TIME), view.mean(found, view.BASELINE_TIME)
     other = f"; fp8 {quantity(view.RATIO, float8 / full)}" if float8 and full else ""
-    return f"of the 16-bit cache's, timed in turn: {speed(found)}; {over}{other}"
+    return f"of the 16-bit cache's, timed in turn: {_speed(found)}; {over}{other}"
 
 
-def speed(found: Measurement) -> str:
+def _speed(found: Measurement) -> str:
     """How attention compares with the 16-bit cache's timed beside it; empty where it was not timed."""
-    compared = view.speedup(found)
+    compared = speedup(found)
     if compared is None:
         return ""
     ratio, tie = compared
@@ -135,8 +135,9 @@ def _line(result: TuningResult, point: FrontPoint) -> str:
     found = view.shown(point)
     names = dict.fromkeys((view.deciding(result), view.BYTES, view.quality_metric(result)))
     values = [quantity(name, view.mean(found, name)) for name in names if name in found.metrics and name != view.TIME]
-    values += [f"attention {text}" for text in [speed(found)] if text]
-    over = "; over limit" if view.verdict(point) == "over limit" else ""
+    values += [f"attention {text}" for text in [_speed(found)] if text]
+    verdict = view.verdict(point)
+    over = "" if verdict == "met" else f"; {verdict}"
     return f"{unbroken(describe(point.calibration.config))} ({', '.join(values)}{over})"
 
 

@@ -8,14 +8,13 @@ from typing import Literal
 from autokv.report import view
 from autokv.report.format import MISSING, number
 from autokv.report.html import Markup, join, tag
+from autokv.tuning.recommend import TIE
 
 Mark = Literal["better", "worse", "same"]
 MANY = 2.0
 """From this factor on a change is said as a factor, not as a percentage."""
 NOISE = {view.BYTES: 0.005, "concurrent_requests": 0.005}
-"""Shares below which a change is none, of figures that are counted."""
-SIMULATED = 0.05
-"""The same of figures that rest on measured costs."""
+"""Shares below which a change is none, of figures that are counted; of others it is :data:`TIE`."""
 
 
 def change(metric: str, value: float | None, full: float | None, *, tie: bool = False) -> Markup:
@@ -23,7 +22,7 @@ def change(metric: str, value: float | None, full: float | None, *, tie: bool = 
     if value is None or not full or not math.isfinite(value):
         return tag("span", MISSING, class_="missing")
     ratio = value / full
-    if tie or abs(ratio - 1) <= NOISE.get(metric, SIMULATED):
+    if tie or abs(ratio - 1) <= NOISE.get(metric, TIE):
         return marked("", "same")
     return marked(factor(ratio), "better" if (ratio > 1) == view.maximized(metric) else "worse")
 

@@ -30,8 +30,9 @@ LABELS = {
     "goodput_requests_per_s": "goodput",
     "concurrent_requests": "requests that fit at once",
     "sustained_requests_per_s": "sustained rate within the SLO",
+    "price_per_million_tokens": "price",
 }
-UNITS = {"us": "µs", "fraction": "", "ratio": "×", "bytes": "B/token"}
+UNITS = {"us": "µs", "fraction": "", "ratio": "×", "bytes": "B/token", "money": "per million tokens"}
 RATIOS = frozenset({"attention_ratio"})
 """Ratios that only reports have."""
 MISSING = "–"

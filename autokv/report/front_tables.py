@@ -12,6 +12,7 @@ from autokv.report.document import wide
 from autokv.report.format import Unit, common_unit, heading
 from autokv.report.html import Markup, cell, join, tag, unbroken
 from autokv.report.near import distinct
+from autokv.tuning.objectives import speedup
 from autokv.tuning.trial import FrontPoint, TuningResult
 
 
@@ -50,7 +51,7 @@ def _against(metric: str, found: Measurement, full: Mapping[str, float], unit: U
     if metric in view.QUALITY:
         yield cell(found.metrics[metric].worst if metric in found.metrics else None, scale=unit.scale)
     else:
-        compared = view.speedup(found) if metric == view.RATIO else None
+        compared = speedup(found) if metric == view.RATIO else None
         tie = found.config.pipeline.is_identity or (compared is not None and compared[1])
         yield change(metric, value, full.get(metric), tie=tie)
 

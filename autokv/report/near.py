@@ -8,12 +8,11 @@ from collections.abc import Sequence
 
 from autokv.evaluation.measurement import Measurement
 from autokv.report import view
+from autokv.tuning.recommend import TIE
 from autokv.tuning.trial import FrontPoint, TuningResult
 
 SIZE = 0.05
 """Sizes that differ by a smaller share are alike: no server holds a request more or less for it."""
-SERVED = 0.05
-"""Simulated figures that differ by a smaller share are the same: measured costs are no better than that."""
 TIMED = 0.1
 """Ratios of times that differ by a smaller share are the same, however small the spread of their runs was."""
 ERRORS = 2.0
@@ -57,7 +56,7 @@ def same(metric: str, one: Measurement, other: Measurement) -> bool:
         return _close(first, second, max(TIMED, view.spread(one), view.spread(other)))
     if metric in view.QUALITY:
         return _within_error(metric, one, other)
-    return _close(first, second, SERVED)
+    return _close(first, second, TIE)
 
 
 def _close(one: float, other: float, share: float) -> bool:

@@ -12,7 +12,7 @@ from autokv.report.scale import Scale
 SIZES = {"narrow": 340.0, "broad": 500.0}
 """Widths of a picture in pixels: for a phone or half a tablet, and for half a screen. The page shows what fits."""
 TOP, RIGHT, BOTTOM = 10.0, 18.0, 46.0
-TICK_SPACE = 62.0
+TICK_SPACE = 50.0
 """Pixels that a tick's text wants to itself."""
 
 

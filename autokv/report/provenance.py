@@ -49,7 +49,10 @@ def sentences(result: TuningResult, job: Mapping[str, Any]) -> Iterable[str]:
     when = f" on {job['finished']}" if job.get("finished") else ""
     took = f" in {duration(float(job['seconds']))}" if job.get("seconds") is not None else ""
     yield f"Measured on {device or 'a device that is not recorded'}: {', '.join(_measured(result))}."
-    yield f"{len(result.trials)} trials{took}, finished{when}." if when else f"{len(result.trials)} trials{took}."
+    ran = sum(trial.state != "infeasible" for trial in result.trials)
+    more = len(result.trials) - ran
+    left_out = f"; {more} more candidates were infeasible and not run" if more else ""
+    yield f"{ran} trials{took}{f', finished{when}' if when else ''}{left_out}."
     yield from _prompts(result)
     yield from _simulated(result, job)
     model = job.get("model") or {}

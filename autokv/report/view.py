@@ -11,7 +11,7 @@ from typing import Any
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.metrics import METRICS
 from autokv.tuning.objectives import Constraint
-from autokv.tuning.recommend import required
+from autokv.tuning.recommend import lost_tasks, required
 from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
 
 BYTES = "kv_bytes_per_token"
@@ -29,12 +29,15 @@ DIGITS = re.compile(r"\d[\d.,]*(e[-+]?\d+)?")
 
 
 def mean(measurement: Measurement | None, metric: str) -> float | None:
-    """Mean of a metric, or ``None`` where it was not measured; :data:`RATIO` is that of two means."""
+    """Mean of a metric, or ``None`` where it was not measured; :data:`RATIO` is one of two means."""
     if measurement is None:
         return None
     if metric == RATIO:
         ours, theirs = mean(measurement, TIME), mean(measurement, BASELINE_TIME)
-        return ours / theirs if ours and theirs else None
+        if not ours or not theirs:
+            return None
+        # No compression is what the others are compared with.
+        return 1.0 if measurement.config.pipeline.is_identity else ours / theirs
     return measurement.metrics[metric].mean if metric in measurement.metrics else None
 
 
@@ -129,37 +132,18 @@ def closest_miss(result: TuningResult, constraints: Sequence[Constraint]) -> Mea
 
 
 def verdict(point: FrontPoint) -> str:
-    """Whether the constraints hold: ``met``, ``over limit``, or ``unconfirmed`` without a validation."""
+    """Whether it may be recommended: ``met``, ``over limit``, ``loses tasks``, or ``unconfirmed`` where none knows."""
     if point.validation is None:
         return "unconfirmed"
-    return "met" if point.feasible else "over limit"
-
-
-def speedup(measurement: Measurement) -> tuple[float, bool] | None:
-    """Attention time of the 16-bit cache over this one's, and whether they differ by no more than noise.
-
-    Both were timed in turn on the same samples; a difference of their sums that is no larger than the spread of their
-    runs is noise.
-    """
-    ratio = mean(measurement, RATIO)
-    if ratio is None:
-        return None
-    both = _timed(measurement)
-    return 1 / ratio, bool(both) and abs(sum(one[TIME] - one[BASELINE_TIME] for one in both)) <= _spread(both)
+    return "met" if point.feasible else "loses tasks" if lost_tasks(point.validation) else "over limit"
 
 
 def spread(measurement: Measurement) -> float:
     """Spread of the timed runs as a share of their times."""
-    both = _timed(measurement)
-    return _spread(both) / sum(max(one[TIME], one[BASELINE_TIME]) for one in both) if both else 0.0
-
-
-def _timed(measurement: Measurement) -> list[Mapping[str, Any]]:
-    return [sample for sample in measurement.samples if TIME in sample and BASELINE_TIME in sample]
-
-
-def _spread(timed: Iterable[Mapping[str, Any]]) -> float:
-    return sum(max(sample.get(f"{name}_spread", 0.0) for name in (TIME, BASELINE_TIME)) for sample in timed)
+    pair = (TIME, BASELINE_TIME)
+    both = [sample for sample in measurement.samples if all(name in sample for name in pair)]
+    times = sum(max(sample[name] for name in pair) for sample in both)
+    return sum(max(sample.get(f"{name}_spread", 0.0) for name in pair) for sample in both) / times if times else 0.0
 
 
 def predicted(result: TuningResult, job: Mapping[str, Any]) -> bool:

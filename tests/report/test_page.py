@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from autokv.config import CompressionConfig
 from autokv.evaluation.measurement import Measurement
 from autokv.report import view
 from autokv.report.describe import describe
@@ -96,20 +95,25 @@ def test_times_are_ratios_to_the_baseline_timed_beside_them(document: str, resul
     assert f'<data value="{ratio!r}">{number(ratio)}' in document
 
 
-def timed(first: dict[str, float], second: dict[str, float]) -> Measurement:
-    rows = [{"id": str(number), **sample} for number, sample in enumerate((first, second))]
-    return Measurement.of_samples(CompressionConfig(), rows)
+def test_a_difference_within_the_spread_of_the_runs_is_noise(result: TuningResult) -> None:
+    point = view.recommended(result)
+    assert point is not None
+    found = view.shown(point)
+    rows = [{**row, "attention_us_spread": 500.0, "batch": 4 - number % 2} for number, row in enumerate(found.samples)]
+    noisy = dataclasses.replace(point, validation=Measurement.of_samples(found.config, rows))
+    front = [noisy if one is point else one for one in result.front]
+    document = page(dataclasses.replace(result, front=front), {})
+    assert "difference within noise" in document
+    assert "difference within noise" not in page(result, {})
+    assert view.batch(view.shown(noisy)) == 3
 
 
-def test_a_tie_is_within_the_spread_of_the_runs_whatever_the_contexts() -> None:
-    short = {"attention_us": 12.0, "attention_baseline_us": 10.0, "attention_us_spread": 3.0, "batch": 4}
-    long = {"attention_us": 30.0, "attention_baseline_us": 90.0, "attention_baseline_us_spread": 5.0, "batch": 3}
-    compared = view.speedup(timed(short, long))
-    assert compared == (pytest.approx(50 / 21), False)
-    assert view.batch(timed(short, long)) == 3
-    compared = view.speedup(timed(short, {**long, "attention_baseline_us": 34.0}))
-    assert compared == (pytest.approx(22 / 21), True)
-    assert view.speedup(timed({"kl_divergence": 1.0}, {"kl_divergence": 1.0})) is None
+def test_lost_tasks_are_named_where_they_decide(result: TuningResult) -> None:
+    point = next(one for one in result.front if not one.feasible)
+    assert point.validation is not None
+    rows = [{**row, "task": "needle", "negative_sample_rate": 1.0} for row in point.validation.samples]
+    lost = dataclasses.replace(point, validation=Measurement.of_samples(point.validation.config, rows))
+    assert [view.verdict(one) for one in (point, lost)] == ["over limit", "loses tasks"]
 
 
 def test_a_batch_and_fp8_are_named(result: TuningResult, read: Read) -> None:
