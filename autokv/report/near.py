@@ -65,8 +65,8 @@ def _close(one: float, other: float, share: float) -> bool:
 
 def _within_error(metric: str, one: Measurement, other: Measurement) -> bool:
     """Whether the mean difference over the prompts that both saw is within its error; equal where none varies."""
-    before = {sample.get("id"): sample[metric] for sample in one.samples if metric in sample}
-    both = [sample[metric] - before[sample["id"]] for sample in other.samples if sample.get("id") in before]
+    before = {sample.get("id"): float(sample[metric]) for sample in one.samples if metric in sample}
+    both = [float(sample[metric]) - before[sample["id"]] for sample in other.samples if sample.get("id") in before]
     if len(both) < 2:
         return view.mean(one, metric) == view.mean(other, metric)
     error = statistics.stdev(both) / math.sqrt(len(both))

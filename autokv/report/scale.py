@@ -63,7 +63,7 @@ class Scale:
     def value(self, fraction: float) -> float:
         """The inverse of :meth:`fraction` within the range."""
         if self.log:
-            return self.low * (self.high / self.low) ** fraction
+            return float(self.low * (self.high / self.low) ** fraction)
         return self.low + fraction * (self.high - self.low)
 
     def ticks(self, most: int = 6) -> list[float]:

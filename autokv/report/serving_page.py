@@ -28,7 +28,7 @@ Of = Callable[[Timeline], NDArray[np.int64] | NDArray[np.float64]]
 
 def page(comparison: Comparison, facts: Mapping[str, str], notes: Sequence[str]) -> str:
     """The whole page; ``facts`` are named values such as the model and the device, ``notes`` sentences about them."""
-    hedge = f" · {PREDICTED}" if any("predicted" in text for text in (*facts.values(), *notes)) else ""
+    hedge = f" · {PREDICTED}" if any("predicted" in text.lower() for text in (*facts.values(), *notes)) else ""
     figures = comparison.to_dict()
     body = join(
         tag("header", tag("p", join("AutoKV serving · ", tag("b", comparison.trace), hedge), class_="site")),

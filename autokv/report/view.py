@@ -151,7 +151,7 @@ def predicted(result: TuningResult, job: Mapping[str, Any]) -> bool:
     notes = list(() if result.decision is None else result.decision.notes)
     serving = job.get("serving") or {}
     notes += [note for run in (serving.get("comparison") or {}).get("runs", ()) for note in run.get("notes") or ()]
-    return bool(serving.get("predicted")) or any("predicted" in note for note in notes)
+    return bool(serving.get("predicted")) or any("predicted" in note.lower() for note in notes)
 
 
 def batch(measurement: Measurement) -> int:
