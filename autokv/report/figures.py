@@ -29,7 +29,7 @@ def front_svg(result: TuningResult, constraints: Sequence[Constraint] = ()) -> s
     style = tag("style", Markup("\n" + standalone(asset("chart.css") + ".chart .ground { fill: var(--ground) }\n")))
     ground = svg.element("rect", class_="ground", width="100%", height="100%", rx=6)
     label = "Pareto front of the measured configurations"
-    written = svg.picture(join(style, ground, *panels), width, height, label, style="static", role="img")
+    written = svg.picture(join(style, ground, *panels), width, height, label, style="static", role="group")
     return f"{written}\n".replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
 
 

@@ -40,9 +40,9 @@ def first_line(result: TuningResult, job: Mapping[str, Any]) -> str:
     """By which metric the recommendation was chosen, and whether that rests on a prediction; empty without one."""
     if result.recommended is None:
         return ""
-    predicted = ", predicted, unvalidated" if view.predicted(result, job) else ""
-    decided = view.deciding(result)
-    return f"chosen by {'bytes per token' if decided == view.BYTES else label(decided)}{predicted}"
+    decided, predicted = view.deciding(result), view.predicted(result, job)
+    words = "bytes per token" if decided == view.BYTES else label(decided)
+    return f"chosen by {words}" + (f", {predicted}" if predicted else "")
 
 
 def served(comparison: Mapping[str, Any]) -> str:

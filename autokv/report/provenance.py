@@ -48,7 +48,7 @@ def sentences(result: TuningResult, job: Mapping[str, Any]) -> Iterable[str]:
     device = _device(job.get("hardware") or {})
     when = f" on {job['finished']}" if job.get("finished") else ""
     took = f" in {duration(float(job['seconds']))}" if job.get("seconds") is not None else ""
-    yield f"Measured on {device or 'a device that is not recorded'}: {', '.join(_measured(result))}."
+    yield f"Measured on {device or 'a device that is not recorded'}: {', '.join(_measured(result)) or 'nothing'}."
     ran = sum(trial.state != "infeasible" for trial in result.trials)
     more = len(result.trials) - ran
     left_out = f"; {more} more candidates were infeasible and not run" if more else ""
@@ -101,9 +101,9 @@ def _simulated(result: TuningResult, job: Mapping[str, Any]) -> Iterable[str]:
     if not serving.get("device"):
         return
     count = f"{serving['requests']:,} requests" if serving.get("requests") else "the trace"
-    if view.predicted(result, job):
-        why = f" ({serving['predicted']})" if serving.get("predicted") else ""
-        yield f"Simulated: serving {count} on {serving['device']}; its costs are predicted, unvalidated{why}."
+    predicted = view.predicted(result, job)
+    if predicted:
+        yield f"Simulated: serving {count} on {serving['device']}; its costs are {predicted}."
     else:
         yield f"Simulated: serving {count} on {serving['device']}, from times that were measured on it."
 

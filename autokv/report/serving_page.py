@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from autokv.report import view
 from autokv.report.document import document, figure
 from autokv.report.format import span
 from autokv.report.headline import served
@@ -21,17 +22,23 @@ POINTS = 240
 """Of a line: as many as a phone can tell apart."""
 NEAR = 3.0
 """The capacity is drawn where it is less than this many times the highest peak; else the caption says it."""
-PREDICTED = "predicted, unvalidated"
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (0.0, "kB"))
 Of = Callable[[Timeline], NDArray[np.int64] | NDArray[np.float64]]
 
 
 def page(comparison: Comparison, facts: Mapping[str, str], notes: Sequence[str]) -> str:
     """The whole page; ``facts`` are named values such as the model and the device, ``notes`` sentences about them."""
-    hedge = f" · {PREDICTED}" if any("predicted" in text.lower() for text in (*facts.values(), *notes)) else ""
+    predicted = view.hedge(comparison.verdict, (*facts.values(), *notes))
     figures = comparison.to_dict()
     body = join(
-        tag("header", tag("p", join("AutoKV serving · ", tag("b", comparison.trace), hedge), class_="site")),
+        tag(
+            "header",
+            tag(
+                "p",
+                join("AutoKV serving · ", tag("b", comparison.trace), f" · {predicted}" if predicted else ""),
+                class_="site",
+            ),
+        ),
         tag(
             "section",
             join(tag("h1", served(figures) or "Effect on your traffic"), tag("p", sentence(comparison.verdict))),

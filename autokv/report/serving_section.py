@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from autokv.report import view
 from autokv.report.document import wide
 from autokv.report.html import Markup, join, tag
 from autokv.report.serving_rows import Row, rows, sentence
-from autokv.report.view import FULL
 
 
 def serving_section(job: Mapping[str, Any]) -> Markup:
@@ -34,8 +34,8 @@ def serving_section(job: Mapping[str, Any]) -> Markup:
 def comparison_table(comparison: Mapping[str, Any]) -> Markup:
     """A row per figure of :meth:`~autokv.serving.comparison.Comparison.to_dict`, the first server's with its change."""
     names = [str(run["name"]) for run in comparison["runs"]]
-    full = names.index(FULL) if FULL in names[1:] else None
-    first = tag("span", f"vs {FULL}", class_="change") if full is not None else ""
+    full = names.index(view.FULL) if view.FULL in names[1:] else None
+    first = tag("span", f"vs {view.FULL}", class_="change") if full is not None else ""
     heads = [tag("th", join(names[0], " ", first) if first else names[0], class_="number", scope="col")]
     heads += [tag("th", name, class_="number", scope="col") for name in names[1:]]
     lines = [_line(row, full) for row in rows(comparison)]
@@ -51,9 +51,7 @@ def _line(row: Row, full: int | None) -> Markup:
 
 
 def _basis(serving: Mapping[str, Any]) -> str:
-    notes = list(serving["notes"])
-    if serving.get("predicted"):
-        notes[:0] = [f"simulated on {serving['device']}: predicted, unvalidated", serving["predicted"]]
-    else:
-        notes[:0] = [f"simulated on {serving['device']} from measured times"]
+    predicted = serving.get("predicted")
+    how = view.hedge(serving["comparison"]["verdict"], ["predicted"]) if predicted else "from times measured on it"
+    notes = [f"simulated on {serving['device']}, {how}", *serving["notes"], *([predicted] if predicted else [])]
     return " ".join(sentence(note) for note in notes)

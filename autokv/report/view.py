@@ -146,12 +146,22 @@ def spread(measurement: Measurement) -> float:
     return sum(max(sample.get(f"{name}_spread", 0.0) for name in pair) for sample in both) / times if times else 0.0
 
 
-def predicted(result: TuningResult, job: Mapping[str, Any]) -> bool:
-    """Whether what decided rests on a prediction that nothing validated."""
-    notes = list(() if result.decision is None else result.decision.notes)
+def predicted(result: TuningResult, job: Mapping[str, Any]) -> str:
+    """How the figures that decided are predicted, see :func:`hedge`; empty where they are measured."""
     serving = job.get("serving") or {}
-    notes += [note for run in (serving.get("comparison") or {}).get("runs", ()) for note in run.get("notes") or ()]
-    return bool(serving.get("predicted")) or any("predicted" in note.lower() for note in notes)
+    comparison = serving.get("comparison") or {}
+    notes = [note for run in comparison.get("runs", ()) for note in run.get("notes") or ()]
+    notes += () if result.decision is None else result.decision.notes
+    notes += ["predicted"] if serving.get("predicted") else []
+    return hedge(comparison.get("verdict", ""), notes)
+
+
+def hedge(verdict: str, notes: Iterable[str]) -> str:
+    """Whether figures are predicted: by what, if the verdict opens with it; empty where they are measured."""
+    opening = verdict.partition(":")[0]
+    if opening.startswith("predicted"):
+        return opening
+    return "predicted, unvalidated" if any("predicted" in note.lower() for note in notes) else ""
 
 
 def batch(measurement: Measurement) -> int:

@@ -63,3 +63,5 @@ def test_an_older_result_is_read_for_what_it_gained(result: TuningResult, job: d
     assert first_line(result, job) == "chosen by bytes per token"
     job["serving"]["predicted"] = "scaled from another device"
     assert first_line(result, job) == "chosen by bytes per token, predicted, unvalidated"
+    job["serving"]["comparison"]["verdict"] = "predicted from kernel tables: compared with the 16-bit cache: more"
+    assert first_line(result, job) == "chosen by bytes per token, predicted from kernel tables"
