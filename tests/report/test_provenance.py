@@ -13,8 +13,8 @@ def test_what_was_measured_is_said_in_sentences(result: TuningResult, job: dict[
     job["model"]["revision"] = "sha256:12ab"
     said = list(sentences(result, job))
     assert said[0] == (
-        "Measured on 2-core x86-64, float32: quality against the full cache's output, bytes per token, attention times, "
-        "each beside the 16-bit cache's."
+        "Measured on 2-core x86-64, float32: quality against the full cache's output, bytes per token, attention "
+        "times, each beside the 16-bit cache's."
     )
     ran = sum(trial.state != "infeasible" for trial in result.trials)
     assert said[1] == (
