@@ -54,6 +54,9 @@ def sentences(result: TuningResult, job: Mapping[str, Any]) -> Iterable[str]:
     left_out = f"; {more} more candidates were infeasible and not run" if more else ""
     yield f"{ran} trials{took}{f', finished{when}' if when else ''}{left_out}."
     yield from _prompts(result)
+    tasks = (job.get("contexts") or {}).get("tasks")
+    if tasks:
+        yield f"Tasks: {tasks}."
     yield from _simulated(result, job)
     model = job.get("model") or {}
     if isinstance(model, Mapping) and model.get("name"):
@@ -90,8 +93,9 @@ def _prompts(result: TuningResult) -> Iterable[str]:
     uses = {"Calibration": "steered the search", "Validation": "confirmed the front; the search has not seen them"}
     for name, found in splits.items():
         if found:
-            count = len(found[0].samples)
-            lengths = sorted({sample["context_tokens"] for sample in found[0].samples if "context_tokens" in sample})
+            samples = [sample for sample in found[0].samples if not sample.get("task")]
+            count = len(samples)
+            lengths = sorted({sample["context_tokens"] for sample in samples if "context_tokens" in sample})
             context = f" of {lengths[0]:,} to {lengths[-1]:,} context tokens" if lengths else ""
             yield f"{name}: {count} prompt{'' if count == 1 else 's'}{context} {uses[name]}."
 

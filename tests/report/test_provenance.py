@@ -11,6 +11,7 @@ from autokv.tuning.trial import TuningResult
 
 def test_what_was_measured_is_said_in_sentences(result: TuningResult, job: dict[str, Any]) -> None:
     job["model"]["revision"] = "sha256:12ab"
+    job["contexts"]["tasks"] = "two of each; left out: variable tracking, which the full cache fails"
     said = list(sentences(result, job))
     assert said[0] == (
         "Measured on 2-core x86-64, float32: quality against the full cache's output, bytes per token, attention "
@@ -24,6 +25,7 @@ def test_what_was_measured_is_said_in_sentences(result: TuningResult, job: dict[
     assert said[2].startswith("Calibration: 6 prompts of 512 to ")
     assert said[3].endswith("confirmed the front; the search has not seen them.")
     assert said[4:] == [
+        "Tasks: two of each; left out: variable tracking, which the full cache fails.",
         "Model: SmolLM2-135M-Instruct, revision sha256:12ab.",
         "Versions: AutoKV 0.1.0, PyTorch 2.13.0, Transformers 5.23.0, Optuna 5.0.0.",
     ]
