@@ -23,11 +23,16 @@
   tip.className = "tip";
   tip.hidden = true;
   tip.setAttribute("aria-hidden", "true");
+  let shown = null;
   const hide = () => { tip.hidden = true; };
   const show = (target, text) => {
+    shown = target;
     tip.textContent = text;
     tip.hidden = false;
-    const at = target.querySelector(".reach").getBoundingClientRect();
+    beside();
+  };
+  const beside = () => {
+    const at = shown.querySelector(".reach").getBoundingClientRect();
     const room = { x: document.documentElement.clientWidth, y: document.documentElement.clientHeight };
     const left = at.right + 6 + tip.offsetWidth <= room.x - 8 ? at.right + 6 : at.left - 6 - tip.offsetWidth;
     const top = Math.min(at.top, room.y - tip.offsetHeight - 8);
@@ -44,7 +49,7 @@
     target.addEventListener("blur", hide);
   }
   addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
-  addEventListener("scroll", hide, { passive: true });
+  addEventListener("scroll", () => { if (!tip.hidden) beside(); }, { passive: true });
 
   // What is folded away belongs on paper too.
   addEventListener("beforeprint", () => {
