@@ -52,6 +52,6 @@ def _line(row: Row, full: int | None) -> Markup:
 
 def _basis(serving: Mapping[str, Any]) -> str:
     predicted = serving.get("predicted")
-    how = view.hedge(serving["comparison"]["verdict"], ["predicted"]) if predicted else "from times measured on it"
+    how = view.hedge(serving["comparison"]["verdict"], ["predicted"]) if predicted else "from times measured there"
     notes = [f"simulated on {serving['device']}, {how}", *serving["notes"], *([predicted] if predicted else [])]
     return " ".join(sentence(note) for note in notes)
