@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from autokv.evaluation.measurement import Measurement
 from autokv.report import view
 from autokv.report.labels import CHARACTER, LINE, Box, Label, place
-from autokv.report.scale import Scale
+from autokv.report.scale import LOGARITHMIC, Scale
 from autokv.tuning.objectives import Constraint
 from autokv.tuning.trial import TuningResult
 
@@ -75,7 +75,9 @@ class Projection:
         apart = not any(view.FULL in mark.roles for mark in front)
         baseline = (plain[x], plain[y]) if apart and x in plain and y in plain else None
         xs = [mark.x for mark in trials + front] + ([baseline[0]] if baseline else [])
-        ys = [mark.y for mark in trials + front if not mark.measurement.config.pipeline.is_identity]
+        # A loss that is 0 but for rounding would stretch a logarithmic axis over decades.
+        shown = [mark for mark in trials + front if y not in LOGARITHMIC or not _plain(mark.measurement)]
+        ys = [mark.y for mark in shown]
         ys += [baseline[1]] if baseline and baseline[1] else []
         for values, metric in ((xs, x), (ys, y)):
             values.extend(limit.limit for limit in limits if limit.metric == metric)

@@ -14,6 +14,8 @@ WIDE = 10.0
 SIXTHS = [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0]
 CLOCK = {"seconds": SIXTHS, "minutes": SIXTHS, "hours": [1.0, 2.0, 3.0, 6.0, 12.0, 24.0]}
 """Steps between the ticks of an axis of time."""
+NARROWEST = 0.1
+"""Least span of a linear axis, as a share of its values."""
 MARGIN = 0.06
 """Empty share of an axis beyond the outermost values."""
 
@@ -38,6 +40,9 @@ class Scale:
             margin = (high - low or 1.0) * MARGIN
             return cls(metric, True, math.exp(low - margin), math.exp(high + margin))
         low, high = min(finite), max(finite)
+        short = NARROWEST * max(abs(low), abs(high)) - (high - low)
+        if short > 0:  # differences that do not matter shall not look as if they did
+            low, high = low - short / 2, high + short / 2
         margin = (high - low or abs(high) or 1.0) * MARGIN
         return cls(metric, False, 0.0 if 0 <= low < high / 2 else low - margin, high + margin)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from xml.etree import ElementTree
 
+from autokv.evaluation.measurement import Measurement
 from autokv.report.figures import front_svg
 from autokv.report.projection import Projection, projections
+from autokv.report.scale import Scale
 from autokv.tuning.objectives import Constraint
 from autokv.tuning.trial import TuningResult
 
@@ -73,3 +75,30 @@ def test_the_baseline_is_the_16_bit_cache_by_definition_or_as_it_was_judged(deci
     assert goodput.baseline == (size, 30_000 / 23040)
     assert time.baseline == (size, 1.0)
     assert [one.baseline for one in projections(decided)] == [None] * 3  # it is one of the front
+
+
+def test_the_16_bit_cache_is_within_the_axes_where_it_is_one_of_the_front(decided: TuningResult) -> None:
+    quality, *others = projections(decided)
+    assert any(mark.measurement.config.pipeline.is_identity for mark in quality.front)
+    for projection in others:
+        plain = next(mark for mark in projection.front if mark.measurement.config.pipeline.is_identity)
+        assert projection.y.low < plain.y < projection.y.high
+    # A third configuration that is twice as slow: the axis still reaches down to the 16-bit cache's 1.
+    slow = [point for point in decided.front if point.calibration.config.pipeline.is_identity or point.trial % 2]
+    rows = [
+        dataclasses.replace(
+            point,
+            validation=Measurement.of_samples(
+                point.calibration.config, [{**row, "attention_us": 400.0} for row in point.calibration.samples]
+            ),
+        )
+        for point in slow
+    ]
+    time = projections(dataclasses.replace(decided, front=rows, trials=[]))[-1]
+    assert time.y.metric == "attention_ratio"
+    assert time.y.low <= 1.0 < time.y.high
+
+
+def test_figures_that_hardly_differ_do_not_fill_an_axis() -> None:
+    scale = Scale.over("sustained_requests_per_s", [311.0, 312.0, 314.0])
+    assert scale.fraction(314.0) - scale.fraction(311.0) < 0.15
