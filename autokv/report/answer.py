@@ -135,7 +135,8 @@ def _line(result: TuningResult, point: FrontPoint) -> str:
     found = view.shown(point)
     names = dict.fromkeys((view.deciding(result), view.BYTES, view.quality_metric(result)))
     values = [quantity(name, view.mean(found, name)) for name in names if name in found.metrics and name != view.TIME]
-    values += [f"attention {text}" for text in [_speed(found)] if text]
+    if not found.config.pipeline.is_identity:
+        values += [f"attention {text}" for text in [_speed(found)] if text]
     verdict = view.verdict(point)
     over = "" if verdict == "met" else f"; {verdict}"
     return f"{unbroken(describe(point.calibration.config))} ({', '.join(values)}{over})"
