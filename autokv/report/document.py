@@ -1,46 +1,45 @@
-"""The frame of every page: one HTML file that needs nothing else, not even a network."""
+"""The frame of every page: one HTML file that needs nothing else, neither a network nor JavaScript."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from importlib.resources import files
 
-from plotly.offline import get_plotlyjs
-
-from autokv.report.html import Markup, join, script_json, tag
-from autokv.report.parts import Figure
+from autokv.report.html import Markup, join, tag
+from autokv.report.palette import properties
+from autokv.report.plot import SIZES
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 """The browser itself refuses whatever would leave the page."""
+Draw = Callable[[float, str], Markup]
+"""From a picture's width in pixels and its style to the picture."""
 
 
-def document(title: str, body: Markup, figures: Mapping[str, Figure]) -> str:
-    """A whole page; ``figures`` are drawn at their :func:`place`."""
+def document(title: str, body: Markup) -> str:
+    """A whole page."""
     head = join(
         tag("meta", None, charset="utf-8"),
         tag("meta", None, http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", None, name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", None, name="color-scheme", content="light dark"),
         tag("title", title),
-        tag("style", _asset("page.css")),
+        tag("style", Markup(properties() + asset("page.css") + asset("chart.css"))),
     )
-    scripts = join(
-        tag("script", Markup(get_plotlyjs())),
-        tag("script", script_json(dict(figures)), type="application/json", id="figures"),
-        tag("script", _asset("page.js")),
-    )
-    written = tag("html", join(tag("head", head), tag("body", join(tag("main", body), scripts))), lang="en")
-    return f"<!doctype html>\n{written}\n"
+    written = join(tag("head", head), tag("body", join(tag("main", body), tag("script", Markup(asset("page.js"))))))
+    return f"<!doctype html>\n{tag('html', written, lang='en')}\n"
 
 
-def place(figures: dict[str, Figure], name: str, figure: Figure, heading: str, caption: str) -> Markup:
-    """Where ``figure`` is drawn, with its heading and caption; adds it to ``figures``."""
-    figures[name] = figure
-    plot = tag(
-        "div", "", id=f"figure-{name}", class_="plot", data_figure=name, style=f"height:{figure['layout']['height']}px"
-    )
-    return tag("figure", join(tag("h3", heading), plot, tag("figcaption", caption)))
+def figure(name: str, heading: str, caption: str, draw: Draw) -> Markup:
+    """A picture, drawn for each of the widths that it may have, with its heading and caption."""
+    drawn = join(*(draw(width, style) for style, width in SIZES.items()))
+    return tag("figure", join(tag("h3", heading), drawn, tag("figcaption", caption)), id=f"figure-{name}")
 
 
-def _asset(name: str) -> Markup:
-    return Markup(files("autokv.report").joinpath(name).read_text(encoding="utf-8"))
+def wide(table: Markup, label: str) -> Markup:
+    """A table that scrolls sideways within itself where the page is too narrow for it."""
+    return tag("div", table, class_="wide", tabindex="0", role="region", aria_label=label)
+
+
+def asset(name: str) -> str:
+    """Text of a file of this package."""
+    return files("autokv.report").joinpath(name).read_text(encoding="utf-8")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from autokv.evaluation.metrics import METRICS
 
@@ -18,6 +20,7 @@ LABELS = {
     "attention_us": "attention per layer",
     "attention_baseline_us": "16-bit attention per layer",
     "attention_fp8_us": "fp8 attention per layer",
+    "attention_ratio": "attention time against 16-bit",
     "compress_us": "compression per layer",
     "ttft_ms": "time to first token",
     "ttft_p95_ms": "time to first token, p95",
@@ -26,9 +29,14 @@ LABELS = {
     "throughput_tokens_per_s": "throughput",
     "goodput_requests_per_s": "goodput",
     "concurrent_requests": "requests that fit at once",
+    "sustained_requests_per_s": "sustained rate within the SLO",
+    "price_per_million_tokens": "price",
 }
-UNITS = {"us": "µs", "fraction": "", "ratio": "×", "bytes": "B/token"}
+UNITS = {"us": "µs", "fraction": "", "ratio": "×", "bytes": "B/token", "money": "per million tokens"}
+RATIOS = frozenset({"attention_ratio"})
+"""Ratios that only reports have."""
 MISSING = "–"
+SPANS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (0.0, "seconds"))
 
 
 def label(metric: str) -> str:
@@ -38,6 +46,8 @@ def label(metric: str) -> str:
 
 def unit(metric: str) -> str:
     """Printed unit of a metric; empty for a fraction."""
+    if metric in RATIOS:
+        return "×"
     written = METRICS[metric].unit if metric in METRICS else ""
     return UNITS.get(written, written)
 
@@ -51,6 +61,29 @@ def heading(metric: str) -> str:
 def title(metric: str) -> str:
     """Heading and unit: ``Attention per layer (µs)``."""
     return f"{heading(metric)} ({unit(metric) or 'fraction'})"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a column is printed in: its name, and what a metric's own value is divided by."""
+
+    name: str
+    scale: float = 1.0
+
+
+LONGER = {"µs": ("ms", "s"), "ms": ("s",)}
+LONG = 1e4
+"""From this on an amount of time is printed in the next longer unit."""
+
+
+def common_unit(metric: str, values: Iterable[float | None]) -> Unit:
+    """One unit for all of ``values``, long times in a longer one; ``fraction`` where a metric has none."""
+    found = Unit(unit(metric) or "fraction")
+    longest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0.0)
+    for longer in LONGER.get(found.name, ()):
+        if longest / found.scale >= LONG:
+            found = Unit(longer, 1e3 * found.scale)
+    return found
 
 
 def number(value: float | None) -> str:
@@ -85,3 +118,8 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def span(longest_s: float) -> tuple[float, str]:
+    """The unit of an axis of time that reaches to ``longest_s``: its seconds and its name."""
+    return next((seconds or 1.0, name) for seconds, name in SPANS if longest_s >= 2 * seconds)

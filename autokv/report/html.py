@@ -36,11 +36,11 @@ def data(metric: str, value: float | None) -> Markup:
     return cell(value, join("" if mark == "×" else "\u00a0", tag("span", mark, class_="unit")))
 
 
-def cell(value: float | None, after: str = "") -> Markup:
-    """A bare number, with its full precision in the ``data`` element's value."""
+def cell(value: float | None, after: str = "", *, scale: float = 1.0) -> Markup:
+    """A bare number, divided by ``scale``, with the value itself in full precision in the ``data`` element's value."""
     if value is None:
         return tag("span", MISSING, class_="missing")
-    return tag("data", join(number(value), after), value=repr(float(value)))
+    return tag("data", join(number(value / scale), after), value=repr(float(value)))
 
 
 def unbroken(name: str) -> str:

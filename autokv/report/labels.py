@@ -9,8 +9,12 @@ from typing import Literal
 CHARACTER = 6.8
 """Width of a character of 12-pixel sans-serif text in pixels, on the generous side."""
 LINE = 15.0
-GAP = 9.0
+GAP = 10.0
 """Pixels between a point's centre and its label."""
+BESIDE = 14.0
+"""Pixels beyond the plot's right end that a label may take."""
+REACH = 9
+"""Lines by which a label may move up or down to find room."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,12 @@ class Box:
     def around(cls, x: float, y: float, width: float, height: float) -> Box:
         """The box of this size centred on a point."""
         return cls(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+    @classmethod
+    def of(cls, one: tuple[float, float], other: tuple[float, float]) -> Box:
+        """The box between two opposite corners."""
+        (a, b), (c, d) = one, other
+        return cls(min(a, c), min(b, d), max(a, c), max(b, d))
 
     def overlap(self, other: Box) -> float:
         """Shared area in square pixels."""
@@ -49,6 +59,22 @@ class Label:
     dy: float
     anchor: Literal["start", "middle", "end"]
 
+    @property
+    def box(self) -> Box:
+        """What the text covers."""
+        size = len(self.text) * CHARACTER
+        left = self.x + self.dx - {"start": 0.0, "middle": size / 2, "end": size}[self.anchor]
+        return Box(left, self.y + self.dy - LINE / 2, left + size, self.y + self.dy + LINE / 2)
+
+    @property
+    def leader(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        """Ends of the line that ties a label to its point; ``None`` where they touch."""
+        if abs(self.dy) <= LINE and abs(self.dx) <= GAP:
+            return None
+        box = self.box
+        end = (min(max(self.x, box.left), box.right), box.bottom - 2 if self.dy < 0 else box.top + 2)
+        return (self.x, self.y), (end if abs(self.dy) > LINE / 2 else (self.x + self.dx, self.y + self.dy))
+
 
 def place(
     wanted: Sequence[tuple[str, tuple[float, float]]],
@@ -57,35 +83,46 @@ def place(
     height: float,
     reserved: Sequence[Box] = (),
 ) -> list[Label]:
-    """Place each text near its point, the first ones first, where it covers least; other text is ``reserved``."""
+    """Place each text near its point, the first ones first, where it covers least.
+
+    No text lies over other text, over a ``reserved`` box or beyond the plot while there is any place where it does not;
+    ``obstacles`` it only avoids.
+    """
     taken = list(reserved)
     placed: list[Label] = []
     for text, (x, y) in wanted:
-        label, box = min(
-            (_candidate(text, x, y, dx, dy) for dx, dy in _POSITIONS),
-            key=lambda candidate: (
-                100 * candidate[1].outside(width, height)
-                + 20 * sum(candidate[1].overlap(other) for other in taken)
-                + sum(candidate[1].overlap(other) for other in obstacles)
-                + abs(candidate[0].dy)
-            ),
-        )
-        taken.append(box)
-        placed.append(label)
+        best, least = None, float("inf")
+        for far, (dx, dy, anchor) in _POSITIONS:
+            if far >= least:  # and those that follow are farther still
+                break
+            label = Label(text, x, y, dx, dy, anchor)
+            box = label.box
+            cost = far + 1e4 * box.outside(width + BESIDE, height) + sum(box.overlap(other) for other in obstacles)
+            cost += 1e3 * sum(box.overlap(other) for other in taken)
+            if cost < least:
+                best, least = label, cost
+        if best is not None:
+            taken.append(best.box)
+            placed.append(best)
     return placed
 
 
-_POSITIONS = [
-    (across * GAP, down)
-    for down in (0.0, -LINE, LINE, -2 * LINE, 2 * LINE, -3 * LINE, 3 * LINE)
-    for across in (1, -1, 0)
-    if across or down
-]
-
-
-def _candidate(text: str, x: float, y: float, dx: float, dy: float) -> tuple[Label, Box]:
-    size = len(text) * CHARACTER
-    left = x + dx if dx > 0 else x + dx - size if dx < 0 else x - size / 2
-    anchor: Literal["start", "middle", "end"] = "start" if dx > 0 else "end" if dx < 0 else "middle"
-    box = Box(left, y + dy - LINE / 2, left + size, y + dy + LINE / 2)
-    return Label(text, x, y, dx, dy, anchor), box
+_ACROSS: tuple[tuple[float, Literal["start", "middle", "end"]], ...] = (
+    (GAP, "start"),
+    (-GAP, "end"),
+    (0.0, "middle"),
+    (3 * GAP, "start"),
+    (-3 * GAP, "end"),
+    (6 * GAP, "start"),
+    (-6 * GAP, "end"),
+)
+_POSITIONS = sorted(
+    (
+        (2 * (abs(down * LINE) + max(0.0, abs(across) - GAP)), (across, down * LINE, anchor))
+        for down in range(-REACH, REACH + 1)
+        for across, anchor in _ACROSS
+        if across or down
+    ),
+    key=lambda one: one[0],
+)
+"""How far each is from the point, and where it is."""

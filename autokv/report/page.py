@@ -1,37 +1,44 @@
-"""``report.html``: one file that needs nothing else, not even a network."""
+"""``report.html``: one file that needs nothing else, neither a network nor JavaScript."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from autokv.report import charts, view
+from autokv.report import view
 from autokv.report.answer import answer
 from autokv.report.describe import describe
-from autokv.report.document import document, place
-from autokv.report.format import title
+from autokv.report.document import document, figure
+from autokv.report.format import number, title
+from autokv.report.front_chart import front_chart, sources
+from autokv.report.front_tables import front_tables
+from autokv.report.headline import first_line
 from autokv.report.html import Markup, join, tag
-from autokv.report.parts import Figure
+from autokv.report.lines import Lines, Series
 from autokv.report.projection import projections
-from autokv.report.sections import facts, failure_table, front_table, importance_table
+from autokv.report.provenance import provenance
+from autokv.report.samples import samples_chart
+from autokv.report.sections import failure_table, importance_table
 from autokv.report.serving_section import serving_section
 from autokv.tuning.trial import TuningResult
 
 
 def page(result: TuningResult, job: Mapping[str, Any]) -> str:
     """The whole report as one HTML document; ``job`` holds the facts that :func:`write_results` names."""
-    figures: dict[str, Figure] = {}
+    chosen = first_line(result, job)
+    first = join("AutoKV report · ", tag("b", _name(job)), f" · {chosen}" if chosen else "")
     body = join(
-        tag("header", tag("p", join("AutoKV report · ", tag("b", _name(job))), class_="site")),
+        tag("header", tag("p", first, class_="site")),
         tag("section", answer(result, job), class_="answer"),
         serving_section(job),
-        _front(result, job, figures),
-        _why(result, figures),
-        _samples(result, job, figures),
-        tag("section", join(tag("h2", "What was measured where"), facts(result, job))),
+        _front(result, job),
+        _why(result),
+        _samples(result, job),
+        tag("section", join(tag("h2", "What was measured where"), provenance(result, job))),
         tag("section", join(tag("h2", "Not measured"), failure_table(result))),
     )
-    return document(f"AutoKV: {_name(job)}", body, figures)
+    return document(f"AutoKV: {_name(job)}", body)
 
 
 def _name(job: Mapping[str, Any]) -> str:
@@ -41,74 +48,72 @@ def _name(job: Mapping[str, Any]) -> str:
     return str((model.get("name") if isinstance(model, Mapping) else model) or request.get("model") or "a model")
 
 
-def _front(result: TuningResult, job: Mapping[str, Any], figures: dict[str, Figure]) -> Markup:
-    sources = charts.sources(result)
+def _front(result: TuningResult, job: Mapping[str, Any]) -> Markup:
+    named = sources(result)
     drawn = [
-        place(
-            figures,
+        figure(
             f"front-{found.y.metric}",
-            charts.projection_chart(found, sources),
             title(found.y.metric),
             f"{view.better(found.y.metric).capitalize()}.",
+            partial(front_chart, found, named),
         )
         for found in projections(result, view.limits(job))
     ]
     legend = (
-        "Every dot is a configuration that was run. Blue is the front, at the values that the validation prompts gave; "
-        "grey are the other trials, on calibration prompts. "
-        "The line joins what nothing beats in the picture. Touch a dot for its configuration."
+        "Blue: the front, as validation prompts judge it. Grey: the other trials, on calibration prompts. "
+        "Line: Pareto front. Hover over or tap a point, or go through them with Tab and the arrow keys."
     )
     parts = [tag("h2", "The front")]
     if drawn:
         parts += [tag("p", legend, class_="note"), tag("div", join(*drawn), class_="pair")]
-    if result.front:
-        parts += [
-            tag("noscript", tag("p", "The charts need JavaScript; this table has every value of the front.")),
-            front_table(result),
-        ]
-    else:
-        parts.append(tag("p", "No trial reached the front.", class_="note"))
+    parts.append(front_tables(result) if result.front else tag("p", "No trial reached the front.", class_="note"))
     return tag("section", join(*parts))
 
 
-def _why(result: TuningResult, figures: dict[str, Figure]) -> Markup:
+def _why(result: TuningResult) -> Markup:
     parts = [
         tag("h2", "What mattered"),
         tag("p", "Share of each objective's variance over the trials that a parameter explains.", class_="note"),
         importance_table(result),
     ]
     if result.hypervolume:
-        parts.append(
-            place(
-                figures,
-                "hypervolume",
-                charts.hypervolume_chart(result),
-                "Hypervolume over trials (share of the space between reference and ideal point)",
-                "Higher is better; where the line is flat, more trials found nothing new.",
-            )
+        trials = list(range(1, len(result.hypervolume) + 1))
+        known = sum(trial.source.startswith("literature") for trial in result.trials)
+        lines = Lines(
+            (Series("hypervolume", trials, list(result.hypervolume)),),
+            "trials",
+            "hypervolume",
+            steps=True,
+            place=(known + 0.5, "known settings end") if 0 < known < len(trials) else None,
         )
+        caption = (
+            f"Share of the space between reference and ideal point; {number(result.hypervolume[-1])} at the end. "
+            "Higher is better; where the line is flat, more trials found nothing new."
+        )
+        parts.append(tag("div", figure("hypervolume", "Hypervolume over trials", caption, lines.draw), class_="pair"))
     return tag("section", join(*parts))
 
 
-def _samples(result: TuningResult, job: Mapping[str, Any], figures: dict[str, Figure]) -> Markup:
+def _samples(result: TuningResult, job: Mapping[str, Any]) -> Markup:
     metric = view.quality_metric(result)
     point = view.recommended(result)
-    splits = charts.confirmed(point)
-    heading = "Every sample of the recommended one"
-    if not splits:
+    whose = "recommendation"
+    if point is not None:
+        both = {"calibration": point.calibration, "validation": point.validation}
+        splits = {name: found for name, found in both.items() if found is not None}
+    else:
         miss = view.closest_miss(result, view.limits(job))
-        splits = {"measured": miss} if miss is not None else {}
-        heading = "Every sample of the closest miss"
+        splits = {} if miss is None else {"measured": miss}
+        whose = "closest miss"
     splits = {name: found for name, found in splits.items() if metric in found.metrics}
     if not splits:
         return Markup("")
     counts = ", ".join(f"{found.metrics[metric].n} {name}" for name, found in splits.items())
-    name = describe(next(iter(splits.values())).config)
-    chart = place(
-        figures,
+    chart = figure(
         "samples",
-        charts.samples_chart(splits, metric),
-        f"{title(metric)} of {name}",
+        f"{title(metric)} of {describe(next(iter(splits.values())).config)}",
         f"One dot per prompt ({counts}); {view.better(metric)}. A mean hides the prompts that collapse.",
+        partial(samples_chart, splits, metric),
     )
-    return tag("section", join(tag("h2", heading), chart))
+    heading = tag("h2", f"Per-prompt results of the {whose}")
+    return tag("section", join(heading, tag("div", chart, class_="pair")))

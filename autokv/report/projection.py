@@ -8,11 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from autokv.evaluation.measurement import Measurement
-from autokv.evaluation.metrics import METRICS
 from autokv.report import view
-from autokv.report.format import quantity
-from autokv.report.labels import LINE, Box, Label, place
-from autokv.report.scale import Scale
+from autokv.report.labels import CHARACTER, LINE, Box, Label, place
+from autokv.report.scale import LOGARITHMIC, Scale
 from autokv.tuning.objectives import Constraint
 from autokv.tuning.trial import TuningResult
 
@@ -35,8 +33,9 @@ class Projection:
     Front points stand where the validation prompts put them, for that is what constraints and roles are judged by;
     the other trials have calibration values only.
 
-    ``line`` holds the corners of the front that nothing beats in this projection. ``baseline`` is the 16-bit cache;
-    its ``y`` is ``None`` where it is zero by definition and a logarithmic axis cannot show it.
+    ``line`` holds the corners of the front that nothing beats in this projection. ``baseline`` is the 16-bit cache, and
+    ``None`` where a figure of it is unknown or where it is one of the front. A logarithmic axis shows a loss of
+    0 at its end.
     """
 
     x: Scale
@@ -44,7 +43,7 @@ class Projection:
     trials: tuple[Mark, ...]
     front: tuple[Mark, ...]
     line: tuple[tuple[float, float], ...]
-    baseline: tuple[float, float | None] | None
+    baseline: tuple[float, float] | None
     limits: tuple[Constraint, ...]
 
     @classmethod
@@ -59,7 +58,7 @@ class Projection:
                 y,
                 view.shown(point),
                 "validation" if point.validation else "calibration",
-                called.get(point.calibration.config.digest, ()),
+                (*called.get(point.calibration.config.digest, ()), *_plain(point.calibration)),
             )
         )
         joined = {mark.measurement.config.digest for mark in front}
@@ -73,12 +72,15 @@ class Projection:
             return None
         plain = view.baseline(result)
         limits = tuple(limit for limit in constraints if limit.metric in (x, y))
-        xs = [mark.x for mark in trials + front]
-        ys = [mark.y for mark in trials + front]
+        apart = not any(view.FULL in mark.roles for mark in front)
+        baseline = (plain[x], plain[y]) if apart and x in plain and y in plain else None
+        xs = [mark.x for mark in trials + front] + ([baseline[0]] if baseline else [])
+        # A loss that is 0 but for rounding would stretch a logarithmic axis over decades.
+        shown = [mark for mark in trials + front if y not in LOGARITHMIC or not _plain(mark.measurement)]
+        ys = [mark.y for mark in shown]
+        ys += [baseline[1]] if baseline and baseline[1] else []
         for values, metric in ((xs, x), (ys, y)):
-            values.extend([plain[metric]] if metric in plain else [])
             values.extend(limit.limit for limit in limits if limit.metric == metric)
-        baseline = (plain[x], plain.get(y)) if x in plain else None
         return cls(Scale.over(x, xs), Scale.over(y, ys), trials, front, tuple(_corners(front, x, y)), baseline, limits)
 
     def labels(self, width: float, height: float) -> list[Label]:
@@ -90,27 +92,46 @@ class Projection:
         named = sorted((mark for mark in self.front if mark.roles), key=lambda mark: mark.roles[0] != "recommended")
         wanted = [(", ".join(mark.roles), at(mark.x, mark.y)) for mark in named]
         if self.baseline is not None:
-            x, y = self.baseline
-            text = f"16-bit, {quantity(self.x.metric, x) if y is None else quantity(self.y.metric, y)}"
-            wanted.append((text, at(x, self.y.high if y is None else y)))
+            wanted.insert(1, (view.FULL, at(*self.baseline)))
         obstacles = [Box.around(*at(mark.x, mark.y), 12, 12) for mark in self.front]
         obstacles += [Box.around(*at(mark.x, mark.y), 4, 4) for mark in self.trials]
         corners = [at(*corner) for corner in self.line]
         for (left, above), (right, below) in itertools.pairwise(corners):
-            obstacles += [Box(left, above - 3, right, above + 3), Box(right - 3, above, right + 3, below)]
-        reserved = []
+            obstacles += [Box(left, above - 3, right, above + 3), Box.of((right - 3, above), (right + 3, below))]
         for limit in self.limits:
             if limit.metric == self.y.metric:
                 y = at(self.x.low, limit.limit)[1]
-                reserved.append(Box(0, y, 90, y + LINE) if limit.kind == "max" else Box(0, y - LINE, 90, y))
-        return place(wanted, obstacles, width, height, reserved)
+                obstacles.append(Box(0, y - 3, width, y + 3))
+        reserved = [Box.around(*point, 14, 14) for _, point in wanted]
+        return place(wanted, obstacles, width, height, [*reserved, *self.bounds(width, height)])
+
+    def bounds(self, width: float, height: float) -> list[Box]:
+        """What the texts of the limits cover: on the side of a line where the front cannot be, at the plot's edge."""
+        boxes = []
+        for limit in self.limits:
+            size = CHARACTER * len(view.bound(limit))
+            if limit.metric == self.y.metric:
+                y = (1 - self.y.fraction(limit.limit)) * height
+                top = y + 1 if limit.kind == "max" else y - LINE - 1
+                boxes.append(Box(2, top, 2 + size, top + LINE))
+            else:
+                x = self.x.fraction(limit.limit) * width
+                left = x - size - 4 if x - size - 4 >= 0 else x + 4
+                boxes.append(Box(left, height - LINE - 2, left + size, height - 2))
+        return boxes
 
 
 def projections(result: TuningResult, constraints: Sequence[Constraint] = ()) -> list[Projection]:
-    """Quality over bytes and time over bytes, as far as they were measured."""
-    pairs = ((view.BYTES, view.quality_metric(result)), (view.BYTES, view.TIME))
-    found = (Projection.of(result, x, y, constraints) for x, y in pairs)
+    """Quality and what decided over bytes; the attention time where bytes decided or nothing else is known."""
+    quality, decided = view.quality_metric(result), view.deciding(result)
+    served = decided not in (view.BYTES, view.TIME, quality)
+    ys = dict.fromkeys((quality, *((decided,) if served else ()), view.RATIO))
+    found = (Projection.of(result, view.BYTES, y, constraints) for y in ys)
     return [projection for projection in found if projection is not None]
+
+
+def _plain(measurement: Measurement) -> tuple[str, ...]:
+    return (view.FULL,) if measurement.config.pipeline.is_identity else ()
 
 
 def _marks(x: str, y: str, measurement: Measurement, split: str, roles: tuple[str, ...]) -> Iterable[Mark]:
@@ -121,7 +142,7 @@ def _marks(x: str, y: str, measurement: Measurement, split: str, roles: tuple[st
 
 def _corners(front: Iterable[Mark], x: str, y: str) -> Iterable[tuple[float, float]]:
     """The marks that no other beats on both metrics, along ``x`` from its good end to its bad one."""
-    signs = [-1.0 if METRICS[name].direction == "maximize" else 1.0 for name in (x, y)]
+    signs = [-1.0 if view.maximized(name) else 1.0 for name in (x, y)]
     best = math.inf
     for mark in sorted(front, key=lambda mark: (signs[0] * mark.x, signs[1] * mark.y)):
         if signs[1] * mark.y < best:

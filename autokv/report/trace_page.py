@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from autokv.report import trace_rows
-from autokv.report.document import document, place
+from autokv.report.document import document, figure, wide
+from autokv.report.format import number, span
 from autokv.report.html import Markup, join, tag
-from autokv.report.parts import Figure, layout, plain_axis, short, span
+from autokv.report.lines import Lines, Series
 from autokv.workload.series import OverLength, OverTime
 from autokv.workload.statistics import Reuse, TraceStatistics
-
-Values = NDArray[np.float64]
-INPUT, OUTPUT = "var(--front)", "var(--pick)"
 
 
 def page(
@@ -27,16 +22,15 @@ def page(
     scenario: Sequence[str] = (),
 ) -> str:
     """The whole page; ``scenario`` says in sentences what a trace is to a model, ``notes`` what its reader saw."""
-    figures: dict[str, Figure] = {}
     body = join(
         tag("header", tag("p", join("AutoKV trace · ", tag("b", found.name)), class_="site")),
         tag("section", join(tag("h1", found.name), _facts(found, notes))),
         _section("Scenario", [tag("p", sentence) for sentence in scenario]),
-        _section("Over time", [] if times is None else _over_time(times, figures)),
-        _section("Lengths", [_lengths(found), _length_chart(lengths, figures)]),
-        _section("Shared prefixes", [] if found.reuse is None else [_reuse_chart(found.reuse, figures)]),
+        _section("Over time", [] if times is None else [_over_time(times)]),
+        _section("Lengths", [_lengths(found), _length_chart(lengths)]),
+        _section("Shared prefixes", [] if found.reuse is None else [_reuse_chart(found.reuse)]),
     )
-    return document(f"AutoKV: {found.name}", body, figures)
+    return document(f"AutoKV: {found.name}", body)
 
 
 def _section(heading: str, parts: Sequence[Markup]) -> Markup:
@@ -55,92 +49,62 @@ def _lengths(found: TraceStatistics) -> Markup:
         for name, *texts in trace_rows.lengths(found)
     ]
     table = tag("table", join(tag("thead", tag("tr", head)), tag("tbody", join(*rows))))
-    return tag("div", table, class_="wide")
+    return wide(table, "Tokens per request")
 
 
-def _over_time(times: OverTime, figures: dict[str, Figure]) -> list[Markup]:
+def _over_time(times: OverTime) -> Markup:
     scale, unit = span(float(times.start_s[-1]) + times.step_s)
-    start = times.start_s / scale
+    start = (times.start_s / scale).tolist()
     means = f"means over {times.step_s:g} s"
-
-    def chart(name: str, lines: Sequence[tuple[str, Values, str]]) -> Figure:
-        return _chart(unit, name, [_line(start, values, one, unit, color) for one, values, color in lines])
-
-    return [
-        place(
-            figures,
-            "requests",
-            chart("requests/s", [("requests/s", times.requests_per_s, INPUT)]),
-            "Arrivals",
-            f"Requests per second, {means}.",
+    arrivals = Lines((Series("requests/s", start, times.requests_per_s.tolist()),), unit, "requests/s", steps=True)
+    tokens = Lines(
+        (
+            Series("input tokens/s", start, times.input_tokens_per_s.tolist()),
+            Series("output tokens/s", start, times.output_tokens_per_s.tolist()),
         ),
-        place(
-            figures,
+        unit,
+        "tokens/s",
+        steps=True,
+    )
+    flight = Lines((Series("in flight", start, times.in_flight.tolist()),), unit, "requests in flight", steps=True)
+    drawn = (
+        figure("requests", "Arrivals", f"Requests per second, {means}.", arrivals.draw),
+        figure(
             "tokens",
-            chart(
-                "tokens/s",
-                [
-                    ("input tokens/s", times.input_tokens_per_s, INPUT),
-                    ("output tokens/s", times.output_tokens_per_s, OUTPUT),
-                ],
-            ),
             "Tokens asked for",
-            f"By the time of arrival, {means}: inputs blue, outputs orange.",
+            join(tokens.legend, f"Tokens per second by the time of arrival, {means}."),
+            tokens.draw,
         ),
-        place(
-            figures,
-            "flight",
-            chart("requests in flight", [("in flight", times.in_flight, INPUT)]),
-            "Requests in flight",
-            f"If each answers at a steady rate and nobody waits, {means}.",
+        figure(
+            "flight", "Requests in flight", f"If each answers at a steady rate and nobody waits, {means}.", flight.draw
         ),
-    ]
-
-
-def _length_chart(lengths: OverLength, figures: dict[str, Figure]) -> Markup:
-    lines = [
-        _line(lengths.tokens, 100 * share, f"% of {name}", "tokens", color)
-        for name, share, color in (("inputs", lengths.input_share, INPUT), ("outputs", lengths.output_share, OUTPUT))
-    ]
-    figure = _chart("tokens", "% of the requests", lines)
-    figure["layout"]["xaxis"]["type"] = "log"
-    caption = "Four bins for each doubling of the length: inputs blue, outputs orange."
-    return place(figures, "lengths", figure, "Tokens per request", caption)
-
-
-def _reuse_chart(reuse: Reuse, figures: dict[str, Figure]) -> Markup:
-    tokens, shares = np.array(reuse.caches, dtype=np.float64).reshape(-1, 2).T
-    figure = _chart(
-        "tokens that the cache holds",
-        "% of the input tokens",
-        [{**_line(tokens, 100 * shares, "% spared", "tokens", INPUT), "mode": "lines+markers"}],
     )
-    figure["layout"]["xaxis"]["type"] = "log"
-    figure["data"][0]["line"]["shape"] = "linear"
+    return tag("div", join(*drawn), class_="pair")
+
+
+def _length_chart(lengths: OverLength) -> Markup:
+    filled = (lengths.input_share + lengths.output_share).nonzero()[0]
+    bins = slice(int(filled[0]), int(filled[-1]) + 2)  # and the end of the last one
+    lines = Lines(
+        tuple(
+            Series(name, lengths.tokens[bins].tolist(), (100 * share[bins]).tolist())
+            for name, share in (("inputs (%)", lengths.input_share), ("outputs (%)", lengths.output_share))
+        ),
+        "tokens",
+        "% of the requests",
+        log=True,
+        steps=True,
+    )
+    caption = join(lines.legend, "Share of the requests; four bins for each doubling of the length.")
+    return tag("div", figure("lengths", "Tokens per request", caption, lines.draw), class_="pair")
+
+
+def _reuse_chart(reuse: Reuse) -> Markup:
+    caches, shares = zip(*reuse.caches, strict=True)
+    spared = Series("spared (%)", [float(size) for size in caches], [100 * share for share in shares])
+    lines = Lines((spared,), "tokens that the cache holds", "% of the input tokens", log=True)
     caption = (
-        f"Input tokens that a prefix cache spares which forgets what was used longest ago; one that forgets nothing "
-        f"spares {reuse.share:.1%}."
+        f"Input tokens (%) that a prefix cache of this size spares if it forgets what was used longest ago; one that "
+        f"forgets nothing spares {number(100 * reuse.share)}%."
     )
-    return place(figures, "reuse", figure, "Reuse by size of the cache", caption)
-
-
-def _line(x: Values, y: Values, name: str, unit: str, color: str) -> Figure:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": short(x.tolist()),
-        "y": short(y.tolist()),
-        "line": {"color": color, "width": 1.5, "shape": "hv"},
-        "hovertemplate": f"%{{y:,.4~g}} {name}<br>%{{x:,.4~g}} {unit}<extra></extra>",
-    }
-
-
-def _chart(x: str, y: str, lines: Sequence[Figure]) -> Figure:
-    return {
-        "data": list(lines),
-        "layout": {
-            **layout(250, left=64),
-            "xaxis": {**plain_axis(x), "showgrid": False},
-            "yaxis": {**plain_axis(y), "rangemode": "tozero", "nticks": 5},
-        },
-    }
+    return tag("div", figure("reuse", "Reuse by size of the cache", caption, lines.draw), class_="pair")

@@ -11,22 +11,34 @@ from typing import Any
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.metrics import METRICS
 from autokv.tuning.objectives import Constraint
-from autokv.tuning.recommend import required
+from autokv.tuning.recommend import lost_tasks, required
 from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
 
 BYTES = "kv_bytes_per_token"
 TIME = "attention_us"
 BASELINE_TIME = "attention_baseline_us"
 FP8_TIME = "attention_fp8_us"
+RATIO = "attention_ratio"
+"""Attention time over the 16-bit cache's, timed beside it; a raw time says more of the moment than of the cache."""
+FULL = "16-bit"
+"""What the uncompressed cache is called in pictures, and the server with it in comparisons."""
+IDEAL = {"kl_divergence": 0.0, "top1_agreement": 1.0, "nll_delta": 0.0, "negative_sample_rate": 0.0, RATIO: 1.0}
+"""What the 16-bit cache has by definition, being what the others are compared with."""
 QUALITY = ("kl_divergence", "nll_delta", "top1_agreement", "task_score", "negative_sample_rate", "output_length_ratio")
 DIGITS = re.compile(r"\d[\d.,]*(e[-+]?\d+)?")
 
 
 def mean(measurement: Measurement | None, metric: str) -> float | None:
-    """Mean of a metric, or ``None`` where it was not measured."""
-    if measurement is None or metric not in measurement.metrics:
+    """Mean of a metric, or ``None`` where it was not measured; :data:`RATIO` is one of two means."""
+    if measurement is None:
         return None
-    return measurement.metrics[metric].mean
+    if metric == RATIO:
+        ours, theirs = mean(measurement, TIME), mean(measurement, BASELINE_TIME)
+        if not ours or not theirs:
+            return None
+        # No compression is what the others are compared with.
+        return 1.0 if measurement.config.pipeline.is_identity else ours / theirs
+    return measurement.metrics[metric].mean if metric in measurement.metrics else None
 
 
 def shown(point: FrontPoint) -> Measurement:
@@ -35,7 +47,7 @@ def shown(point: FrontPoint) -> Measurement:
 
 
 def roles(result: TuningResult) -> dict[str, tuple[str, ...]]:
-    """Digest to what it is called: ``recommended`` first, then ``fastest``, ``smallest``, ``knee``."""
+    """Digest to what it is called: ``recommended`` first, then ``fastest``, ``smallest``, ``knee``, ``safest``."""
     names: dict[str, list[str]] = {}
     if result.recommended:
         names[result.recommended] = ["recommended"]
@@ -67,22 +79,30 @@ def quality_metric(result: TuningResult) -> str:
 
 
 def baseline(result: TuningResult) -> dict[str, float]:
-    """Bytes and attention time of the 16-bit cache, as measured beside the candidates (medians over the trials)."""
-    every = [measurement for _, measurement in measured(result.trials)]
-    found: dict[str, float] = {}
+    """Figures of the 16-bit cache by metric, as far as they are known or hold by definition."""
     # Per sample, where the product is exact; a product of means over contexts of different lengths is not.
     sizes = [
         sample[BYTES] * sample["compression_ratio"]
-        for measurement in every
+        for _, measurement in measured(result.trials)
         for sample in measurement.samples
         if BYTES in sample and "compression_ratio" in sample
     ]
-    times = [time for measurement in every if (time := mean(measurement, BASELINE_TIME)) is not None]
-    if sizes:
-        found[BYTES] = statistics.median(sizes)
-    if times:
-        found[TIME] = statistics.median(times)
-    return found
+    found = {BYTES: statistics.median(sizes)} if sizes else {}
+    judged = {} if result.decision is None else result.decision.baseline
+    return {**found, **judged, **IDEAL}
+
+
+def deciding(result: TuningResult) -> str:
+    """The metric that decided on the recommendation; bytes in results that do not say."""
+    return BYTES if result.decision is None else result.decision.objective
+
+
+def columns(result: TuningResult) -> list[str]:
+    """The metrics that a table of the front has: the one that decided and the objectives, times as ratios."""
+    ran = [measurement for _, measurement in measured(result.trials)] + [shown(point) for point in result.front]
+    wanted = (quality_metric(result), BYTES, deciding(result), *result.objectives)
+    names = dict.fromkeys(RATIO if name == TIME else name for name in wanted)
+    return [name for name in names if any(mean(one, name) is not None for one in ran)]
 
 
 def limits(job: Mapping[str, Any]) -> tuple[Constraint, ...]:
@@ -112,25 +132,36 @@ def closest_miss(result: TuningResult, constraints: Sequence[Constraint]) -> Mea
 
 
 def verdict(point: FrontPoint) -> str:
-    """Whether the constraints hold: ``met``, ``broken``, or ``unconfirmed`` without a validation."""
+    """Whether it may be recommended: ``met``, ``over limit``, ``loses tasks``, or ``unconfirmed`` where none knows."""
     if point.validation is None:
         return "unconfirmed"
-    return "met" if point.feasible else "broken"
+    return "met" if point.feasible else "loses tasks" if lost_tasks(point.validation) else "over limit"
 
 
-def speedup(measurement: Measurement) -> tuple[float, bool] | None:
-    """Attention time of the 16-bit cache over this one's, and whether it is a tie.
+def spread(measurement: Measurement) -> float:
+    """Spread of the timed runs as a share of their times."""
+    pair = (TIME, BASELINE_TIME)
+    both = [sample for sample in measurement.samples if all(name in sample for name in pair)]
+    times = sum(max(sample[name] for name in pair) for sample in both)
+    return sum(max(sample.get(f"{name}_spread", 0.0) for name in pair) for sample in both) / times if times else 0.0
 
-    Both were timed in turn on the same samples; a difference of their sums that is no larger than the spread of their
-    runs is a tie.
-    """
-    ours, theirs = mean(measurement, TIME), mean(measurement, BASELINE_TIME)
-    if not ours or not theirs:
-        return None
-    both = [sample for sample in measurement.samples if TIME in sample and BASELINE_TIME in sample]
-    difference = sum(sample[TIME] - sample[BASELINE_TIME] for sample in both)
-    spread = sum(max(sample.get(f"{name}_spread", 0.0) for name in (TIME, BASELINE_TIME)) for sample in both)
-    return theirs / ours, bool(both) and abs(difference) <= spread
+
+def predicted(result: TuningResult, job: Mapping[str, Any]) -> str:
+    """How the figures that decided are predicted, see :func:`hedge`; empty where they are measured."""
+    serving = job.get("serving") or {}
+    comparison = serving.get("comparison") or {}
+    notes = [note for run in comparison.get("runs", ()) for note in run.get("notes") or ()]
+    notes += () if result.decision is None else result.decision.notes
+    notes += ["predicted"] if serving.get("predicted") else []
+    return hedge(comparison.get("verdict", ""), notes)
+
+
+def hedge(verdict: str, notes: Iterable[str]) -> str:
+    """Whether figures are predicted: by what, if the verdict opens with it; empty where they are measured."""
+    opening = verdict.partition(":")[0]
+    if opening.startswith("predicted"):
+        return opening
+    return "predicted, unvalidated" if any("predicted" in note.lower() for note in notes) else ""
 
 
 def batch(measurement: Measurement) -> int:
@@ -138,9 +169,14 @@ def batch(measurement: Measurement) -> int:
     return min((sample.get("batch", 1) for sample in measurement.samples if TIME in sample), default=1)
 
 
+def maximized(metric: str) -> bool:
+    """Whether more of a metric is better."""
+    return metric in METRICS and METRICS[metric].direction == "maximize"
+
+
 def better(metric: str) -> str:
     """``lower is better`` or ``higher is better``."""
-    return "higher is better" if METRICS[metric].direction == "maximize" else "lower is better"
+    return "higher is better" if maximized(metric) else "lower is better"
 
 
 def failures(trials: Iterable[TrialRecord]) -> list[tuple[str, str, int]]:

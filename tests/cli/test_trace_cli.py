@@ -64,7 +64,7 @@ def test_inspect_draws_a_page(trace: Run, tmp_path: Path) -> None:
     code, out, _ = trace("inspect", EXAMPLE, "--page", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert (code, "page.html" in out) == (0, True)
-    assert page.count("data-figure=") == 4
+    assert page.count("<figure id=") == 4
     assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=", page)
 
 

@@ -71,7 +71,7 @@ def test_a_workload_decides_space_and_objectives_and_is_served(
     assert document.provenance is not None
     assert set(document.provenance["predicted"]) == set(SERVING_METRICS)
     page = (tmp_path / "autokv-results" / "report.html").read_text()
-    assert "What it buys on this trace" in page
+    assert "Effect on your traffic" in page
     code, _, err = autokv("tune", "--resume", job.id, "--output", "again")
     assert code == 0, err
     assert ConfigurationDocument.load(tmp_path / "again" / "recommended.json") == document

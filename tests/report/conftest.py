@@ -3,18 +3,98 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
+import re
+import shutil
+import subprocess
 from collections.abc import Callable
+from html import escape, unescape
+from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.evaluation.measurement import Measurement
-from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
+from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
 
 FULL_BYTES = 23040.0
 OBJECTIVES = ("kl_divergence", "kv_bytes_per_token", "attention_us")
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Reader(HTMLParser):
+    """Checks nesting as it reads; keeps elements, the texts of each and the ``data`` values per table row."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.tables: list[dict[str, list[float]]] = []
+        """For every table: digest of a row to its values."""
+        self.row: str | None = None
+        self.feed(document)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        assert len(attributes) == len(attrs), f"an attribute is given twice in {tag}"
+        self.elements.append((tag, attributes))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append({})
+        if tag == "tr":
+            self.row = attributes.get("data-digest")
+            if self.row is not None:
+                self.tables[-1][self.row] = []
+        if tag == "data" and self.row is not None:
+            self.tables[-1][self.row].append(float(attributes["value"] or "nan"))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        if tag == "tr":
+            self.row = None
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append((self.open[-1] if self.open else "", data))
+
+    def text_of(self, tag: str) -> str:
+        return " ".join(text for inside, text in self.texts if inside == tag)
+
+    def classed(self, name: str) -> list[dict[str, str | None]]:
+        """Attributes of the elements of a class."""
+        return [found for _, found in self.elements if name in (found.get("class") or "").split()]
+
+    @property
+    def visible(self) -> str:
+        return " ".join(text for inside, text in self.texts if inside not in ("script", "style"))
+
+
+def _in_browser(document: str, width: int, script: str, folder: Path) -> Any:  # noqa: ANN401 - any JSON
+    """What ``script``, a function of a page's window, returns of ``document`` in a frame ``width`` pixels wide."""
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("Chromium is not installed")
+    frame = f"<iframe style='border:0;width:{width}px;height:9000px' srcdoc=\"{escape(document)}\"></iframe>"
+    run = f"const run = {script}; onload = () => {{ document.title = JSON.stringify(run(frames[0])) }}"
+    file = folder / "frame.html"
+    file.write_text(f"<!doctype html><body style='margin:0'>{frame}<script>{run}</script>", encoding="utf-8")
+    options = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
+    command = [browser, *options.split(), "--disable-component-update", "--virtual-time-budget=4000", "--dump-dom"]
+    done = subprocess.run(
+        [*command, f"--window-size={max(width, 500)},9000", f"--user-data-dir={folder / 'profile'}", file.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    found = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
+    assert found, done.stderr
+    return json.loads(unescape(found[1]))
 
 
 def _config(generator: random.Random) -> CompressionConfig:
@@ -204,3 +284,48 @@ def documents(result: TuningResult) -> dict[str, ConfigurationDocument]:
 @pytest.fixture(scope="session")
 def documents_of() -> Callable[[TuningResult], dict[str, ConfigurationDocument]]:
     return build_documents
+
+
+@pytest.fixture(scope="session")
+def decided(result: TuningResult) -> TuningResult:
+    """The result of a workload that was served: the rate that the device sustains decided."""
+
+    def served(measurement: Measurement) -> Measurement:
+        sizes = measurement.value("kv_bytes_per_token")
+        rows = [
+            {**row, "goodput_requests_per_s": 30_000 / sizes, "ttft_p95_ms": 20_000 * sizes / FULL_BYTES}
+            for row in measurement.samples
+        ]
+        return Measurement.of_samples(measurement.config, rows)
+
+    trials = [
+        dataclasses.replace(one, measurement=one.measurement and served(one.measurement)) for one in result.trials
+    ]
+    front = [
+        dataclasses.replace(one, calibration=served(one.calibration), validation=served(one.validation))
+        for one in result.front
+    ]
+    decision = Decision(
+        objective="goodput_requests_per_s",
+        headline="2.9x as many requests at once, goodput +85%",
+        advice=("With 22 GB of memory nothing is gained.",),
+        notes=("the 16-bit baseline moved by 2.1x during the run", "predicted, unvalidated"),
+        baseline={"goodput_requests_per_s": 30_000 / FULL_BYTES, "ttft_p95_ms": 20_000.0},
+    )
+    named = {**result.named, "safest": front[-1].calibration.config.digest}
+    objectives = ("kl_divergence", "kv_bytes_per_token", "goodput_requests_per_s", "ttft_p95_ms")
+    return dataclasses.replace(
+        result, trials=trials, front=front, named=named, objectives=objectives, decision=decision
+    )
+
+
+@pytest.fixture(scope="session")
+def read() -> Callable[[str], Reader]:
+    """A page's elements and texts."""
+    return Reader
+
+
+@pytest.fixture
+def browse(tmp_path: Path) -> Callable[[str, int, str], Any]:
+    """What a function of a page's window returns of a document in a frame of a width; skips without a browser."""
+    return lambda document, width, script: _in_browser(document, width, script, tmp_path)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from autokv.report.serving_page import page
-from autokv.report.serving_rows import remarks, rows, sentence
+from autokv.report.serving_page import lines, page
+from autokv.report.serving_rows import Row, remarks, rows, sentence
 from autokv.serving import SLO, CostModel, Curve, Grid, SequenceBytes
 from autokv.serving.compare import Server, compare
 from autokv.serving.comparison import Comparison
 from autokv.workload import synthesize
+
+if TYPE_CHECKING:
+    from conftest import Reader
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x1b[2J"
 
@@ -37,48 +40,34 @@ def found() -> Comparison:
     return compare(replace(trace, name=HOSTILE), *servers, slo=SLO(ttft_ms=500), max_rate=True)
 
 
-class Reader(HTMLParser):
-    def __init__(self, document: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[str] = []
-        self.texts: list[str] = []
-        self.inside: list[str] = []
-        self.figures = ""
-        self.feed(document)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.inside.append("figures" if ("id", "figures") in attrs else tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        while self.inside and self.inside.pop() not in (tag, "figures"):
-            pass
-
-    def handle_data(self, data: str) -> None:
-        if self.inside and self.inside[-1] == "figures":
-            self.figures += data
-        elif not self.inside or self.inside[-1] not in ("script", "style"):
-            self.texts.append(data)
-
-
 @pytest.fixture(scope="module")
-def reader(found: Comparison) -> Reader:
-    return Reader(page(found, {"device": HOSTILE}, [*remarks(found), HOSTILE]))
+def reader(found: Comparison, read: Callable[[str], Reader]) -> Reader:
+    return read(page(found, {"device": HOSTILE}, [*remarks(found), HOSTILE]))
 
 
-def test_it_says_the_verdict_and_every_figure(found: Comparison, reader: Reader) -> None:
-    text = " ".join(reader.texts)
-    assert sentence(found.verdict) in text
+def test_it_says_the_gain_the_verdict_and_every_figure(found: Comparison, reader: Reader) -> None:
+    gain = found.gain(found.full) if found.full else None
+    assert gain is not None
+    assert gain.goodput is not None
+    expected = f"{gain.concurrent_requests:.1f}× as many requests at once, goodput {gain.goodput - 1:+.0%}"
+    assert reader.text_of("h1") == expected
+    assert sentence(found.verdict) in reader.visible
     for row in rows(found.to_dict()):
-        assert row.title in text
-        assert all(value in reader.texts for value in row.texts)
+        assert row.title in reader.visible
+        assert all(value in [text.strip() for _, text in reader.texts] for value in row.texts)
+
+
+def test_what_is_predicted_is_said_first(found: Comparison, read: Callable[[str], Reader]) -> None:
+    assert "predicted" not in read(page(replace(found, trace="t"), {"device": "H100"}, [])).visible
+    hedged = read(page(replace(found, trace="t"), {"device": "H100 (predicted)"}, [])).visible
+    assert hedged.index("predicted, unvalidated") < hedged.index("as many requests at once")
 
 
 def test_hostile_names_stay_text(reader: Reader) -> None:
-    assert "img" not in reader.tags
-    assert reader.tags.count("script") == 3
-    assert any("alert(1)" in text for text in reader.texts)
+    tags = [tag for tag, _ in reader.elements]
+    assert "img" not in tags
+    assert tags.count("script") == 1
+    assert "alert(1)" in reader.visible
 
 
 def test_nothing_is_fetched(found: Comparison) -> None:
@@ -87,21 +76,47 @@ def test_nothing_is_fetched(found: Comparison) -> None:
     assert "default-src &#x27;none&#x27;" in document
 
 
-def test_the_lines_are_the_timeline(found: Comparison, reader: Reader) -> None:
-    figures = json.loads(reader.figures)
-    assert set(figures) == {"waiting", "running", "memory"}
-    for name, values in (("waiting", "waiting"), ("running", "running"), ("memory", "kv_bytes")):
-        drawn = {trace["name"]: trace for trace in figures[name]["data"]}
-        for run in found.runs:
-            x, y = np.array(drawn[run.name]["x"]), np.array(drawn[run.name]["y"])
-            line = getattr(run.outcome.timeline, values) / (1e6 if name == "memory" else 1)
-            assert len(x) == len(y) <= 240
-            assert (np.diff(x) > 0).all()
-            assert line.min() <= y.min() + 1e-9
-            assert y.max() <= line.max() * (1 + 1e-4)
-            assert x[-1] <= found.runs[1].report.duration_s
-    capacity = figures["memory"]["layout"]["shapes"][0]
-    assert capacity["y0"] == capacity["y1"] == pytest.approx(5.0)
+@pytest.mark.parametrize(
+    ("after", "before", "better", "said", "mark"),
+    [(3.0, 1.0, 1, "3.00×", "better"), (0.5, 1.0, 1, "−50%", "worse"), (1.04, 1.0, -1, "", "same"), (2, 1, 0, "–", "")],
+)
+def test_a_change_is_better_or_worse_by_what_the_figure_is(
+    after: float, before: float, better: int, said: str, mark: str
+) -> None:
+    text = re.sub("<[^>]*>", "", Row("figure", "", (after, before), better).change(1))
+    assert text == f"{said} {mark}".strip()
+    share = re.sub("<[^>]*>", "", Row("share", "%", (98.0, 40.0), 1).change(1))
+    assert share == "+58 points better"
+
+
+def test_the_lines_are_the_timeline(found: Comparison) -> None:
+    for name, values in (
+        ("requests waiting", "waiting"),
+        ("requests in flight", "running"),
+        ("KV cache (MB)", "kv_bytes"),
+    ):
+        scale = 1e6 if values == "kv_bytes" else 1.0
+        drawn = lines(found, name, lambda times, values=values, scale=scale: getattr(times, values) / scale)
+        for run, series in zip(found.runs, drawn.series, strict=True):
+            line = getattr(run.outcome.timeline, values) / scale
+            assert series.name == run.name
+            assert len(series.x) == len(series.y) <= 240
+            assert (np.diff(series.x) > 0).all()
+            assert line.min() <= min(series.y) + 1e-9
+            assert max(series.y) <= line.max() * (1 + 1e-9)
+            assert series.x[-1] <= found.runs[1].report.duration_s
+
+
+FIT = """(page) => ({
+  scroll: page.document.documentElement.scrollWidth,
+  tables: [...page.document.querySelectorAll("div.wide")].map((one) => one.scrollWidth - one.clientWidth),
+})"""
+
+
+def test_on_a_phone_nothing_is_cut_off(found: Comparison, browse: Callable[[str, int, str], Any]) -> None:
+    named = replace(found, candidate=replace(found.candidate, name="SnapKV 60%, K4V2 g32/16 key/token, residual 128"))
+    document = page(replace(named, trace="azure conversation"), {"device": "H100"}, remarks(named))
+    assert browse(document, 375, FIT) == {"scroll": 375, "tables": [0]}
 
 
 def test_a_remark_of_every_run_is_made_once(found: Comparison) -> None:

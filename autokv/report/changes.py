@@ -1,0 +1,44 @@
+"""How a figure compares with the 16-bit cache's: a change, and in words whether it is better or worse."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from autokv.report import view
+from autokv.report.format import MISSING, number
+from autokv.report.html import Markup, join, tag
+from autokv.tuning.recommend import TIE
+
+Mark = Literal["better", "worse", "same"]
+MANY = 2.0
+"""From this factor on a change is said as a factor, not as a percentage."""
+NOISE = {view.BYTES: 0.005, "concurrent_requests": 0.005}
+"""Shares below which a change is none, of figures that are counted; of others it is :data:`TIE`."""
+
+
+def change(metric: str, value: float | None, full: float | None, *, tie: bool = False) -> Markup:
+    """The change from ``full``, the 16-bit cache's figure; ``tie`` where it is known to be within noise."""
+    if value is None or not full or not math.isfinite(value):
+        return tag("span", MISSING, class_="missing")
+    ratio = value / full
+    if tie or abs(ratio - 1) <= NOISE.get(metric, TIE):
+        return marked("", "same")
+    return marked(factor(ratio), "better" if (ratio > 1) == view.maximized(metric) else "worse")
+
+
+def marked(amount: str, mark: Mark) -> Markup:
+    """An amount with its verdict in words, so that it is not told by colour alone."""
+    return tag("span", join(amount, " " if amount else "", tag("span", mark, class_="mark")), class_=mark)
+
+
+def factor(ratio: float) -> str:
+    """``−75%``, ``+24%``, or ``3.9×`` for a change to twice as much and beyond."""
+    if ratio >= MANY:
+        return f"{number(ratio)}×"
+    return f"{100 * (ratio - 1):+.0f}%".replace("-", "\N{MINUS SIGN}")
+
+
+def points(difference: float) -> str:
+    """A difference of two percentages: ``+12 points``."""
+    return f"{difference:+.0f} points".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,154 @@
+"""What was measured where, when and with which versions, and what was simulated or predicted: first in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.metrics import METRICS
+from autokv.report import view
+from autokv.report.format import duration, unit
+from autokv.report.html import Markup, join, tag
+from autokv.tuning.trial import TuningResult
+
+FACTS = {
+    "model": "Model",
+    "hardware": "Device",
+    "workload": "Workload",
+    "contexts": "Contexts and samples",
+    "baselines": "Baselines",
+    "serving": "Serving",
+    "request": "Request",
+    "versions": "Versions",
+}
+"""The blocks of a job's facts and their headings, in the page's order."""
+PACKAGES = {
+    "autokv": "AutoKV",
+    "torch": "PyTorch",
+    "transformers": "Transformers",
+    "optuna": "Optuna",
+    "numpy": "NumPy",
+    "python": "Python",
+}
+LONG = 12
+"""A list of more values than this is shortened."""
+
+
+def provenance(result: TuningResult, job: Mapping[str, Any]) -> Markup:
+    """A few sentences, and every fact folded away below them."""
+    said = tag("ul", join(*(tag("li", text) for text in sentences(result, job))), class_="provenance")
+    run = {"job": job.get("id"), "finished": job.get("finished"), "stopped by": result.stopped_by}
+    blocks = [_block("Run", run), *(_block(name, job[key]) for key, name in FACTS.items() if _told(job, key))]
+    return join(said, tag("details", join(tag("summary", "Every fact"), tag("div", join(*blocks), class_="facts"))))
+
+
+def sentences(result: TuningResult, job: Mapping[str, Any]) -> Iterable[str]:
+    """What was measured, what was not, and with what; a sentence is left out where nothing is known of its matter."""
+    device = _device(job.get("hardware") or {})
+    when = f" on {job['finished']}" if job.get("finished") else ""
+    took = f" in {duration(float(job['seconds']))}" if job.get("seconds") is not None else ""
+    yield f"Measured on {device or 'a device that is not recorded'}: {', '.join(_measured(result)) or 'nothing'}."
+    ran = sum(trial.state != "infeasible" for trial in result.trials)
+    more = len(result.trials) - ran
+    left_out = f"; {more} more candidates were infeasible and not run" if more else ""
+    yield f"{ran} trials{took}{f', finished{when}' if when else ''}{left_out}."
+    yield from _prompts(result)
+    tasks = (job.get("contexts") or {}).get("tasks")
+    if tasks:
+        yield f"Tasks: {tasks}."
+    yield from _simulated(result, job)
+    model = job.get("model") or {}
+    if isinstance(model, Mapping) and model.get("name"):
+        revision = f", revision {model['revision']}" if model.get("revision") else ""
+        yield f"Model: {model['name']}{revision}."
+    versions = job.get("versions") or {}
+    named = [f"{PACKAGES.get(name, name)} {version}" for name, version in versions.items()]
+    if named:
+        yield f"Versions: {', '.join(named)}."
+
+
+def _device(hardware: object) -> str:
+    if not isinstance(hardware, Mapping):
+        return str(hardware)
+    parts = [hardware.get("name") or hardware.get("device"), hardware.get("dtype")]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _measured(result: TuningResult) -> Iterable[str]:
+    names = {name for _, found in view.measured(result.trials) for name in found.metrics}
+    if names & set(view.QUALITY):
+        yield "quality against the full cache's output"
+    if view.BYTES in names:
+        yield "bytes per token"
+    if view.TIME in names:
+        yield "attention times, each beside the 16-bit cache's"
+
+
+def _prompts(result: TuningResult) -> Iterable[str]:
+    splits: dict[str, list[Measurement]] = {
+        "Calibration": [found for _, found in view.measured(result.trials)],
+        "Validation": [point.validation for point in result.front if point.validation is not None],
+    }
+    uses = {"Calibration": "steered the search", "Validation": "confirmed the front; the search has not seen them"}
+    for name, found in splits.items():
+        if found:
+            samples = [sample for sample in found[0].samples if not sample.get("task")]
+            count = len(samples)
+            lengths = sorted({sample["context_tokens"] for sample in samples if "context_tokens" in sample})
+            context = f" of {lengths[0]:,} to {lengths[-1]:,} context tokens" if lengths else ""
+            yield f"{name}: {count} prompt{'' if count == 1 else 's'}{context} {uses[name]}."
+
+
+def _simulated(result: TuningResult, job: Mapping[str, Any]) -> Iterable[str]:
+    serving = job.get("serving") or {}
+    if not serving.get("device"):
+        return
+    count = f"{serving['requests']:,} requests" if serving.get("requests") else "the trace"
+    predicted = view.predicted(result, job)
+    if predicted:
+        yield f"Simulated: serving {count} on {serving['device']}; its costs are {predicted}."
+    else:
+        yield f"Simulated: serving {count} on {serving['device']}, from times that were measured on it."
+
+
+def _told(job: Mapping[str, Any], key: str) -> bool:
+    return bool(job.get(key)) and any(True for _ in _leaves(job[key]))
+
+
+def _leaves(block: object) -> Iterable[tuple[str, str]]:
+    kept = block
+    if isinstance(block, Mapping):
+        kept = {key: value for key, value in block.items() if key != "comparison"}  # a table of its own
+    return ((key, value) for key, value in flatten(kept) if value not in ("", "None"))
+
+
+def _block(heading: str, block: object) -> Markup:
+    items = [join(tag("dt", key.replace("_", " ")), tag("dd", value)) for key, value in _leaves(block)]
+    return tag("section", join(tag("h3", heading), tag("dl", join(*items))))
+
+
+def flatten(block: object, path: str = "") -> Iterable[tuple[str, str]]:
+    """The leaves of nested mappings as ``a b c`` and a printed value; a long list is shortened, and says so."""
+    if isinstance(block, Mapping):
+        for key, value in block.items():
+            yield from flatten(value, f"{path} {key}".strip())
+    elif isinstance(block, list | tuple | set | frozenset):
+        values = [_plain(value) for value in block]
+        more = f", … ({len(values)} in all)" if len(values) > LONG else ""
+        yield path or "values", ", ".join(values[:LONG]) + more
+    else:
+        yield path or "value", _with_unit(path, block)
+
+
+def _with_unit(name: str, value: object) -> str:
+    mark = unit(name) if name in METRICS else ""
+    return f"{_plain(value)} {mark}".strip()
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return "" if value is None else "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
