@@ -18,7 +18,6 @@ import torch
 from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
-
 # Before anything imports triton, which reads it once: without a GPU its kernels run in its interpreter.
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
 
