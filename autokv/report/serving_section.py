@@ -45,7 +45,11 @@ def comparison_table(comparison: Mapping[str, Any]) -> Markup:
 
 
 def _basis(serving: Mapping[str, Any]) -> str:
-    notes = [f"simulated on {serving['device']} from measured times", *serving["notes"]]
-    if serving.get("predicted"):
-        notes.append(serving["predicted"])
+    predicted = serving.get("predicted")
+    notes = [
+        f"simulated on {serving['device']}" + ("" if predicted else " from times measured there"),
+        *serving["notes"],
+    ]
+    if predicted:
+        notes.append(predicted)
     return " ".join(sentence(note) for note in notes)
