@@ -27,8 +27,12 @@ BASES: dict[Basis, str] = {
 
 def verdict(found: Comparison) -> str:
     """What is gained against 16 bits and fp8, or that nothing is, with the figures that say so; part of a sentence."""
-    opening = BASES[found.basis]
-    return (f"{opening}: " if opening else "") + _gained(found)
+    return hedged(_gained(found), found.basis)
+
+
+def hedged(text: str, basis: Basis) -> str:
+    """``text``, opened by how its figures were predicted where they were not measured."""
+    return f"{BASES[basis]}: {text}" if BASES[basis] else text
 
 
 def _gained(found: Comparison) -> str:

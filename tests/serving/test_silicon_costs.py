@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autokv.hardware import find
 from autokv.hardware.silicon import SiliconTables, tables_of
-from autokv.serving import CostModel, SequenceBytes
+from autokv.serving import CostModel, Curve, Grid, SequenceBytes, Server, compare
 from autokv.serving.by_bytes import COMPRESS_LAUNCHES, by_bytes
+from autokv.serving.costs import Basis
 from autokv.serving.shape import ModelShape, Product
 from autokv.serving.silicon import ELEMENTWISE, silicon_costs
+from autokv.workload import WorkloadTrace
 
 SHAPE = ModelShape(
     parameters=1,
@@ -87,8 +90,6 @@ def test_half_of_the_bytes_is_half_of_the_tokens(tables: SiliconTables) -> None:
 @settings(max_examples=30, deadline=None)
 @given(share=st.floats(0.05, 1.0), window=st.integers(0, 256), held=st.integers(1, 1024))
 def test_fewer_bytes_never_cost_more_and_a_window_never_less(share: float, window: int, held: int) -> None:
-    from autokv.serving import Curve, Grid
-
     line = Curve((0.0, 64.0, 1024.0), (1e-5, 1e-4, 1e-3))
     full = CostModel(line, line, Curve((1.0,), (0.0,)), Grid((1, 8), (line, line.scaled(7.0))), SEQUENCE)
     common = {"bandwidth": 1e12, "launch": 1e-6, "layers": 3}
@@ -98,6 +99,32 @@ def test_fewer_bytes_never_cost_more_and_a_window_never_less(share: float, windo
     values = [model.decode_attention(8, held) for model in (small, windowed, full)]
     assert values[0] <= values[1] * (1 + 1e-9)
     assert values[1] <= values[2] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("basis", "opening"),
+    [
+        ("measured", None),
+        ("silicon", "predicted from kernel tables: "),
+        ("fitted", "predicted from costs fitted to a server's log: "),
+        ("estimated", "predicted, unvalidated: "),
+    ],
+)
+@pytest.mark.parametrize("capacity", [2e5, 1e9, 100.0], ids=["short", "plenty", "no page"])
+def test_a_verdict_opens_with_what_its_figures_are(basis: Basis, opening: str | None, capacity: float) -> None:
+    line = Curve((0.0, 64.0, 1024.0), (1e-5, 1e-4, 1e-3))
+    full = CostModel(line, line, Curve((1.0,), (0.0,)), Grid((1, 8), (line, line.scaled(7.0))), SEQUENCE)
+    full = replace(full, basis=basis, predicted=None if opening is None else "Somehow")
+    small = by_bytes(full, SequenceBytes(1.0), bandwidth=1e12, launch=0.0, layers=3)
+    sizes = np.full(12, 100)
+    trace = WorkloadTrace("t", "test", np.arange(12) / 100, sizes, sizes)
+    servers = [Server(name, costs, size) for name, costs, size in (("small", small, 1e9), ("16-bit", full, capacity))]
+    found = compare(trace, *servers)
+    assert found.verdict.startswith("predicted") == (opening is not None)
+    if opening is not None:
+        assert found.verdict.startswith(opening)
+        assert " here" not in found.verdict
+    assert (found.to_dict()["basis"], found.to_dict()["predicted"]) == (basis, full.predicted)
 
 
 def test_a_cost_model_and_its_document_are_the_same(tables: SiliconTables) -> None:
