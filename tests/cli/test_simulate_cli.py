@@ -320,7 +320,7 @@ def test_what_cannot_be_used_is_one_line_with_the_remedy(autokv: Run, options: l
     ):
         assert words in refused(autokv(*options, *more))
     (tmp_path / "int8.json").write_text(json.dumps({"pipeline": {"quantization": INT8}}))
-    assert "names no model; give --model" in refused(autokv(*options[2:]))
+    assert "names no model; add --model" in refused(autokv(*options[2:]))
 
 
 @pytest.mark.usefixtures("given_costs")
