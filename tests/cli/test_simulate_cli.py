@@ -258,7 +258,7 @@ def test_a_recommended_document_is_simulated_as_it_was_judged(
     assert found["slo"] == serving["slo"]
     assert not found["slo_is_default"]
     assert 20 < found["runs"][0]["requests"] <= 40
-    assert any("served are" in note.lower() for note in found["notes"])
+    assert any("of 60 requests" in note for note in found["notes"])
     assert found["runs"][0]["capacity_bytes"] == 3e6
     assert found["requests_per_s"] == pytest.approx(7.5)
     assert "96 tokens an iteration, 5 requests in flight" in found["facts"]["server"]
