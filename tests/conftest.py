@@ -169,3 +169,58 @@ def another_postgresql_url(postgresql_server: PostgresqlServer) -> Iterator[str]
     """URL of a second empty database."""
     with _empty_database(postgresql_server) as url:
         yield url
+
+
+@pytest.fixture
+def silicon_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Kernel tables of an H100 in the layout of aiconfigurator-core, by formulas, in place of the package's own.
+
+    Milliseconds: ``outputs * inputs * (1 + tokens / 100) / 1e6`` of a product, ``heads * tokens / 1e3`` of a prompt,
+    and ``batch * (heads + KV heads * tokens / 100) / 1e3`` of a step, half of the second summand in fp8.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    root = tmp_path / "systems"
+    folder = root / "data" / "h100_sxm"
+    facts = "data_dir: data/h100_sxm\ngpu: {mem_bw: 1.0e+12, mem_bw_empirical_scaling_factor: 0.5, "
+    root.mkdir()
+    (root / "h100_sxm.yaml").write_text(facts + "mem_empirical_constant_latency: 2.0e-6}\n")
+
+    def write(kind: str, name: str, rows: list[dict[str, object]], version: str = "vllm/0.10.1") -> None:
+        path = folder / kind / version / f"{name}_perf.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        common = {"framework": "VLLM", "version": version, "device": "NVIDIA H100 80GB HBM3", "kernel_source": "made"}
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{**common, **row} for row in rows]), path)
+
+    sides, tokens = (16, 64, 256, 1024, 4096), (1, 8, 64, 512, 4096)
+    products = [
+        {"gemm_dtype": dtype, "m": m, "n": n, "k": k, "latency": scale * n * k * (1 + m / 100) / 1e6}
+        for dtype, scale in (("bfloat16", 1.0), ("fp8", 0.5))
+        for m in tokens
+        for n in sides
+        for k in sides
+    ]
+    pairs = [(heads, kv) for heads in (2, 4, 8, 16) for kv in (1, 2, 4) if heads >= kv]
+    shared = {"head_dim": 16, "window_size": 0, "attn_dtype": "bfloat16"}
+    prompts = [
+        {**shared, "num_heads": heads, "num_key_value_heads": kv, "batch_size": 1, "isl": length, "step": 0}
+        | {"kv_cache_dtype": "bfloat16", "latency": heads * length / 1e3}
+        for heads, kv in pairs
+        for length in (1, 16, 256, 1024)
+    ]
+    steps = [
+        {**shared, "num_heads": heads, "num_key_value_heads": kv, "batch_size": batch, "isl": 1, "step": held - 1}
+        | {"kv_cache_dtype": dtype, "latency": batch * (heads + scale * kv * held / 100) / 1e3}
+        for dtype, scale in (("bfloat16", 1.0), ("fp8", 0.5))
+        for heads, kv in pairs
+        for batch in (1, 2, 8, 64)
+        for held in (1, 128, 1024)
+    ]
+    windowed = [{**row, "window_size": 128, "latency": 1e-9} for row in steps]
+    write("gemm", "gemm", products)
+    write("gemm", "gemm", [{**row, "latency": 1e6} for row in products], "vllm/0.9.2")
+    write("attention", "context_attention", prompts)
+    write("attention", "generation_attention", [*steps, *windowed])
+    monkeypatch.setattr("autokv.hardware.silicon._root", lambda: root)
+    return root

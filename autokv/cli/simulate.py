@@ -22,14 +22,19 @@ from autokv.cli.trace_options import (
 )
 from autokv.cli.values import bounds, byte_size
 from autokv.config import ConfigurationDocument
-from autokv.errors import RequestError
+from autokv.errors import ModelError, RequestError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from autokv.hardware import HardwareProfile
+    from autokv.jobs.judged import Judged
+    from autokv.jobs.servers import Servers
+    from autokv.models import LoadedModel
+    from autokv.models.outline import ModelOutline
     from autokv.serving import SLO, Server, ServingOptions
     from autokv.serving.comparison import Comparison
+    from autokv.serving.costs import Basis
     from autokv.workload import WorkloadTrace
 
 Order = Literal["fcfs", "shortest_first"]
@@ -44,10 +49,14 @@ def simulate(
         str | None, typer.Option(help="Hugging Face id, local folder or GGUF file; else the configuration's own.")
     ] = None,
     hardware: Annotated[
-        str, typer.Option(help="Device to serve on: here, a catalog's name, a profile's file.")
-    ] = "here",
+        str | None,
+        typer.Option(help="Device to serve on: here, a catalog's name, a file; else the one that was judged, or here."),
+    ] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Log of your server with token times, to fit 16-bit costs to.")
+    ] = None,
     baseline: Annotated[bool, typer.Option(help="Serve with 16 bits and fp8 as well.")] = True,
-    slo: Annotated[list[str] | None, typer.Option(help="ttft_ms=VALUE or tpot_ms=VALUE; repeat for both.")] = None,
+    slo: Annotated[list[str] | None, typer.Option(help="ttft_ms=VALUE or tpot_ms=VALUE; repeat.")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests per second, instead of the trace's own.")] = None,
     rate_scale: Annotated[float | None, typer.Option(help="Multiply the request rate by this factor.")] = None,
     requests: Annotated[int | None, typer.Option(min=1, help="Serve the first N requests.")] = None,
@@ -74,7 +83,7 @@ def simulate(
     refuse_oversized: Annotated[
         bool, typer.Option("--refuse-oversized", help="Refuse requests that never fit, instead of stopping.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Random seed for generated arrivals.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Random seed for generated arrivals.")] = None,
     dtype: Annotated[Dtype, typer.Option(help="Dtype of the model.")] = "auto",
     device: Annotated[str, typer.Option(help="Where costs are measured: auto, cpu, cuda or cuda:N.")] = "auto",
     page: Annotated[Path | None, typer.Option(help="File for an HTML page with pictures over time.")] = None,
@@ -99,56 +108,70 @@ def simulate(
             raise RequestError(f"is {value}", field=option, remedy="give a positive number")
     document = ConfigurationDocument.load(config)
     name = model_of(model, document, config)
+    if calibrate is not None and hardware is None:
+        raise RequestError("says nothing of the server's device", field="--calibrate", remedy="give --hardware as well")
 
     from autokv import settings
     from autokv.cli.console import output, plain
     from autokv.evaluation.baselines import FLOAT8
     from autokv.hardware import find, probe
-    from autokv.jobs.servers import IDENTITY, Servers
-    from autokv.models import load
+    from autokv.jobs.judged import Judged
+    from autokv.jobs.servers import IDENTITY
     from autokv.models.placement import choose_device
     from autokv.report.describe import describe
     from autokv.report.serving_rows import remarks
     from autokv.serving.compare import FLOAT8 as FLOAT8_NAME
     from autokv.serving.compare import FULL, compare
     from autokv.serving.options import usual_options
-    from autokv.serving.traffic import traffic
+    from autokv.serving.server_log import read_log
     from autokv.storage import Database
     from autokv.workload.transform import scale_rate
 
+    log = None if calibrate is None else read_log(calibrate)
+    judged = Judged.of(document)
     here = probe(choose_device(device))
-    target = here if hardware == "here" else find(hardware)
+    wanted_device = hardware or judged.hardware or "here"
+    target = here if wanted_device == "here" else find(wanted_device)
+    there = judged.device == target.name
+    if log is not None:
+        max_sequences = max_sequences or log.in_flight_limit
+    usual = (judged.options if there and log is None else None) or usual_options(target.kind)
     options = _options(
-        usual_options(target.kind),
+        usual,
         order=order,
         preemption=preemption,
-        prefix_caching=prefix_caching,
+        prefix_caching=prefix_caching or usual.prefix_caching,
         max_batched_tokens=max_batched_tokens,
         max_sequences=max_sequences,
         page_tokens=page_tokens,
     )
+    limits = limits or judged.slo
+    memory = memory or (judged.kv_memory if there else None)
     trace = read(workload, column, time_unit, tokenizer or name, block_size, max_bad_rows)
+    again = judged.is_of(trace) and rate_scale is None and rate is None and requests is None
+    if again:
+        rate = judged.rate
     if rate_scale is not None:
         trace = scale_rate(trace, rate_scale)
-    loaded = load(name, dtype=dtype, device=device)
-    served, changes = traffic(
-        trace,
-        context_tokens=loaded.facts.context_tokens,
-        rate=rate,
-        requests=requests,
-        closed_loop=closed_loop,
-        seed=seed,
-    )
     wanted = document.config()
     with Database(database or settings.current().database_url) as store, _progress() as say:
-        servers = Servers(
-            loaded,
-            served,
+        servers, served, changes = _servers(
+            name,
+            trace,
+            rate=rate,
+            requests=requests,
+            sample=judged.sample if again else None,
+            closed_loop=closed_loop,
+            seed=(judged.seed if again else None) or 0 if seed is None else seed,
+            dtype=dtype,
+            device=device,
             here=here,
             target=target,
             options=options,
             kv_memory=memory,
             memory_share=memory_share,
+            log=log,
+            thorough=not there,
             cache=store.kernel_times,
             say=say,
         )
@@ -169,8 +192,9 @@ def simulate(
             max_rate=max_rate,
             oversized="refuse" if refuse_oversized else "error",
         )
-    facts = _facts(loaded.name, target, servers.capacity_bytes, served, options, ratio, candidate.costs.predicted)
-    notes = (*_of_reading(trace), *changes, *remarks(found))
+    facts = _facts(servers, target, served, options, ratio, candidate.costs.basis)
+    as_judged = _as_judged(judged, slo, kv_memory, there=there)
+    notes = (*_of_reading(trace), *changes, *as_judged, *servers.notes, *remarks(found))
     if page is not None:
         from autokv.files import write_atomic
         from autokv.report.serving_page import page as serving_page
@@ -179,12 +203,70 @@ def simulate(
     if json_output:
         from autokv.cli.tables import print_json
 
-        print_json({**found.to_dict(), "facts": facts, "notes": list(notes)})
+        fitted = {} if servers.calibration is None else {"calibration": servers.calibration.to_dict()}
+        print_json({**found.to_dict(), **fitted, "facts": facts, "notes": list(notes)})
         return
     screen = output()
     _show(screen, found, facts, notes)
     if page is not None:
         screen.print(f"written to {plain(str(page))}", markup=False, soft_wrap=True)
+
+
+def _servers(
+    name: str,
+    trace: WorkloadTrace,
+    *,
+    rate: float | None,
+    requests: int | None,
+    sample: int | None,
+    closed_loop: bool,
+    seed: int,
+    device: str,
+    **common: Any,  # noqa: ANN401 - of Servers
+) -> tuple[Servers, WorkloadTrace, tuple[str, ...]]:
+    """Servers of a model, the requests that they serve and what was changed of them.
+
+    For a device elsewhere the model's outline is enough where tables or a log say the costs: no weights are loaded.
+    """
+    from autokv.jobs.servers import Servers
+    from autokv.models import load
+    from autokv.models.outline import outline
+    from autokv.serving.traffic import traffic
+
+    def make(model: LoadedModel | ModelOutline) -> tuple[Servers, WorkloadTrace, tuple[str, ...]]:
+        served, changes = traffic(
+            trace,
+            context_tokens=model.facts.context_tokens,
+            rate=rate,
+            requests=requests,
+            sample=sample,
+            closed_loop=closed_loop,
+            seed=seed,
+        )
+        return Servers(model, served, **common), served, changes
+
+    if common["log"] is not None or common["here"].fingerprint != common["target"].fingerprint:
+        try:
+            return make(outline(name))
+        except ModelError:
+            common["say"]("loading the model")
+    return make(load(name, dtype=common["dtype"], device=device))
+
+
+def _as_judged(judged: Judged, slo: list[str] | None, kv_memory: str | None, *, there: bool) -> Iterator[str]:
+    """What was taken from the configuration's document."""
+    taken = [
+        words
+        for words, is_taken in (
+            ("the SLO", judged.slo is not None and not slo),
+            ("the KV memory", there and judged.kv_memory is not None and kv_memory is None),
+            ("the scheduling", there and judged.options is not None),
+        )
+        if is_taken
+    ]
+    if taken:
+        listed = " and ".join([", ".join(taken[:-1]), taken[-1]] if len(taken) > 1 else taken)
+        yield f"{listed} are those that the search judged the configuration by, unless an option here says otherwise"
 
 
 def _slo(given: list[str] | None) -> SLO | None:
@@ -216,8 +298,7 @@ def _options(usual: ServingOptions, **given: Any) -> ServingOptions:  # noqa: AN
 
 def _measured_ratio(document: ConfigurationDocument) -> float:
     """How much longer the configuration's outputs were measured to be; 1 where they were not."""
-    measured = {**(document.measured or {}), **(document.validated or {})}
-    found = measured.get("output_length_ratio")
+    found = (document.validated or document.measured or {}).get("output_length_ratio")
     mean = found.get("mean") if isinstance(found, dict) else None
     return float(mean) if isinstance(mean, int | float) and 0 < mean < float("inf") else 1.0
 
@@ -240,23 +321,22 @@ def _progress() -> Iterator[Any]:
 
 
 def _facts(
-    model: str,
+    servers: Servers,
     target: HardwareProfile,
-    capacity: float,
     trace: WorkloadTrace,
     options: ServingOptions,
     ratio: float,
-    predicted: str | None,
+    basis: Basis,
 ) -> dict[str, str]:
     """What was served, where and how."""
-    from autokv.serving.verdict import size_text
+    from autokv.serving.verdict import BASES, size_text
 
     rate = trace.summary().requests_per_s
     policy = "first come first served" if options.order == "fcfs" else "shortest first"
     return {
-        "model": model,
-        "device": target.name + ("" if predicted is None else " (predicted)"),
-        "KV memory": f"{size_text(capacity)} in pages of {options.page_tokens} tokens",
+        "model": f"{servers.model} in {servers.dtype}",
+        "device": target.name + (f" ({BASES[basis]})" if BASES[basis] else ""),
+        "KV memory": f"{size_text(servers.capacity_bytes)} in pages of {options.page_tokens} tokens",
         "trace": f"{trace.name}, {len(trace):,} requests" + ("" if rate is None else f" at {rate:.3g} a second"),
         "server": f"{policy}, {options.max_batched_tokens:,} tokens an iteration, {options.max_sequences:,} requests "
         f"in flight, preemption by {options.preemption}" + (", prefix caching" if options.prefix_caching else ""),

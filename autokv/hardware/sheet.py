@@ -41,6 +41,8 @@ class DataSheet(BaseModel):
     capabilities: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field(default_factory=list)
     reported_names: list[Name] = Field(default_factory=list)
     """What drivers and operating systems call the device."""
+    silicon: Annotated[str, Field(min_length=1, max_length=60)] | None = None
+    """What tables of measured kernel times call the device, see :mod:`autokv.hardware.silicon`."""
     reference: Annotated[str, Field(min_length=1, max_length=2000)]
     """Title and address of the data sheet."""
     notes: Annotated[str, Field(max_length=2000)] = ""

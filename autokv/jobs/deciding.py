@@ -8,7 +8,7 @@ from dataclasses import replace
 from autokv.evaluation.measurement import Measurement
 from autokv.jobs.serving import ServingJudge
 from autokv.serving.comparison import Comparison
-from autokv.serving.verdict import SAME, percent, size_text, times
+from autokv.serving.verdict import SAME, hedged, percent, size_text, times
 from autokv.tuning.objectives import constraints_of, loss
 from autokv.tuning.recommend import UTILITY, passes
 from autokv.tuning.request import TuningRequest
@@ -54,6 +54,12 @@ def _contender(confirmed: Mapping[str, Measurement], request: TuningRequest) -> 
 
 
 def _headline(chosen: Measurement, decision: Decision, found: Comparison) -> str:
+    gain = _gain(chosen, decision, found)
+    said = hedged(gain, found.basis)
+    return gain if said == gain else said[:1].upper() + said[1:]
+
+
+def _gain(chosen: Measurement, decision: Decision, found: Comparison) -> str:
     full = found.full
     if chosen.config.pipeline.is_identity:
         if full is None or found.memory_short is None:

@@ -74,6 +74,7 @@ class ServingJudge:
             target=target,
             options=self._options,
             kv_memory=request.kv_memory,
+            dtype=request.dtype,
             thorough=False,
             cache=cache,
             check=check,
@@ -83,8 +84,13 @@ class ServingJudge:
         self._float8 = self._servers.server(FLOAT8_NAME, FLOAT8)
         self._context_tokens, self._price = model.facts.context_tokens, request.price_per_hour
         self._slo = SLO(**request.slo) if request.slo else default_slo(self._trace, full.costs)
+        self._asked = {"hardware": request.hardware, "rate": request.rate, "seed": request.seed, "sample": MAX_REQUESTS}
         self._served: dict[str, dict[str, Statistics]] = {}
-        self.notes = (*notes, f"SLO: {self._slo}" + ("" if request.slo else ", five times what an idle server takes"))
+        self.notes = (
+            *notes,
+            *self._servers.notes,
+            f"SLO: {self._slo}" + ("" if request.slo else ", five times what an idle server takes"),
+        )
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -96,7 +102,10 @@ class ServingJudge:
             "kv_memory_bytes": self._servers.capacity_bytes,
             "slo": asdict(self._slo),
             "options": asdict(self._options),
+            "dtype": self._servers.dtype,
+            "basis": self.full.costs.basis,
             "predicted": self.full.costs.predicted,
+            **self._asked,
             "notes": list(self.notes),
         }
 

@@ -29,6 +29,8 @@ class LoadedModel:
     name: str
     device: torch.device
     dtype: torch.dtype
+    checkpoint_dtype: torch.dtype | None = None
+    """That the checkpoint says, which a CPU does not run in."""
 
 
 def load(model: str, dtype: str = "auto", device: str = "auto") -> LoadedModel:
@@ -55,10 +57,11 @@ def load(model: str, dtype: str = "auto", device: str = "auto") -> LoadedModel:
     facts = facts_of(config, source.name)
     with reading(source.name, "the weights"):
         facts = replace(facts, revision=revision_of(found))
-    chosen = choose_dtype(dtype, place, getattr(torch, str(config.dtype).removeprefix("torch."), None))
+    own = getattr(torch, str(config.dtype).removeprefix("torch."), None)
+    chosen = choose_dtype(dtype, place, own)
     with reading(source.name, "the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False, local_files_only=True)
     weights = read_weights(source.path, source.name, "the weights", chosen, use_safetensors=True)
     with reading(source.name, f"on {place}, the model"):
         weights.to(place)  # type: ignore[arg-type]
-    return LoadedModel(weights, tokenizer, facts, source.name, place, chosen)
+    return LoadedModel(weights, tokenizer, facts, source.name, place, chosen, own)

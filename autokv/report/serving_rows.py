@@ -76,7 +76,7 @@ def remarks(comparison: Comparison) -> tuple[str, ...]:
         for note in run.report.notes:
             about.setdefault(note, []).append(run.name)
     for name, why in comparison.impossible.items():
-        about.setdefault(f"cannot serve here: {why}", []).append(name)
+        about.setdefault(f"cannot serve: {why}", []).append(name)
     everybody = len(comparison.runs)
     return (
         slo,

@@ -118,6 +118,8 @@ def compare(
         impossible=impossible,
         memory_short=None if full is None or plain is None else _memory_short(trace, full, plain.outcome),
         attention_share=None if full is None or plain is None else attention_share(full.costs, plain.outcome),
+        basis=candidate.costs.basis,
+        predicted=candidate.costs.predicted,
     )
 
 
@@ -134,9 +136,7 @@ def attention_share(costs: CostModel, outcome: Outcome) -> float:
 def _run(trace: WorkloadTrace, server: Server, slo: SLO, max_rate: bool) -> Run:
     outcome = server.serve(trace)
     said = (*server.notes, overload(outcome), lateness(outcome), *extrapolations(server.costs, outcome))
-    notes = [note for note in said if note]
-    if server.costs.predicted:
-        notes.append(server.costs.predicted)
+    notes = [note for note in (*said, server.costs.predicted, server.costs.remark) if note]
     highest = max_sustainable_rate(trace, server.serve, slo) if max_rate else None
     if highest is not None and highest.sample:
         notes.append(f"the sustained rate is found on {highest.sample}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from autokv.serving.costs import Basis
 from autokv.serving.options import SLO
 from autokv.serving.outcome import Outcome, ServingReport
 from autokv.serving.verdict import verdict
@@ -91,6 +92,10 @@ class Comparison:
     """Whether requests are served later with 16 bits than they would be with unlimited memory."""
     attention_share: float | None
     """Share of decode attention in a 16-bit decoding step of the mean batch at the mean context."""
+    basis: Basis = "measured"
+    """Where the costs come from."""
+    predicted: str | None = None
+    """How they were predicted, where they were not measured on the device that serves."""
 
     def gain(self, baseline: Run) -> Gain:
         """What the candidate changes against ``baseline``."""
@@ -131,6 +136,8 @@ class Comparison:
             "memory_short": self.memory_short,
             "attention_share": self.attention_share,
             "verdict": self.verdict,
+            "basis": self.basis,
+            "predicted": self.predicted,
         }
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from autokv.serving.curves import Curve, Grid
 from autokv.serving.memory import SequenceBytes
+
+Basis = Literal["measured", "silicon", "fitted", "estimated"]
+"""Where times come from: this device, tables of kernel times, a log of a server, or another device's times."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class CostModel:
     sequence: SequenceBytes
     predicted: str | None = None
     """How these figures were predicted, where they were not measured on the device that they are for."""
+    basis: Basis = "measured"
+    remark: str | None = None
+    """What else a reader of this configuration's figures must know of how they were predicted."""
 
     def prefill(self, tokens: int) -> float:
         """Seconds of a lone prompt, compressed at its end: the time to first token of an idle server."""
@@ -53,6 +59,8 @@ class CostModel:
             "decode_attention": self.decode_attention.to_dict(),
             "sequence": vars(self.sequence).copy(),
             "predicted": self.predicted,
+            "basis": self.basis,
+            "remark": self.remark,
         }
 
     @classmethod
@@ -65,4 +73,6 @@ class CostModel:
             decode_attention=Grid.from_dict(document["decode_attention"]),
             sequence=SequenceBytes(**document["sequence"]),
             predicted=document["predicted"],
+            basis=document.get("basis") or ("measured" if document["predicted"] is None else "estimated"),
+            remark=document.get("remark"),
         )

@@ -8,12 +8,12 @@ efficiency that was reached; on the other device the same efficiency is assumed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from autokv.hardware import catalog
 from autokv.hardware.profile import HardwareProfile, Rate
 from autokv.serving.costs import CostModel
 from autokv.serving.curves import Curve, Grid
+from autokv.serving.shape import ModelShape
 
 ATTAINED_BANDWIDTH = 0.85
 ATTAINED_ARITHMETIC = 0.7
@@ -25,26 +25,6 @@ REST_LAUNCHES = 30
 """Operations of one layer outside attention, as transformers runs it: norms, projections, rotation, MLP."""
 ATTENTION_LAUNCHES = 8
 COMPRESS_LAUNCHES = 20
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """What of a model decides the bytes and operations of an iteration."""
-
-    parameters: int
-    """Parameters that one token uses."""
-    weights_bytes: int
-    layers: int
-    query_heads: int
-    kv_heads: int
-    head_dim: int
-    dtype: Literal["float32", "bfloat16", "float16"]
-    """That the model computes in."""
-
-    @property
-    def kv_bytes_per_token(self) -> int:
-        """16-bit bytes of one token, all layers."""
-        return 4 * self.layers * self.kv_heads * self.head_dim
 
 
 @dataclass(frozen=True)
@@ -104,10 +84,16 @@ class Scaling:
         """The part of a measured time that went into launches: all of them, as far as the bound leaves room."""
         return min(work.launches * self.measured.launch, max(0.0, seconds - self.measured.bound(work)))
 
-    def __call__(self, seconds: float, work: Work) -> float:
-        """Seconds on the target: launches scale with a launch, the rest with its bound. Nothing stays nothing."""
+    def __call__(self, seconds: float, work: Work, there: Work | None = None) -> float:
+        """Seconds on the target: launches scale with a launch, the rest with its bound. Nothing stays nothing.
+
+        Args:
+            seconds: measured.
+            work: that they were spent on.
+            there: what it is on the target, where that is other work.
+        """
         bound = self.measured.bound(work)
-        ratio = self.target.bound(work) / bound if bound else self.measured.bandwidth / self.target.bandwidth
+        ratio = self.target.bound(there or work) / bound if bound else self.measured.bandwidth / self.target.bandwidth
         overhead = self.overhead(seconds, work)
         return overhead * self.target.launch / self.measured.launch + (seconds - overhead) * ratio
 
@@ -119,6 +105,7 @@ def estimate(
     target: HardwareProfile,
     *,
     kept_share: float = 1.0,
+    served: ModelShape | None = None,
 ) -> CostModel:
     """Scale ``costs`` from the device that they were measured on to another.
 
@@ -133,17 +120,21 @@ def estimate(
         measured: the device that they were measured on.
         target: the device that they are wanted for.
         kept_share: share of the tokens seen that the configuration keeps and attends to.
+        served: the model as the other device would run it, where that is in another dtype.
 
     Returns:
         ``costs`` unchanged where the devices are the same, else with ``predicted`` set to the basis of the figures.
     """
     if measured.fingerprint == target.fingerprint:
         return costs
+    served = served or shape
     rates_of, rates_for, words = _comparable(measured, target)
     scale = Scaling(
         _roofline(rates_of, shape, measured.launch_us, LAUNCH_US[measured.kind]),
-        _roofline(rates_for, shape, target.launch_us, _launch_without(measured, target)),
+        _roofline(rates_for, served, target.launch_us, _launch_without(measured, target)),
     )
+    if served.dtype != shape.dtype:
+        words += f"; measured in {shape.dtype}, predicted for {served.dtype}"
     held = costs.sequence.per_token
     rest = [(x, y, rest_work(shape, x)) for x, y in _points(costs.rest)]
     prefill = [(x, y, prefill_work(shape, x)) for x, y in _points(costs.prefill_attention)]
@@ -157,13 +148,15 @@ def estimate(
     basis = f"Predicted for {target.name} from times measured on {measured.name} ({measured.cores} cores): {words}"
     return replace(
         costs,
-        rest=Curve.fit([(x, scale(y, work)) for x, y, work in rest], limit=costs.rest.limit),
+        rest=Curve.fit([(x, scale(y, work, rest_work(served, x))) for x, y, work in rest], limit=costs.rest.limit),
         prefill_attention=Curve.fit(
             [(x, scale(y, work)) for x, y, work in prefill], limit=costs.prefill_attention.limit
         ),
         compress=Curve.fit([(x, scale(y, work)) for x, y, work in compress], limit=costs.compress.limit),
         decode_attention=Grid.fit([(batch, x, scale(y, work)) for batch, x, y, work in decode]),
-        predicted=basis + _beyond(pairs, scale) + (f"; before that: {costs.predicted}" if costs.predicted else ""),
+        predicted=basis + (f"; before that: {costs.predicted}" if costs.predicted else ""),
+        remark=_beyond(pairs, scale),
+        basis="estimated",
     )
 
 
@@ -228,11 +221,11 @@ def _launch_without(measured: HardwareProfile, target: HardwareProfile) -> float
     return LAUNCH_US[target.kind]
 
 
-def _beyond(pairs: list[tuple[float, Work]], scale: Scaling) -> str:
+def _beyond(pairs: list[tuple[float, Work]], scale: Scaling) -> str | None:
     """What to say of times below their bound."""
     found = [
         scale.measured.bound(work) / seconds for seconds, work in pairs if 0 < seconds < scale.measured.bound(work)
     ]
     if not found:
-        return ""
-    return f"; {len(found)} of {len(pairs)} were below their bound, at most {max(found):.1f} times, and stay so"
+        return None
+    return f"{len(found)} of {len(pairs)} times were below their bound, at most {max(found):.1f} times, and stay so"

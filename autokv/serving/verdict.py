@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from autokv.serving.costs import Basis
+
 if TYPE_CHECKING:
     from autokv.serving.comparison import Comparison, Run
 
@@ -14,13 +16,31 @@ SECONDS_FROM = 1e4
 SMALL_SHARE = 0.1
 """Bandwidth is not short where decode attention takes less of a decoding step: no cache at all would gain no more."""
 
+BASES: dict[Basis, str] = {
+    "measured": "",
+    "silicon": "predicted from kernel tables",
+    "fitted": "predicted from costs fitted to a server's log",
+    "estimated": "predicted, unvalidated",
+}
+"""How a verdict opens, by where its costs come from."""
+
 
 def verdict(found: Comparison) -> str:
     """What is gained against 16 bits and fp8, or that nothing is, with the figures that say so; part of a sentence."""
+    return hedged(_gained(found), found.basis)
+
+
+def hedged(text: str, basis: Basis) -> str:
+    """``text``, opened by how its figures were predicted where they were not measured."""
+    return f"{BASES[basis]}: {text}" if BASES[basis] else text
+
+
+def _gained(found: Comparison) -> str:
+    here = "here" if found.basis == "measured" else "on that device"
     new, full = found.candidate, found.full
     if full is None:
         if found.impossible:
-            return "; ".join(f"{name} cannot serve here: {why}" for name, why in found.impossible.items())
+            return "; ".join(f"{name} cannot serve {here}: {why}" for name, why in found.impossible.items())
         return f"{new.name} {_alone(new)}"
     if not found.memory_short:
         share = found.attention_share or 0.0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any, get_args
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from autokv.cli import simulate
 from autokv.cli.main import main
 from autokv.config import CompressionConfig
+from autokv.hardware import Rate, find
 from autokv.serving import CostModel, Curve, Grid, SequenceBytes
 from autokv.serving.options import Order, Preemption
 
@@ -30,8 +34,10 @@ BYTES = {"none": 768.0, "fp8": 384.0, "integer": 450.0}
 class GivenCosts:
     """A meter that measures nothing."""
 
-    def __init__(self, *_: object, **__: object) -> None:
-        pass
+    thorough: list[object] = []  # noqa: RUF012 - of the calls, in their order
+
+    def __init__(self, *_: object, thorough: bool, **__: object) -> None:
+        self.thorough.append(thorough)
 
     def measure(self, config: CompressionConfig) -> CostModel:
         curve = Curve((1.0, 1024.0), (0.001, 0.05))
@@ -156,10 +162,122 @@ def test_another_device_is_a_prediction_and_says_so(autokv: Run, options: list[o
     code, out, err = autokv(*options, "--hardware", "h100-sxm", "--json")
     assert code == 0, err
     document = json.loads(out)
-    assert "(predicted)" in document["facts"]["device"]
+    assert "(predicted, unvalidated)" in document["facts"]["device"]
     assert all(any("Predicted for" in note for note in run["notes"]) for run in document["runs"])
     assert document["runs"][0]["capacity_bytes"] > 50e9
     assert sum("Predicted for" in note for note in document["notes"]) == 1
+
+
+@pytest.mark.usefixtures("given_costs")
+def test_a_prediction_repeats_whatever_is_probed(
+    autokv: Run, options: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(0)
+    monkeypatch.setattr(
+        "autokv.hardware.measuring._summary",
+        lambda values: Rate(median(values) * chance.uniform(0.1, 10.0), 0.0, len(values)),
+    )
+    elsewhere = [*options, "--hardware", "h100-pcie", "--json"]
+    first, second = (autokv(*elsewhere)[1] for _ in range(2))
+    assert json.loads(first)["runs"] == json.loads(second)["runs"]
+    assert json.loads(first)["basis"] == "estimated"
+    fresh = json.loads(autokv(*elsewhere, "--database", "sqlite:///fresh.db")[1])
+    assert fresh["runs"] != json.loads(first)["runs"], "the probe does jitter"
+
+
+def test_tables_of_kernel_times_need_no_weights(
+    autokv: Run, options: list[object], silicon_tables: Path, tmp_path: Path
+) -> None:
+    without = shutil.copytree(str(options[1]), tmp_path / "outline", ignore=shutil.ignore_patterns("*.safetensors"))
+    code, out, err = autokv("--model", without, *options[2:], "--hardware", "h100-sxm", "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["basis"] == "silicon"
+    assert document["verdict"].startswith("predicted from kernel tables: ")
+    assert " here" not in document["verdict"]
+    assert document["facts"]["model"].endswith("in bfloat16")
+    candidate, full, float8 = document["runs"]
+    assert candidate["tpot_ms"]["p50"] < full["tpot_ms"]["p50"]
+    assert any("follows from its bytes" in note for note in candidate["notes"])
+    assert not any("follows from its bytes" in note for note in [*full["notes"], *float8["notes"]])
+
+
+@pytest.mark.usefixtures("given_costs")
+def test_without_tables_it_says_where_there_are_some(
+    autokv: Run, options: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autokv.hardware.silicon.PACKAGE", "no_such_package_here")
+    code, out, err = autokv(*options, "--hardware", "h100-sxm", "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["verdict"].startswith("predicted, unvalidated: ")
+    assert any("autokv[silicon]" in note for note in document["notes"])
+    assert "bfloat16" in document["facts"]["model"]
+
+
+def test_a_servers_own_log_gives_the_costs(autokv: Run, options: list[object], tmp_path: Path) -> None:
+    lines = [
+        {"queued_ts": row / 4, "first_token_ts": row / 4 + 0.1, "last_token_ts": row / 4 + 1.1}
+        | {"input_tokens": 200 + row, "output_tokens": 51}
+        for row in range(40)
+    ]
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert "--calibrate: says nothing of the server's device" in refused(autokv(*options, "--calibrate", log))
+    code, out, err = autokv(*options, "--calibrate", log, "--hardware", "l4", "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["basis"] == "fitted"
+    assert document["calibration"]["fitted"] == 27
+    assert any("Costs fitted to 27 requests of log.jsonl" in note for note in document["notes"])
+    assert document["runs"][1]["tpot_ms"]["p50"] == pytest.approx(20, rel=0.25)
+    log.write_text("".join(f"{json.dumps({k: v for k, v in line.items() if k[0] != 'l'})}\n" for line in lines))
+    assert "no time of the last token" in refused(autokv(*options, "--calibrate", log, "--hardware", "l4"))
+
+
+@pytest.mark.usefixtures("given_costs")
+def test_a_recommended_document_is_simulated_as_it_was_judged(
+    autokv: Run, options: list[object], tmp_path: Path
+) -> None:
+    serving = {
+        "device": find("h100-pcie").name,
+        "hardware": "h100-pcie",
+        "slo": {"ttft_ms": 123.0, "tpot_ms": 45.0},
+        "kv_memory_bytes": 3e6,
+        "options": {"max_batched_tokens": 96, "max_sequences": 5, "unheard_of": 1},
+        "rate": 7.5,
+        "sample": 40,
+        "seed": 3,
+    }
+    document = {"pipeline": {"quantization": INT8}, "workload": {"trace": "trace", "requests": 60, "serving": serving}}
+    (tmp_path / "int8.json").write_text(json.dumps(document))
+    GivenCosts.thorough.clear()
+    code, out, err = autokv(*options, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["slo"] == serving["slo"]
+    assert not found["slo_is_default"]
+    assert 20 < found["runs"][0]["requests"] <= 40
+    assert any("of 60 requests" in note for note in found["notes"])
+    assert found["runs"][0]["capacity_bytes"] == 3e6
+    assert found["requests_per_s"] == pytest.approx(7.5)
+    assert "96 tokens an iteration, 5 requests in flight" in found["facts"]["server"]
+    assert "H100 PCIe" in found["facts"]["device"]
+    assert GivenCosts.thorough == [False], "the same times, under the same keys"
+    assert any("the SLO, the KV memory and the scheduling are those" in note for note in found["notes"])
+    # Another trace of that name keeps its own rate and length.
+    document["workload"] |= {"requests": 61}  # type: ignore[dict-item, operator]
+    (tmp_path / "int8.json").write_text(json.dumps(document))
+    assert json.loads(autokv(*options, "--json")[1])["runs"][0]["requests"] == 60
+    # What is given wins; on another device only the SLO, which is the user's own wish, still holds.
+    other = json.loads(autokv(*options, "--json", "--slo", "ttft_ms=9", "--hardware", "here")[1])
+    assert other["slo"]["ttft_ms"] == 9
+    assert other["runs"][0]["capacity_bytes"] != 3e6
+    assert "5 requests in flight" not in other["facts"]["server"]
+    # Facts that nobody can read are no facts.
+    document["workload"] = {"serving": {"slo": {"ttft_ms": -1}, "options": 5, "kv_memory_bytes": "much", "rate": True}}
+    (tmp_path / "int8.json").write_text(json.dumps(document))
+    assert json.loads(autokv(*options, "--json")[1])["slo_is_default"]
 
 
 @pytest.mark.usefixtures("given_costs")
@@ -202,7 +320,7 @@ def test_what_cannot_be_used_is_one_line_with_the_remedy(autokv: Run, options: l
     ):
         assert words in refused(autokv(*options, *more))
     (tmp_path / "int8.json").write_text(json.dumps({"pipeline": {"quantization": INT8}}))
-    assert "names no model; give --model" in refused(autokv(*options[2:]))
+    assert "names no model; add --model" in refused(autokv(*options[2:]))
 
 
 @pytest.mark.usefixtures("given_costs")

@@ -132,7 +132,7 @@ def test_a_remark_of_every_run_is_made_once(found: Comparison) -> None:
         "K4V4: of K4V4",
         "16-bit: of 16-bit",
         "fp8: of fp8",
-        "other: cannot serve here: too small",
+        "other: cannot serve: too small",
     )
 
 

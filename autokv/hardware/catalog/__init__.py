@@ -29,7 +29,18 @@ def sheets() -> Mapping[str, DataSheet]:
 
 def sheet_of(profile: HardwareProfile) -> HardwareProfile | None:
     """The data sheet of a device that was measured; None where its name and cores are not those of one."""
+    sheet = _sheet_of(profile)
+    return None if sheet is None else sheet.profile()
+
+
+def silicon_name(profile: HardwareProfile) -> str | None:
+    """What tables of measured kernel times call a device; None where the catalog does not know."""
+    sheet = _sheet_of(profile)
+    return None if sheet is None else sheet.silicon
+
+
+def _sheet_of(profile: HardwareProfile) -> DataSheet | None:
     for sheet in sheets().values():
         if sheet.cores == profile.cores and profile.name in (sheet.name, *sheet.reported_names):
-            return sheet.profile()
+            return sheet
     return None

@@ -1,0 +1,84 @@
+"""``Judged``: by what a search judged the configuration that it recommends, as its document says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self, TypeVar
+
+from autokv.config import ConfigurationDocument
+from autokv.errors import RequestError
+from autokv.serving import SLO, ServingOptions
+from autokv.workload import WorkloadTrace
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a document of ``tune`` says of its simulation; ``None`` where it says nothing that can be used."""
+
+    device: str | None = None
+    """Name of the device."""
+    hardware: str | None = None
+    """What the search was told to serve on."""
+    trace: str | None = None
+    """Name of the workload's file."""
+    trace_requests: int | None = None
+    """Of the whole workload."""
+    slo: SLO | None = None
+    options: ServingOptions | None = None
+    kv_memory: float | None = None
+    """Bytes."""
+    rate: float | None = None
+    """Requests per second, where they were not the trace's own."""
+    sample: int | None = None
+    """At most so many requests of the trace were served."""
+    seed: int | None = None
+
+    @classmethod
+    def of(cls, document: ConfigurationDocument) -> Self:
+        """What ``document`` says; one that no search wrote says nothing."""
+        workload = document.workload or {}
+        found = workload.get("serving")
+        serving: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+        return cls(
+            device=_text(serving.get("device")),
+            hardware=_text(serving.get("hardware")),
+            trace=_text(workload.get("trace")),
+            trace_requests=_count(workload.get("requests")),
+            slo=_made(SLO, serving.get("slo")),
+            options=_made(ServingOptions, serving.get("options")),
+            kv_memory=_positive(serving.get("kv_memory_bytes")),
+            rate=_positive(serving.get("rate")),
+            sample=_count(serving.get("sample")) or None,
+            seed=_count(serving.get("seed")),
+        )
+
+    def is_of(self, trace: WorkloadTrace) -> bool:
+        """Whether it was this trace."""
+        return (self.trace, self.trace_requests) == (trace.name, len(trace))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _positive(value: object) -> float | None:
+    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+    return float(value) if known else None  # type: ignore[arg-type]
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _made(make: Callable[..., T], value: object) -> T | None:
+    """``make`` of the fields in ``value`` that it knows."""
+    if not isinstance(value, Mapping):
+        return None
+    known = {field.name for field in fields(make)}  # type: ignore[arg-type]
+    try:
+        return make(**{name: one for name, one in value.items() if name in known})
+    except (RequestError, TypeError):
+        return None
