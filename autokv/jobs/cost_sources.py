@@ -42,7 +42,9 @@ def shape_of(outline: ModelOutline, dtype: str, weights_bytes: int) -> ModelShap
         kv_heads=facts.kv_heads,
         head_dim=facts.head_dim,
         dtype=cast(Dtype, dtype),
-        products=tuple(Product(*sides, count, head) for (*sides, head), count in outline.matrices.items()),
+        products=tuple(
+            Product(outputs, inputs, count, head) for (outputs, inputs, head), count in outline.matrices.items()
+        ),
         sliding_layers=facts.layers - len(facts.full_layers),
         window=facts.sliding_window,
     )

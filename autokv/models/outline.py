@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import nn
@@ -57,7 +58,7 @@ class ModelOutline:
         """
         if self.loaded is not None:
             return self.loaded
-        model = _miniature(self)
+        model = _miniature(self.config or PreTrainedConfig(), self)
         return LoadedModel(model, None, self.facts, self.name, torch.device("cpu"), model.dtype)  # type: ignore[arg-type]
 
 
@@ -100,7 +101,7 @@ def _matrices(model: PreTrainedModel, facts: ModelFacts) -> Shapes:
     config = model.config.get_text_config(decoder=True)
     if any((getattr(config, name, None) or 0) > 1 for name in _EXPERTS):
         return {}
-    head = model.get_output_embeddings()
+    head: nn.Linear | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     found: Counter[tuple[int, int, bool]] = Counter()
     for module in model.modules():
         linear = {name: child for name, child in module.named_children() if isinstance(child, nn.Linear)}
@@ -117,9 +118,8 @@ def _matrices(model: PreTrainedModel, facts: ModelFacts) -> Shapes:
     return dict(found) if counted >= MATRICES * others else {}
 
 
-def _miniature(outline: ModelOutline) -> PreTrainedModel:
-    config = deepcopy(outline.config)
-    assert config is not None  # noqa: S101 - an outline has a model or a configuration
+def _miniature(config: PreTrainedConfig, outline: ModelOutline) -> PreTrainedModel:
+    config = deepcopy(config)
     text = config.get_text_config(decoder=True)
     text.head_dim = outline.facts.head_dim
     for name, value in TINY.items():
@@ -130,4 +130,4 @@ def _miniature(outline: ModelOutline) -> PreTrainedModel:
         facts = facts_of(config, outline.name)
     if any(getattr(facts, name) != getattr(outline.facts, name) for name in _ALIKE):
         raise ModelError("its cache cannot be outlined without its weights", field=outline.name)
-    return model.eval().requires_grad_(False)
+    return cast(PreTrainedModel, model.eval().requires_grad_(False))  # type: ignore[no-untyped-call]
