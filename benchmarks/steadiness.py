@@ -79,7 +79,8 @@ def tune(model: Path, folder: Path, trials: int) -> TuningResult:
     command += ["--max", "kl_divergence=0.05", "--no-tasks", "--trials", str(trials), "--samples", "2"]
     command += ["--validation-samples", "2", "--max-context-tokens", "256", "--continuation-tokens", "16"]
     url = f"sqlite:///{folder / 'autokv.db'}"
-    subprocess.run([*command, "--database", url, "--output", str(folder / "results")], check=True, cwd=folder)
+    if not (folder / "results" / "report.html").exists():
+        subprocess.run([*command, "--database", url, "--output", str(folder / "results")], check=True, cwd=folder)
     with Database(url, create=False) as database:
         (job,) = database.jobs.list()
         result = database.results.of(job.id)

@@ -75,6 +75,6 @@ SERVING_METRICS = frozenset(
         "concurrent_requests",
     }
 )
+"""Metrics of a trace's requests on a device: they need a workload with arrivals, and come out of a simulation."""
 CONFIRMED_METRICS = frozenset({"sustained_requests_per_s", "price_per_million_tokens"})
 """Metrics of serving that are found for the front alone, since each takes many simulations."""
-"""Metrics of a trace's requests on a device: they need a workload with arrivals, and come out of a simulation."""

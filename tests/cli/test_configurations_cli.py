@@ -38,7 +38,7 @@ def test_the_judged_are_drawn(autokv: Run, model: Path, text: Path, tmp_path: Pa
         assert code == 0, err
         assert name in out
         drawn = (tmp_path / name).read_text()
-        assert ">full<" in drawn
+        assert ">full, 16-bit<" in drawn
         assert ">kivi<" in drawn
         assert "<script" not in drawn
     assert drawn.startswith("<!doctype html>")

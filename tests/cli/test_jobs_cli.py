@@ -64,8 +64,7 @@ def test_list(url: str, jobs: list[str]) -> None:
     assert "1/1" in done
     assert "queued" in waiting
     assert "0/60" in waiting
-    assert max(map(len, lines)) <= 80
-    assert "[bold]" in "".join("".join(lines).split())
+    assert MODEL in done, "what is piped is not cut"
 
 
 def test_list_as_json(url: str, jobs: list[str]) -> None:

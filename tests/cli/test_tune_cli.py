@@ -19,10 +19,12 @@ import pytest
 from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.errors import NotFoundError
 from autokv.evaluation.tasks import TASKS
+from autokv.report import write_results
 from autokv.storage import Database
 
 AUTOKV = [str(Path(sys.executable).parent / "autokv")]
 SMALL = ["--samples", "2", "--validation-samples", "2", "--context-tokens", "192", "--continuation-tokens", "16"]
+SMALL += ["--no-tasks"]
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -253,15 +255,26 @@ def test_a_database_from_a_newer_version_is_refused(autokv: Run, model: Path) ->
     assert "newer" in refused(autokv("tune", "--model", model, *SMALL))
 
 
-def test_a_full_disk_leaves_no_half_results_and_a_way_on(autokv: Run, model: Path, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_half_results_and_a_way_on(
+    autokv: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, limits[1]))  # the report is larger, the database is not
+
+    def full(*arguments: object, **options: object) -> object:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 10, limits[1]))  # smaller than any of the files
+        try:
+            return write_results(*arguments, **options)  # type: ignore[arg-type]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    monkeypatch.setattr("autokv.jobs.results.write_results", full)
     try:
         line = refused(autokv("tune", "--model", model, *SMALL, "--trials", 4))
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, ignored)
+        monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
     assert "autokv-results" in line
     assert list((tmp_path / "autokv-results").iterdir()) == []
     with Database("sqlite:///autokv.db", create=False) as database:

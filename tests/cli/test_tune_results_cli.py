@@ -18,6 +18,7 @@ from autokv.tuning.request import TuningRequest, read_request_file
 
 Run = Callable[..., tuple[int, str, str]]
 SMALL = ["--samples", 2, "--validation-samples", 2, "--context-tokens", 192, "--continuation-tokens", 16]
+SMALL += ["--no-tasks"]
 URL = "sqlite:///other.db"
 
 

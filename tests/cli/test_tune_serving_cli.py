@@ -13,7 +13,7 @@ from autokv.evaluation.metrics import SERVING_METRICS
 from autokv.storage import Database
 
 SMALL = ["--samples", "2", "--validation-samples", "2", "--continuation-tokens", "8", "--trials", "4"]
-SMALL += ["--max", "kl_divergence=50"]
+SMALL += ["--max", "kl_divergence=50", "--no-tasks"]
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -98,7 +98,7 @@ class Workshop:
 
     def submit(self, model: str = "steady", selector: Selector | None = None, **fields: object) -> str:
         """Submit a job; its id."""
-        asked = {"model": model, "batch_size": 2, "trials": 10, **fields}
+        asked = {"model": model, "batch_size": 2, "trials": 10, "tasks": False, **fields}
         request = TuningRequest.parse({name: value for name, value in asked.items() if name != "space"})
         job, _ = self.database.queue.submit(request, submission=asked, selector=(selector or Selector()).to_json())
         return job.id

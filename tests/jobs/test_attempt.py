@@ -18,7 +18,14 @@ Until = Callable[[str, Callable[[], Any]], Any]
 # A fixture of conftest.py, which cannot be imported.
 Workshop = Any
 AUTOKV = str(Path(sys.executable).parent / "autokv")
-SMALL = {"model": "tiny", "samples": 2, "validation_samples": 2, "continuation_tokens": 8, "batch_size": 2}
+SMALL = {
+    "model": "tiny",
+    "samples": 2,
+    "validation_samples": 2,
+    "continuation_tokens": 8,
+    "batch_size": 2,
+    "tasks": False,
+}
 GROUPS = {"axis": "token", "group_size": 16}
 KEYS, VALUES = {"bits": [2, 4, 8], **GROUPS}, {"bits": [2, 4], **GROUPS}
 SPACE = {

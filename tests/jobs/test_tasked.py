@@ -86,7 +86,7 @@ def prepared(tiny_model_folder: Callable[..., Path]) -> Prepared:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     tasks = {"any": Fixed("any", ""), "none": Fixed("none", "no such answer")}
-    monkeypatch.setattr("autokv.jobs.executors.tasked.TASKS", tasks)
+    monkeypatch.setattr("autokv.jobs.executors.tasked.all_tasks", lambda: tasks)
     return Told()
 
 

@@ -116,6 +116,7 @@ class Service:
             "context_tokens": 96,
             "continuation_tokens": 8,
             "sampler": "random",
+            "tasks": False,
         }
         return {**fields, **changes}
 
