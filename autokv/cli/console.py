@@ -36,7 +36,10 @@ SHORT = {
     "attention_baseline_us": "16-bit",
     "attention_fp8_us": "fp8",
     "compress_us": "compress",
+    "sustained_requests_per_s": "sustained",
 }
+NOTE = 8
+"""Columns for what a configuration is called: no such word is longer but `unconfirmed`."""
 MARKS = {"recommended": "★", "fastest": "fast", "smallest": "small", "knee": "knee"}
 MEASURED = (view.BYTES, "compression_ratio", "kl_divergence", "top1_agreement", "task_score", view.TIME)
 """Columns of an evaluation, as far as they were measured."""
@@ -74,7 +77,8 @@ def front_table(result: TuningResult) -> Table:
     """The front, smallest first, as the validation prompts judge it; ★ marks the recommended one."""
     called = view.roles(result)
     points = view.by_size(result.front)
-    names = [*result.objectives, "compression_ratio"]
+    deciding = [] if result.decision is None else [result.decision.objective]
+    names = [*result.objectives, "compression_ratio", *deciding]
     columns = _measured(dict.fromkeys(names), [view.shown(point) for point in points])
     table = _table(columns)
     for point in points:

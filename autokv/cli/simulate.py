@@ -163,7 +163,7 @@ def simulate(
             sample=judged.sample if again else None,
             closed_loop=closed_loop,
             seed=(judged.seed if again else None) or 0 if seed is None else seed,
-            dtype=dtype,
+            dtype=(judged.dtype or dtype) if dtype == "auto" else dtype,
             device=device,
             here=here,
             target=target,
@@ -190,7 +190,7 @@ def simulate(
             *others,
             slo=limits,
             max_rate=max_rate,
-            oversized="refuse" if refuse_oversized else "error",
+            oversized="refuse" if refuse_oversized or again else "error",
         )
     facts = _facts(servers, target, served, options, ratio, candidate.costs.basis)
     as_judged = _as_judged(judged, slo, kv_memory, there=there)

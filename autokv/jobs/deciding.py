@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from autokv.evaluation.measurement import Measurement
 from autokv.jobs.serving import ServingJudge
 from autokv.serving.comparison import Comparison
+from autokv.serving.coverage import overload
 from autokv.serving.verdict import SAME, hedged, percent, size_text, times
-from autokv.tuning.objectives import constraints_of, loss
-from autokv.tuning.recommend import UTILITY, passes
+from autokv.tuning.objectives import constraints_of
+from autokv.tuning.recommend import BYTES, UTILITY, passes
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import Decision, TuningResult
 
 MOVED = 1.25
 """How far the machine's pace may move before it is said."""
+TOLD = 0.2
+"""Share of the requests within the SLO from which a trace's goodput is worth telling; of fewer it is chance."""
 EVALUATION_MOVED = "attention_baseline_moved"
 
 
@@ -33,39 +36,55 @@ def decided(
     confirmed = {one.validation.config.digest: one.validation for one in result.front if one.validation is not None}
     chosen = confirmed[result.recommended or ""]
     predicted = serving.full.costs.predicted
+    found = comparisons[chosen.config.digest]
+    notes += list(filter(None, [overload(found.candidate.outcome)]))
     notes += [predicted] if predicted else []
     notes += _price(chosen, decision)
-    contender = chosen if not chosen.config.pipeline.is_identity else _contender(confirmed, request)
+    able = _compressed(confirmed, request)
+    contender = chosen if not chosen.config.pipeline.is_identity else _nearest(able)
     decision = replace(
         decision,
-        headline=_headline(chosen, decision, comparisons[chosen.config.digest]),
-        advice=() if contender is None else serving.advice(contender),
-        notes=tuple(notes),
+        headline=_headline(chosen, decision, found, bool(able)),
+        advice=serving.advice(contender) if contender is not None and decision.objective == UTILITY else (),
+        notes=tuple(dict.fromkeys(notes)),
     )
     return replace(result, decision=decision)
 
 
-def _contender(confirmed: Mapping[str, Measurement], request: TuningRequest) -> Measurement | None:
-    """The compressed configuration that comes nearest to paying."""
+def _compressed(confirmed: Mapping[str, Measurement], request: TuningRequest) -> list[Measurement]:
+    """The compressed configurations that might have been recommended."""
     constraints = constraints_of(request)
-    bent = [one for one in confirmed.values() if not one.config.pipeline.is_identity]
-    able = [one for one in bent if passes(one, constraints)]
-    return min(able, key=lambda one: loss("kv_bytes_per_token", one.value("kv_bytes_per_token")), default=None)
+    bent = (one for one in confirmed.values() if not one.config.pipeline.is_identity)
+    return [one for one in bent if passes(one, constraints)]
 
 
-def _headline(chosen: Measurement, decision: Decision, found: Comparison) -> str:
-    gain = _gain(chosen, decision, found)
+def _nearest(able: Sequence[Measurement]) -> Measurement | None:
+    """The one that comes nearest to paying; of equals the smallest."""
+    known = [one for one in able if UTILITY in one.metrics]
+    return max(known, key=lambda one: (one.value(UTILITY), -one.value(BYTES)), default=None)
+
+
+def _headline(chosen: Measurement, decision: Decision, found: Comparison, able: bool) -> str:
+    gain = _plain(decision, found, able) if chosen.config.pipeline.is_identity else _gain(chosen, decision, found)
     said = hedged(gain, found.basis)
     return gain if said == gain else said[:1].upper() + said[1:]
 
 
+def _plain(decision: Decision, found: Comparison, able: bool) -> str:
+    """Why no compression is the answer."""
+    if not able:
+        return "No compressed configuration keeps to the bounds, so the 16-bit cache is recommended"
+    if decision.objective != UTILITY:
+        return f"No compressed configuration is better in {decision.objective} than 16 bits"
+    full = found.full
+    if full is None or found.memory_short:
+        return "Compression does not help this workload: no configuration sustains more requests/s than 16 bits"
+    memory = f"{size_text(full.report.peak_kv_bytes)} of {size_text(full.report.capacity_bytes)}"
+    return f"Compression does not help this workload: the 16-bit cache peaks at {memory}"
+
+
 def _gain(chosen: Measurement, decision: Decision, found: Comparison) -> str:
     full = found.full
-    if chosen.config.pipeline.is_identity:
-        if full is None or found.memory_short is None:
-            return "Compression does not help this workload"
-        memory = f"{size_text(full.report.peak_kv_bytes)} of {size_text(full.report.capacity_bytes)}"
-        return f"Compression does not help this workload: the 16-bit cache peaks at {memory}"
     parts = []
     if full is not None:
         parts.append(
@@ -73,10 +92,11 @@ def _gain(chosen: Measurement, decision: Decision, found: Comparison) -> str:
         )
         before, after = (decision.baseline.get(UTILITY), chosen.value(UTILITY))
         if before:
-            parts.append(f"{percent(after, before)} requests/s within the SLO")
+            parts.append(f"sustains {percent(after, before)} requests/s within the SLO")
         good, was = (run.report.goodput_requests_per_s for run in (found.candidate, full))
-        if good and was and abs(good / was - 1) > SAME:
-            parts.append(f"goodput {percent(good, was)} on this trace")
+        told = (found.candidate.report.slo_attainment or 0.0) >= TOLD
+        if told and good and was and abs(good / was - 1) > SAME:
+            parts.append(f"goodput {percent(good, was)} at this trace's rate")
     elif found.impossible:
         parts.append("serves what 16 bits cannot")
     if "kl_divergence" in chosen.metrics:

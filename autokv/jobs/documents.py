@@ -8,7 +8,7 @@ from typing import Any
 
 from autokv.config import ConfigurationDocument
 from autokv.evaluation.measurement import Measurement
-from autokv.evaluation.metrics import SERVING_METRICS
+from autokv.evaluation.metrics import CONFIRMED_METRICS, SERVING_METRICS
 from autokv.serving.comparison import Comparison
 from autokv.tuning.trial import FrontPoint
 
@@ -23,6 +23,7 @@ def document(
     comparison: Comparison | None,
 ) -> ConfigurationDocument:
     """The document of one point of a front; what was not measured on ``hardware`` is named as predicted."""
+    judged = point.validation or point.calibration
     return ConfigurationDocument(
         pipeline=point.calibration.config.pipeline,
         model=dict(model),
@@ -35,7 +36,7 @@ def document(
             **provenance,
             "trial": point.trial,
             "source": point.source,
-            "predicted": sorted(SERVING_METRICS.intersection(point.calibration.metrics)),
+            "predicted": sorted((SERVING_METRICS | CONFIRMED_METRICS).intersection(judged.metrics)),
         },
     )
 

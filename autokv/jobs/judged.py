@@ -35,6 +35,8 @@ class Judged:
     sample: int | None = None
     """At most so many requests of the trace were served."""
     seed: int | None = None
+    dtype: str | None = None
+    """That the search was told to load the model in."""
 
     @classmethod
     def of(cls, document: ConfigurationDocument) -> Self:
@@ -53,6 +55,7 @@ class Judged:
             rate=_positive(serving.get("rate")),
             sample=_count(serving.get("sample")) or None,
             seed=_count(serving.get("seed")),
+            dtype=_text(serving.get("dtype")),
         )
 
     def is_of(self, trace: WorkloadTrace) -> bool:

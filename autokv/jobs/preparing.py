@@ -9,7 +9,7 @@ from typing import Any
 from autokv import settings
 from autokv.evaluation.costs import CostCache
 from autokv.evaluation.costs.sizes import weights_bytes
-from autokv.evaluation.metrics import SERVING_METRICS
+from autokv.evaluation.metrics import CONFIRMED_METRICS, SERVING_METRICS
 from autokv.evaluation.prompts import PromptSets, load_prompts
 from autokv.hardware import HardwareProfile, find, probe
 from autokv.jobs.listener import Listener, Stop
@@ -27,6 +27,8 @@ from autokv.tuning.sampling import check_sampler
 from autokv.workload import WorkloadTrace, read_trace
 from autokv.workload.features import MEMORY_SHARE
 from autokv.workload.scenarios import Scenario, classify
+
+_SERVED = SERVING_METRICS | CONFIRMED_METRICS
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,13 @@ def prepare(
     fitted = (load_space(request.space) if space is None else space).fitted(model.facts.head_dim)
     check_sampler(request.sampler, fitted)
     serving = None
-    if trace is not None and (served or SERVING_METRICS.intersection(request.metrics)):
+    about = bool(request.slo or request.kv_memory or request.price_per_hour)
+    about = about or bool(_SERVED.intersection((*request.metrics, *([request.utility] if request.utility else []))))
+    if trace is not None and not served and not about:
+        listener.say(
+            f"{trace.name}: has no arrivals, so it is not served; --rate says how many requests come per second"
+        )
+    if trace is not None and (served or about):
         listener.say("measuring what serving costs on this device")
         serving = ServingJudge(model, trace, request, hardware, target, costs, stop.check)
         for note in serving.notes:

@@ -144,7 +144,9 @@ def _comparisons(result: TuningResult, serving: ServingJudge | None) -> dict[str
     """What the recommended configuration and those with a name buy on the trace, by digest."""
     wanted = {*result.named.values(), *([result.recommended] if result.recommended else [])}
     return {
-        point.calibration.config.digest: serving.compared(point.validation or point.calibration)
+        point.calibration.config.digest: serving.compared(
+            point.validation or point.calibration, max_rate=point.calibration.config.digest == result.recommended
+        )
         for point in result.front
         if serving is not None and point.calibration.config.digest in wanted
     }

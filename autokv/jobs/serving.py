@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autokv.errors import RequestError
 from autokv.evaluation.baselines import FLOAT8
 from autokv.evaluation.costs import CostCache
 from autokv.evaluation.measurement import Measurement, Statistics
@@ -24,6 +25,7 @@ from autokv.serving.comparison import Comparison
 from autokv.serving.options import usual_options
 from autokv.serving.rate import default_slo, max_sustainable_rate
 from autokv.serving.traffic import traffic
+from autokv.tuning.recommend import TIE
 from autokv.tuning.request import TuningRequest
 from autokv.workload import WorkloadTrace
 
@@ -81,10 +83,10 @@ class ServingJudge:
         )
         full = self.full
         KVMemory(self._servers.capacity_bytes, full.costs.sequence, self._options.page_tokens)
-        self._float8 = self._servers.server(FLOAT8_NAME, FLOAT8)
         self._context_tokens, self._price = model.facts.context_tokens, request.price_per_hour
         self._slo = SLO(**request.slo) if request.slo else default_slo(self._trace, full.costs)
         self._asked = {"hardware": request.hardware, "rate": request.rate, "seed": request.seed, "sample": MAX_REQUESTS}
+        self._asked["dtype"] = None if request.dtype == "auto" else request.dtype
         self._served: dict[str, dict[str, Statistics]] = {}
         self.notes = (
             *notes,
@@ -126,7 +128,10 @@ class ServingJudge:
 
     def _confirmed(self, measurement: Measurement) -> Measurement:
         server = self._servers.server("candidate", measurement.config, _stretch(measurement))
-        rate = max_sustainable_rate(self._trace, server.serve, self._slo).requests_per_s
+        try:
+            rate = max_sustainable_rate(self._trace, server.serve, self._slo).requests_per_s
+        except RequestError:  # no request of the trace fits into the memory
+            rate = 0.0
         found = {"sustained_requests_per_s": rate}
         tokens = rate * float(np.mean(self._trace.output_tokens)) * _stretch(measurement)
         if self._price is not None and tokens:
@@ -140,7 +145,7 @@ class ServingJudge:
     def advice(self, measurement: Measurement) -> tuple[str, ...]:
         """What would have to change for ``measurement``'s configuration to pay, or to pay no more."""
         candidate = self._servers.server("candidate", measurement.config, _stretch(measurement))
-        return Advisor(self._trace, candidate, self.full, self._slo, self._context_tokens).advice()
+        return Advisor(self._trace, candidate, self.full, self._slo, self._context_tokens, TIE).advice()
 
     @property
     def full(self) -> Server:
@@ -152,10 +157,11 @@ class ServingJudge:
         """See :attr:`~autokv.evaluation.costs.meter.CostMeter.moved`."""
         return self._servers.moved
 
-    def compared(self, measurement: Measurement) -> Comparison:
-        """The configuration beside 16 bits and fp8 on the trace."""
+    def compared(self, measurement: Measurement, *, max_rate: bool) -> Comparison:
+        """The configuration beside 16 bits and fp8 on the trace; with what each sustains, if ``max_rate``."""
         candidate = self._servers.server("this configuration", measurement.config, _stretch(measurement))
-        return compare(self._trace, candidate, self.full, self._float8, slo=self._slo, oversized="refuse")
+        float8 = self._servers.server(FLOAT8_NAME, FLOAT8)
+        return compare(self._trace, candidate, self.full, float8, slo=self._slo, max_rate=max_rate, oversized="refuse")
 
     def _serve(self, server: Server) -> dict[str, Statistics]:
         outcome = server.serve(self._trace)

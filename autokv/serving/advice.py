@@ -38,6 +38,8 @@ class Advisor:
     full: Server
     slo: SLO
     context_tokens: int | None = None
+    worth: float = SAME
+    """Gain, as a share, from which compression pays."""
 
     def advice(self) -> tuple[str, ...]:
         """Sentences: from which memory on the answer is another; where compression does not pay, whether more load or
@@ -51,7 +53,7 @@ class Advisor:
         found = self._first(lambda memory: not self._pays(self.trace, memory), have, 2.0)
         if found is None:
             return f"It pays with {2**OCTAVES} times the memory too: it is faster, not only smaller"
-        return f"With {size_text(found)} for KV caches instead of {size_text(have)}, compression gains nothing"
+        return f"With {size_text(found)} for KV caches instead of {size_text(have)}, 16 bits sustain as many requests/s"
 
     def _less_memory(self) -> str:
         have = self.full.capacity_bytes
@@ -63,8 +65,9 @@ class Advisor:
         return f"With {size_text(found)} for KV caches instead of {size_text(have)}, compression {more}"
 
     def _more_load(self) -> str:
-        rate = self._sustained(self.full, self.trace, self.full.capacity_bytes)
-        return f"More load does not make compression pay: 16 bits sustain {rate:.3g} requests/s within the SLO as well"
+        memory = self.full.capacity_bytes
+        new, old = (self._sustained(one, self.trace, memory) for one in (self.candidate, self.full))
+        return f"More load does not make compression pay: it sustains {new:.3g} requests/s, 16 bits {old:.3g}"
 
     def _longer_requests(self) -> str:
         longest = int((self.trace.input_tokens + self.trace.output_tokens).max())
@@ -72,7 +75,7 @@ class Advisor:
         for factor in tried:
             longer = scale_lengths(self.trace, factor)
             gain = self._gain(longer, self.full.capacity_bytes)
-            if gain is None or gain > SAME:
+            if gain is None or gain > self.worth:
                 more = "serves what 16 bits cannot" if gain is None else f"sustains {gain:+.0%} requests/s"
                 return f"With requests {factor:g} times as long, compression {more}"
         if not tried:
@@ -97,7 +100,7 @@ class Advisor:
         if not self._sustained(self.candidate, trace, memory):
             return False
         gain = self._gain(trace, memory)
-        return gain is None or gain > SAME
+        return gain is None or gain > self.worth
 
     def _gain(self, trace: WorkloadTrace, memory: float) -> float | None:
         """How much more the candidate sustains, as a share; None where 16 bits sustain nothing."""

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from autokv.errors import RequestError, WorkloadError
-from autokv.serving.comparison import Comparison, Run
+from autokv.serving.comparison import Comparison, Run, SustainableRate
 from autokv.serving.costs import CostModel
 from autokv.serving.coverage import extrapolations, lateness, overload
 from autokv.serving.memory import KVMemory
@@ -137,7 +137,7 @@ def _run(trace: WorkloadTrace, server: Server, slo: SLO, max_rate: bool) -> Run:
     outcome = server.serve(trace)
     said = (*server.notes, overload(outcome), lateness(outcome), *extrapolations(server.costs, outcome))
     notes = [note for note in (*said, server.costs.predicted, server.costs.remark) if note]
-    highest = max_sustainable_rate(trace, server.serve, slo) if max_rate else None
+    highest = _rate(trace, server, slo) if max_rate else None
     if highest is not None and highest.sample:
         notes.append(f"the sustained rate is found on {highest.sample}")
     return Run(
@@ -149,6 +149,16 @@ def _run(trace: WorkloadTrace, server: Server, slo: SLO, max_rate: bool) -> Run:
     )
 
 
+def _rate(trace: WorkloadTrace, server: Server, slo: SLO) -> SustainableRate | None:
+    """What is sustained; None where no request fits into the memory."""
+    try:
+        return max_sustainable_rate(trace, server.serve, slo)
+    except RequestError:
+        if trace.timed:
+            return None
+        raise
+
+
 def _check_sizes(trace: WorkloadTrace, server: Server, outcome: Outcome) -> None:
     refused = np.flatnonzero(~outcome.served)
     if not len(refused):
@@ -158,8 +168,8 @@ def _check_sizes(trace: WorkloadTrace, server: Server, outcome: Outcome) -> None
     others = f" (and {len(refused) - 1:,} more like it)" if len(refused) > 1 else ""
     memory = server.memory
     if memory.pages_of(inputs + outputs - 1) <= memory.pages:
-        why = " in 16 bits, as which a prompt of several chunks waits for its last one,"
-        remedy = f"allow more tokens an iteration (max_batched_tokens is {server.options.max_batched_tokens:,}), take"
+        why = " in 16 bits, as which a prompt that is prefilled in several chunks is held until its end,"
+        remedy = f"allow more tokens an iteration (--max-batched-tokens is {server.options.max_batched_tokens:,}), take"
     else:
         why, remedy = "", "compress more, take"
     line = "" if trace.lines is None else f", line {trace.lines[first]} of its file"

@@ -56,7 +56,7 @@ def overload(outcome: Outcome) -> str:
         return ""
     return (
         f"{come:.3g} requests come and {served:.3g} are served per second: the queue grows for as long as they come, "
-        "and times to first token tell the length of the trace"
+        "and TTFT depends on how long the trace runs"
     )
 
 

@@ -42,7 +42,9 @@ def _gained(found: Comparison) -> str:
         if found.impossible:
             return "; ".join(f"{name} cannot serve {here}: {why}" for name, why in found.impossible.items())
         return f"{new.name} {_alone(new)}"
-    if not found.memory_short:
+    if _is_plain(new, full):
+        return f"the 16-bit cache {_alone(full)}"
+    if not found.memory_short and not _sustains_more(new, full):
         share = found.attention_share or 0.0
         spare = f"with 16 bits the KV cache peaks at {_of_memory(full)} and no request waits for memory"
         if share <= SMALL_SHARE and not _more_goodput(new, full):
@@ -120,6 +122,18 @@ def _faster(new: Run, old: Run) -> bool:
 def _more_goodput(new: Run, old: Run) -> bool:
     after, before = new.report.goodput_requests_per_s, old.report.goodput_requests_per_s
     return after is not None and before is not None and after > before * (1 + SAME)
+
+
+def _sustains_more(new: Run, old: Run) -> bool:
+    if new.max_rate is None or old.max_rate is None:
+        return False
+    return new.max_rate.requests_per_s > old.max_rate.requests_per_s * (1 + SAME)
+
+
+def _is_plain(new: Run, full: Run) -> bool:
+    """Whether the candidate is the 16-bit cache itself."""
+    same = new.concurrent_requests == full.concurrent_requests
+    return same and new.report.ttft_ms == full.report.ttft_ms and new.report.tpot_ms == full.report.tpot_ms
 
 
 def _bits(run: Run) -> str:

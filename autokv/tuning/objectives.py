@@ -30,6 +30,7 @@ LOGARITHMIC = {
 """Metrics that count in ratios, and what is added before the logarithm: a divergence well below 1e-4 nats per token
 makes no difference that anyone can see, and a goodput may be 0."""
 SMALLEST = 1e-300
+WIDEST_TIE = 0.1
 BESIDE = {"attention_us": "attention_baseline_us", "attention_fp8_us": "attention_baseline_us"}
 """Times that are compared as ratios to a baseline that was timed beside them."""
 
@@ -102,7 +103,7 @@ def speedup(measurement: Measurement) -> tuple[float, bool] | None:
     """Attention time of the 16-bit cache over this one's, and whether it is a tie; ``None`` where one was not timed.
 
     Both were timed in turn on the same samples; a difference of their sums that is no larger than the spread of their
-    runs is a tie.
+    runs is a tie, but never one of more than a tenth: noise makes nothing fast.
     """
     name, baseline = "attention_us", "attention_baseline_us"
     both = [sample for sample in measurement.samples if name in sample and baseline in sample]
@@ -110,4 +111,4 @@ def speedup(measurement: Measurement) -> tuple[float, bool] | None:
     if not ours or not theirs:
         return None
     spread = sum(max(sample.get(f"{one}_spread", 0.0) for one in (name, baseline)) for sample in both)
-    return theirs / ours, abs(ours - theirs) <= spread
+    return theirs / ours, abs(ours - theirs) <= min(spread, WIDEST_TIE * theirs)

@@ -23,6 +23,8 @@ BYTES = "kv_bytes_per_token"
 TIE = 0.03
 """Relative difference of a simulated metric that is none: a sustained rate is found to within 1.1%, and the ratios of
 times that it follows from are no better than a few percent."""
+ALIKE_BYTES = 0.01
+"""Relative difference of bytes that is none."""
 SAFE_RATIO = 2.0
 """Compression from which a configuration may be called the safest."""
 ALIKE = 0.1
@@ -101,24 +103,24 @@ def recommend(
     steady = [one for one, point in passing if meets(point.calibration, wanted)]
     pool, where = (steady, "calibration and validation") if steady else ([one for one, _ in passing], "validation")
     served = all(UTILITY in one.metrics for one in pool)
-    objective = utility or (UTILITY if served else BYTES)
+    objective = utility or (_kept(pool) if served else BYTES)
     judged = (
         pool if all(objective in one.metrics for one in pool) else [one for one in pool if objective in one.metrics]
     )
     if not judged:
-        raise ValueError(f"{objective} was measured of no configuration")
+        reason = f"{objective}, which was to decide, was measured of no configuration, so none is recommended"
+        return Recommendation(None, named, reason)
     slower = False
     if objective == BYTES:
         bent = [one for one in judged if not one.config.pipeline.is_identity]
         slower = bool(bent) and all(map(_slower, bent))
         judged = bent if slower else [one for one in judged if not _slower(one)]
     best = _best(judged, objective, quality)
-    word = (
-        "smallest"
-        if objective == BYTES
-        else f"best {objective} ({best.value(objective):.4g} {METRICS[objective].unit})"
-    )
-    if objective == BYTES and not slower and len(judged) < len(pool):
+    word = "smallest"
+    if objective != BYTES:
+        figure = f"{best.value(objective):.4g} {METRICS[objective].unit}{_beside(judged, best, objective)}"
+        word = f"best {objective} ({figure})"
+    elif not slower and len(judged) < len(pool):
         word += " that attends no slower than 16 bits"
     many = f"{word} of {len(pool)} configurations" if len(pool) > 1 else "the one configuration"
     verb = "meet" if len(pool) > 1 else "meets"
@@ -126,15 +128,31 @@ def recommend(
     return Recommendation(best.config.digest, named, reason, objective, slower)
 
 
+def _kept(pool: Sequence[Measurement]) -> str:
+    """What decides where a trace is served: what is sustained; where nothing keeps the SLO, what comes next to it."""
+    ranked = (UTILITY, "goodput_requests_per_s", "throughput_tokens_per_s")
+    known = [name for name in ranked if all(name in one.metrics for one in pool)]
+    return next((name for name in known if any(one.value(name) > 0 for one in pool)), UTILITY)
+
+
 def _best(pool: Sequence[Measurement], objective: str, quality: str) -> Measurement:
     """The best by ``objective``; of those that tie with it the best in quality, the simplest, the smallest."""
-    if objective == BYTES:
-        return min(pool, key=lambda one: one.value(BYTES))
     maximize = METRICS[objective].direction == "maximize"
     values = [one.value(objective) for one in pool]
     best = max(values) if maximize else min(values)
-    leading = [one for one, value in zip(pool, values, strict=True) if abs(value - best) <= TIE * abs(best)]
+    tie = ALIKE_BYTES if objective == BYTES else TIE
+    leading = [one for one, value in zip(pool, values, strict=True) if abs(value - best) <= tie * abs(best)]
     return min(leading, key=lambda one: (_class(one, quality), _stages(one), one.value(BYTES)))
+
+
+def _beside(pool: Sequence[Measurement], best: Measurement, objective: str) -> str:
+    """That another is ahead by a tie, and why it was not taken."""
+    maximize = METRICS[objective].direction == "maximize"
+    values = [one.value(objective) for one in pool]
+    first = max(values) if maximize else min(values)
+    if first == best.value(objective):
+        return ""
+    return f"; {first:.4g} is a tie within {TIE:.0%}, and of lower quality or less simple"
 
 
 def _class(measurement: Measurement, quality: str) -> int:

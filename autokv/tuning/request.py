@@ -92,6 +92,8 @@ class SearchFields(Strict):
         if unknown:
             remedy = nearest(unknown[0], METRICS) or f"choose from {', '.join(METRICS)}"
             raise ValueError(f"unknown metric {unknown[0]!r}; {remedy}")
+        if self.utility == "price_per_million_tokens" and self.price_per_hour is None:
+            raise ValueError("utility price_per_million_tokens needs the device's price_per_hour")
         late = [name for name in named if name in CONFIRMED_METRICS]
         if late:
             raise ValueError(

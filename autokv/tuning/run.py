@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from autokv.config import CompressionConfig
+from autokv.evaluation.baselines import FLOAT8
 from autokv.evaluation.measurement import Measurement
 from autokv.search_spaces import SearchSpace
 from autokv.tuning.hypervolume import history
@@ -38,8 +39,8 @@ def run_search(
     should_stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> TuningResult:
-    """Tune: judge no compression, the first trial; :func:`autokv.tuning.search`; then ``validate`` the front, no
-    compression with it, ``request.batch_size`` configurations at once, and ``confirm`` all of it together.
+    """Tune: judge no compression and fp8, the first trials; :func:`autokv.tuning.search`; then ``validate`` the front,
+    no compression with it, ``request.batch_size`` configurations at once, and ``confirm`` all of it together.
 
     ``space`` is fitted to the model. An interrupted search is not validated: its result has the front so far and
     recommends nothing.
@@ -60,7 +61,7 @@ def run_search(
         request,
         space,
         evaluate=evaluate,
-        first={BASELINE: UNCOMPRESSED},
+        first={BASELINE: UNCOMPRESSED, "baseline: fp8": FLOAT8},
         fits=fits,
         existing=existing,
         on_trial=on_trial,

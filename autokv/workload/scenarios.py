@@ -172,7 +172,7 @@ def classify(
     others = [each for each in SCENARIOS if each not in (name, FALLBACK) and weights[each] > 0]
     others.sort(key=lambda each: -weights[each])
     why = (
-        f"{name} ({weights[name]:.2f}): {evidence[name][1]}; {kind.because}",
+        f"{name} ({weights[name]:.2f}): {'; '.join(dict.fromkeys((evidence[name][1], kind.because)))}",
         *(f"{each} ({weights[each]:.2f}): {evidence[each][1]}" for each in others),
     )
     return Scenario(weights, name, why, kind.space, kind.objectives)
@@ -209,7 +209,7 @@ def _evidence(found: Features) -> dict[str, tuple[float, str]]:
             if found.memory_share is None
             else "the weights leave no memory for a cache"
             if math.isinf(found.memory_share)
-            else f"a request of the 95th percentile fills {found.memory_share:.2g} times the memory beside the weights",
+            else f"a p95-length request takes {found.memory_share:.0%} of the memory for KV caches",
         ),
         "ultra-long-request": (
             long * (1 - crowd),

@@ -124,7 +124,7 @@ def test_a_prompt_that_only_waits_in_16_bits_is_told_of_the_chunks() -> None:
     requests.input_tokens[7] = 6_000
     small, _ = servers(capacity=5e6)
     staged = replace(small, costs=replace(small.costs, sequence=SequenceBytes(FULL_BYTES / 4, 0.0, FULL_BYTES)))
-    with pytest.raises(WorkloadError, match=r"several chunks .* \(max_batched_tokens is 2,048\)"):
+    with pytest.raises(WorkloadError, match=r"several chunks .* \(--max-batched-tokens is 2,048\)"):
         compare(requests, staged)
     whole = replace(staged, options=ServingOptions(max_batched_tokens=8192))
     assert compare(requests, whole).candidate.report.refused == 0

@@ -182,7 +182,7 @@ def timed(number: int, held: float, ratio: float, spread: float = 1.0, kl: float
 
 
 def test_without_a_trace_the_smallest_that_is_not_slower() -> None:
-    front = [timed(0, 500, 0.9), timed(1, 300, 1.2), timed(2, 400, 1.1, spread=15.0), plain(attention_us=100.0)]
+    front = [timed(0, 500, 0.9), timed(1, 300, 1.2), timed(2, 400, 1.08, spread=15.0), plain(attention_us=100.0)]
     chosen = recommend(front, DEFAULT_OBJECTIVES, [])
     assert chosen.recommended == digest(front, 2), "within its spread"
     assert "smallest that attends no slower than 16 bits" in chosen.reason
@@ -229,3 +229,35 @@ def test_names_beside_the_recommendation() -> None:
         "safest": digest(front, 1),
     }
     assert "safest" not in recommend(front[:1], SIZES, []).named
+
+
+def test_noise_makes_nothing_fast() -> None:
+    """A spread wider than the baseline itself does not excuse a configuration that takes half as long again."""
+    front = [timed(0, 300, 1.5, spread=500.0), timed(1, 400, 1.05, spread=20.0), plain(attention_us=100.0)]
+    assert recommend(front, DEFAULT_OBJECTIVES, []).recommended == digest(front, 1)
+
+
+def test_what_saves_no_bytes_does_not_beat_no_compression() -> None:
+    front = [timed(0, 999, 0.9), plain(attention_us=100.0)]
+    assert recommend(front, DEFAULT_OBJECTIVES, []).recommended == CompressionConfig().digest
+
+
+def test_where_nothing_keeps_the_slo_goodput_then_throughput_decide() -> None:
+    rates = {"sustained_requests_per_s": 0.0, "goodput_requests_per_s": 0.0}
+    front = [
+        served(0, 0.0, 300, goodput_requests_per_s=0.0, throughput_tokens_per_s=20.0),
+        plain(**rates, throughput_tokens_per_s=10.0),
+    ]
+    chosen = recommend(front, SIZES, [])
+    assert (chosen.recommended, chosen.objective) == (digest(front, 0), "throughput_tokens_per_s")
+
+
+def test_a_utility_that_was_not_measured_recommends_nothing() -> None:
+    chosen = recommend(FRONT, DEFAULT_OBJECTIVES, [], "attention_fp8_us")
+    assert chosen.recommended is None
+    assert chosen.reason.startswith("attention_fp8_us, which was to decide, was measured of no configuration")
+
+
+def test_a_tie_that_is_ahead_is_told() -> None:
+    front = [served(0, 5.0, 300, kl=0.04), served(1, 4.9, 400, kl=0.01)]
+    assert "(4.9 requests/s; 5 is a tie within 3%" in recommend(front, SIZES, []).reason

@@ -63,7 +63,8 @@ def test_no_compression_is_the_first_trial_and_is_confirmed(analytic: Evaluate) 
     result = run_search(
         ask(trials=8, maximums=limits), space, evaluate=analytic, validate=analytic, on_trial=stored.append
     )
-    assert [one.source for one in stored[:2]] == ["baseline: 16-bit", "literature: KIVI-4"]
+    first = ["baseline: 16-bit", "baseline: fp8", "literature: KIVI-4"]
+    assert [one.source for one in stored[:3]] == first
     assert [one.trial for one in result.front if one.source == "baseline: 16-bit"] == [0]
     assert result.recommended != CompressionConfig().digest
     resumed = run_search(ask(trials=12, maximums=limits), space, evaluate=analytic, validate=analytic, existing=stored)
@@ -132,10 +133,10 @@ def test_a_run_without_one_measurement_says_why(space: SearchSpace, analytic: Ev
         raise InfeasibleError("needs more than there is")
 
     result = run_search(ask(), space, evaluate=analytic, validate=analytic, fits=fits)
-    assert (result.recommended, result.stopped_by) == (CompressionConfig().digest, "exhausted")
-    assert [one.source for one in result.front] == ["baseline: 16-bit"]
+    assert result.stopped_by == "exhausted"
+    assert {one.source for one in result.front} <= {"baseline: 16-bit", "baseline: fp8"}
     assert result.decision is not None
-    assert result.decision.headline.startswith("Compression does not help here")
+    assert {one.source for one in result.trials if one.state == "complete"} == {"baseline: 16-bit", "baseline: fp8"}
 
     def failing(configs: Sequence[CompressionConfig]) -> list[Measurement | AutoKVError]:
         return [AutoKVError("broken") for _ in configs]
