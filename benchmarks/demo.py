@@ -27,6 +27,7 @@ SHOWN = (
     "tpot_ms",
     "goodput_requests_per_s",
     "concurrent_requests",
+    "sustained_requests_per_s",
 )
 
 
@@ -51,12 +52,15 @@ def main() -> None:
         "seconds": seconds,
         "max_rss_gib": gib,
         "serving": {key: recommended["serving"][key] for key in ("requests_per_s", "slo", "gains", "verdict")},
+        "decision": recommended["provenance"]["decision"],
         "front": [
             {
                 "configuration": describe(CompressionConfig.parse(point["config"])),
                 "digest": point["digest"],
                 "roles": point["roles"],
-                "validation": {name: point["validation"]["metrics"][name]["mean"] for name in SHOWN},
+                "validation": {
+                    name: found["mean"] for name in SHOWN if (found := point["validation"]["metrics"].get(name))
+                },
             }
             for point in front
         ],
