@@ -99,7 +99,8 @@ def test_a_difference_within_the_spread_of_the_runs_is_noise(result: TuningResul
     point = view.recommended(result)
     assert point is not None
     found = view.shown(point)
-    rows = [{**row, "attention_us_spread": 500.0, "batch": 4 - number % 2} for number, row in enumerate(found.samples)]
+    near = [{**row, "attention_us": 1.05 * row["attention_baseline_us"]} for row in found.samples]
+    rows = [{**row, "attention_us_spread": 500.0, "batch": 4 - number % 2} for number, row in enumerate(near)]
     noisy = dataclasses.replace(point, validation=Measurement.of_samples(found.config, rows))
     front = [noisy if one is point else one for one in result.front]
     document = page(dataclasses.replace(result, front=front), {})
