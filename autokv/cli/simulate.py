@@ -113,10 +113,9 @@ def simulate(
 
     from autokv import settings
     from autokv.cli.console import output, plain
-    from autokv.evaluation.baselines import FLOAT8
+    from autokv.evaluation.baselines import FLOAT8, UNCOMPRESSED
     from autokv.hardware import find, probe
     from autokv.jobs.judged import Judged
-    from autokv.jobs.servers import IDENTITY
     from autokv.models.placement import choose_device
     from autokv.report.describe import describe
     from autokv.report.serving_rows import remarks
@@ -181,7 +180,7 @@ def simulate(
         if baseline:
             others = [
                 None if wanted.digest == other.digest else servers.server(called, other)
-                for called, other in ((FULL, IDENTITY), (FLOAT8_NAME, FLOAT8))
+                for called, other in ((FULL, UNCOMPRESSED), (FLOAT8_NAME, FLOAT8))
             ]
         say("serving the trace")
         found = compare(

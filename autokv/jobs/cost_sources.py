@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Protocol, cast
 
 from autokv.config import CompressionConfig, FP8Quantization, NoStage
+from autokv.evaluation.baselines import UNCOMPRESSED
 from autokv.evaluation.costs.layers import Layers
 from autokv.evaluation.costs.meter import CostMeter
 from autokv.evaluation.costs.sizes import bytes_of_sequences
@@ -59,7 +60,7 @@ class CacheSizes:
 
     @cached_property
     def _layers(self) -> Layers:
-        make_plan(self._outline.caching.model, CompressionConfig())  # gives it AutoKV's attention
+        make_plan(self._outline.caching.model, UNCOMPRESSED)  # gives it AutoKV's attention
         return Layers(self._outline.caching)
 
     def of(self, config: CompressionConfig) -> SequenceBytes:
@@ -159,7 +160,7 @@ def tabled(sizes: CacheSizes, shape: ModelShape, target: HardwareProfile, option
 def _tabled(
     tables: SiliconTables, sizes: CacheSizes, shape: ModelShape, target: HardwareProfile, options: ServingOptions
 ) -> CostSource | None:
-    sequence = sizes.of(CompressionConfig())
+    sequence = sizes.of(UNCOMPRESSED)
     common: dict[str, Any] = {"device": target.name, "max_batch": options.max_sequences}
     full = silicon_costs(tables, shape, sequence, **common)
     if full is None:
@@ -180,6 +181,6 @@ def fitted(
     Raises:
         RequestError: its memory holds none of the requests.
     """
-    sequence = sizes.of(CompressionConfig())
+    sequence = sizes.of(UNCOMPRESSED)
     found = calibrate(log, options, capacity_bytes, sequence)
     return DerivedCosts(found.costs.cost_model(sequence, found.words), None, sizes, shape, target), found

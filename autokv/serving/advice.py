@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from autokv.errors import RequestError
-from autokv.serving.compare import Server
+from autokv.serving.compare import Server, sustained_rate
 from autokv.serving.options import SLO
-from autokv.serving.rate import max_sustainable_rate
 from autokv.serving.verdict import SAME, size_text
 from autokv.workload import WorkloadTrace
 from autokv.workload.transform import scale_lengths
@@ -108,7 +106,5 @@ class Advisor:
         return new / old - 1 if old else None if new else 0.0
 
     def _sustained(self, server: Server, trace: WorkloadTrace, memory: float) -> float:
-        try:
-            return max_sustainable_rate(trace, replace(server, capacity_bytes=memory).serve, self.slo).requests_per_s
-        except RequestError:  # there is no room for a single page
-            return 0.0
+        found = sustained_rate(trace, replace(server, capacity_bytes=memory), self.slo)
+        return 0.0 if found is None else found.requests_per_s

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from autokv.config import CompressionConfig, NoStage
+from autokv.evaluation.baselines import UNCOMPRESSED
 from autokv.evaluation.costs.forms import held_tokens, only_eviction, stored_form, without_eviction
 from autokv.evaluation.costs.layers import Layers
 from autokv.evaluation.costs.points import bent, ladder
@@ -39,8 +40,8 @@ def compression_of_prompts(layers: Layers, plan: Plan, stopwatch: Stopwatch, lon
         points = [point + curve(held_tokens(plan, size)) for point, size in zip(points, sizes, strict=True)]
         if evicts:
             # Both were timed with what storing in 16 bits takes at least; together they store once.
-            bare = make_plan(layers.model.model, CompressionConfig())
-            once = _curve(layers, bare, stopwatch, _storing(CompressionConfig()), longest)
+            bare = make_plan(layers.model.model, UNCOMPRESSED)
+            once = _curve(layers, bare, stopwatch, _storing(UNCOMPRESSED), longest)
             points = [
                 max(0.0, point - once(held_tokens(plan, size))) for point, size in zip(points, sizes, strict=True)
             ]

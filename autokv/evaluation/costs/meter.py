@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 
 from autokv.config import CompressionConfig
+from autokv.evaluation.baselines import UNCOMPRESSED
 from autokv.evaluation.costs.cache import CostCache, MemoryCache
 from autokv.evaluation.costs.compression import compression_of_prompts
 from autokv.evaluation.costs.decoding import attention_while_decoding
@@ -67,7 +68,7 @@ class CostMeter:
         check: Callable[[], None] = lambda: None,
         now: Callable[[], float] | None = None,
     ) -> None:
-        self._plain = plan = make_plan(model.model, CompressionConfig())
+        self._plain = plan = make_plan(model.model, UNCOMPRESSED)
         self._model = model
         self._layers = Layers(model)
         self._stopwatch = Stopwatch(

@@ -146,8 +146,11 @@ class Stopwatch:
             for run in prepared:
                 run()
             for _ in range(rounds):
+                before = self._look()
                 for point, run in zip(points, prepared, strict=True):
-                    point.add(self._pair(point.document["shape"], run))
+                    seconds, after = run(), self._look()
+                    point.add([seconds * self._scale(point.document["shape"], (before + after) / 2)])
+                    before = after
             for point in points:
                 self.cache.put(key_of(point.document), point.document, point.time)
 
