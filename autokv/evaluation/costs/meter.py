@@ -15,7 +15,7 @@ from autokv.evaluation.costs.decoding import attention_while_decoding
 from autokv.evaluation.costs.layers import Layers
 from autokv.evaluation.costs.sizes import bytes_of_sequences
 from autokv.evaluation.costs.timing import Stopwatch, clock_of
-from autokv.evaluation.costs.whole import attention_within_prompts, bare_pass, rest_of_the_model
+from autokv.evaluation.costs.whole import attention_within_prompts, first_layers, rest_of_the_model
 from autokv.models import LoadedModel
 from autokv.runtime.plan import Plan, make_plan
 from autokv.serving.costs import CostModel
@@ -24,7 +24,8 @@ from autokv.serving.memory import SequenceBytes
 
 OUTPUT_TOKENS = 256
 YARDSTICK_TOKENS = 8
-"""Of the pass without attention beside which everything is timed: it reads all weights, as a decoding step does."""
+YARDSTICK_SHARE = 1 / 3
+"""Of the layers of a pass without attention: it reads weights, as a decoding step does, and costs less."""
 ROUNDS = 5
 """In which forms are timed again, in turn: more than the runs of the first time, whose outliers they outvote."""
 
@@ -78,7 +79,7 @@ class CostMeter:
             cache or MemoryCache(),
             say,
             check,
-            bare_pass(self._layers, YARDSTICK_TOKENS, 1),
+            first_layers(self._layers, YARDSTICK_SHARE, YARDSTICK_TOKENS),
         )
         self._longest = max(1, min(longest_tokens, model.facts.context_tokens))
         self._max_batch, self._max_batched_tokens = max(1, max_batch), max(1, max_batched_tokens)

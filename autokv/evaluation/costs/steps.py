@@ -9,16 +9,18 @@ from typing import Any, Literal
 
 import torch
 
+from autokv.evaluation.baselines import UNCOMPRESSED
 from autokv.evaluation.clock import ColdClock
 from autokv.evaluation.costs.forms import held_tokens, read_form
 from autokv.evaluation.costs.layers import Layers
 from autokv.evaluation.costs.passes import AttentionPass
 from autokv.evaluation.costs.points import ladder
 from autokv.evaluation.costs.sequences import Sequences
-from autokv.evaluation.costs.timing import Run, Stopwatch
+from autokv.evaluation.costs.timing import Run, Stopwatch, Timed
+from autokv.evaluation.costs.whole import beside_attention
 from autokv.evaluation.memory import free_bytes
 from autokv.runtime.continuing import attend_one
-from autokv.runtime.plan import Plan
+from autokv.runtime.plan import Plan, make_plan
 from autokv.serving.curves import Curve
 
 SHORTEST = 64
@@ -46,6 +48,7 @@ class StepTimes:
         self, layers: Layers, plan: Plan, stopwatch: Stopwatch, longest: int, max_batch: int, *, thorough: bool
     ) -> None:
         self._layers, self._plan, self._stopwatch = layers, plan, stopwatch
+        self._plain = make_plan(layers.model.model, UNCOMPRESSED)
         self._joined = layers.model.device.type == "cuda"
         batches = (BATCHES if thorough else FEW_BATCHES)[layers.model.device.type]
         self.batches = sorted({min(batch, max_batch) for batch in batches})
@@ -98,7 +101,8 @@ class StepTimes:
         if state == "leaving" and self._plan.eviction is not None:
             stage["eviction"] = self._plan.eviction.model_dump(mode="json")
         prepare = partial(self._prepare, state, batch, size)
-        return self._stopwatch.seconds(self._layers.shape, stage, batch, size, prepare, runs=RUNS)
+        usual = None if self._joined else beside_attention(self._layers, self._plain, self._stopwatch, batch)
+        return self._stopwatch.seconds(self._layers.shape, stage, batch, size, prepare, runs=RUNS, usual=usual)
 
     def _affordable(self, size: int) -> int:
         """Sequences of ``size`` tokens that a share of the free memory holds in one layer, and a copy of them."""
@@ -113,12 +117,12 @@ class StepTimes:
             return self._cold(sequences, state, batch)
         step = AttentionPass(self._layers, self._plan, sequences, batch, self._stopwatch.now)
 
-        def run() -> float:
+        def run() -> Timed:
             if state == "leaving":
                 sequences.fill()
             else:
                 sequences.open(ROOM)
-            return step.seconds()[0]
+            return Timed(*step.seconds())
 
         return run
 
@@ -127,13 +131,13 @@ class StepTimes:
         clock, contents = ColdClock(self._layers.model.device), cycle(one for (one,) in sequences.contents)
         call = self._layers.newest(self._layers.full[0], batch)
 
-        def run() -> float:
+        def run() -> Timed:
             held = next(contents)
             if state == "leaving":
                 sequences.fill()
             else:
                 attend_one(self._plan, held, call)
-            return clock.us(lambda: attend_one(self._plan, held, call)) / 1e6
+            return Timed(clock.us(lambda: attend_one(self._plan, held, call)) / 1e6)
 
         return run
 
