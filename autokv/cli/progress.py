@@ -131,7 +131,7 @@ def _line(
         return plain(f"{name}: {state}, {reason or 'no reason recorded'}")
     shown = [
         quantity(metric, value) if metric == view.BYTES else f"{label(metric)} {quantity(metric, value)}"
-        for metric in ("kl_divergence", view.BYTES, view.TIME)
+        for metric in ("kl_divergence", view.BYTES, view.TIME if view.TIME in figures else "tpot_ms")
         if (value := figures.get(metric)) is not None
     ]
     return plain(f"{name}: {', '.join(shown) or state}")

@@ -24,7 +24,7 @@ from autokv.serving.comparison import Comparison
 from autokv.serving.options import usual_options
 from autokv.serving.rate import default_slo
 from autokv.serving.traffic import traffic
-from autokv.tuning.recommend import TIE
+from autokv.tuning.objectives import TIE
 from autokv.tuning.request import TuningRequest
 from autokv.workload import WorkloadTrace
 

@@ -31,6 +31,9 @@ LOGARITHMIC = {
 makes no difference that anyone can see, and a goodput may be 0."""
 SMALLEST = 1e-300
 WIDEST_TIE = 0.1
+TIE = 0.03
+"""Relative difference of a simulated metric that is none: a sustained rate is found to within 1.1%, and the ratios of
+times that it follows from are no better than a few percent."""
 BESIDE = {"attention_us": "attention_baseline_us", "attention_fp8_us": "attention_baseline_us"}
 """Times that are compared as ratios to a baseline that was timed beside them."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.metrics import METRICS
 from autokv.tuning.hypervolume import Box
-from autokv.tuning.objectives import Constraint, compared, loss, losses, meets, speedup, violations
+from autokv.tuning.objectives import TIE, Constraint, compared, loss, losses, meets, speedup, violations
 from autokv.tuning.trial import FrontPoint
 
 QUALITY = frozenset(
@@ -20,9 +20,6 @@ UTILITY = "sustained_requests_per_s"
 """What a configuration is worth where a trace is served: cost per request is its inverse."""
 BYTES = "kv_bytes_per_token"
 """What decides where none is."""
-TIE = 0.03
-"""Relative difference of a simulated metric that is none: a sustained rate is found to within 1.1%, and the ratios of
-times that it follows from are no better than a few percent."""
 ALIKE_BYTES = 0.01
 """Relative difference of bytes that is none."""
 SAFE_RATIO = 2.0

@@ -27,7 +27,7 @@ SHORTEST = 64
 RATIO = 4.0
 ENOUGH = 1024
 """Tokens up to which attention is timed where two points have to do."""
-RUNS = 4
+RUNS, FEW_RUNS = 4, 3
 ROOM = 2 * (RUNS + 1)
 """Tokens that a window must take while it is timed without a block leaving it."""
 BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}
@@ -50,6 +50,7 @@ class StepTimes:
         self._layers, self._plan, self._stopwatch = layers, plan, stopwatch
         self._plain = make_plan(layers.model.model, UNCOMPRESSED)
         self._joined = layers.model.device.type == "cuda"
+        self._runs = RUNS if thorough else FEW_RUNS
         batches = (BATCHES if thorough else FEW_BATCHES)[layers.model.device.type]
         self.batches = sorted({min(batch, max_batch) for batch in batches})
         held = held_tokens(plan, longest)
@@ -79,9 +80,11 @@ class StepTimes:
         return Curve.fit(self._points[state, batch])
 
     def leaving(self) -> float:
-        """Seconds of a block that leaves one sequence's window in one layer."""
+        """Seconds of a block that leaves one sequence's window in one layer; what else there is was measured."""
         size = self._sizes[0]
-        return max(0.0, self._time("leaving", 1, size) - self._time("grown", 1, size))
+        state: State = "grown" if ("grown", 1) in self._points else "prompt"
+        (_, staying), *_ = self._points[state, 1]
+        return max(0.0, self._time("leaving", 1, size) - staying)
 
     @cached_property
     def _generated(self) -> float:
@@ -102,7 +105,7 @@ class StepTimes:
             stage["eviction"] = self._plan.eviction.model_dump(mode="json")
         prepare = partial(self._prepare, state, batch, size)
         usual = None if self._joined else beside_attention(self._layers, self._plain, self._stopwatch, batch)
-        return self._stopwatch.seconds(self._layers.shape, stage, batch, size, prepare, runs=RUNS, usual=usual)
+        return self._stopwatch.seconds(self._layers.shape, stage, batch, size, prepare, runs=self._runs, usual=usual)
 
     def _affordable(self, size: int) -> int:
         """Sequences of ``size`` tokens that a share of the free memory holds in one layer, and a copy of them."""
