@@ -42,8 +42,8 @@ class CostMeter:
         max_batch: requests that decode at once.
         max_batched_tokens: of one iteration.
         output_tokens: of a request, on average: what a window holds and how often a block leaves it follow from it.
-        thorough: time decoding at all sizes, and with what was generated beside the prompt; else, as for a search over
-            many configurations, at two sizes and over prompts alone.
+        thorough: time at all sizes, and decoding with what was generated beside the prompt; else, as for a search over
+            many configurations, at few sizes, less often, and over prompts alone.
         cache: where times are kept for later; None keeps them for this meter alone.
         say: told in a few words what is about to be measured.
         check: called before every measurement; may raise to stop.
@@ -97,7 +97,9 @@ class CostMeter:
             return CostModel(
                 rest=self._rest,
                 prefill_attention=self._within_prompts,
-                compress=compression_of_prompts(self._layers, plan, self._stopwatch, self._longest),
+                compress=compression_of_prompts(
+                    self._layers, plan, self._stopwatch, self._longest, thorough=self._thorough
+                ),
                 decode_attention=attention_while_decoding(
                     self._layers,
                     plan,

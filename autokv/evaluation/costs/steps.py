@@ -32,7 +32,8 @@ ROOM = 2 * (RUNS + 1)
 """Tokens that a window must take while it is timed without a block leaving it."""
 BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}
 """Sequences that are timed; more of them cost in proportion."""
-FEW_BATCHES = {"cpu": (1, 3), "cuda": (1, 16)}
+FEW_BATCHES = {"cpu": (3,), "cuda": (1, 16)}
+"""The same where few points have to do: a CPU attends for one sequence after the other."""
 MEMORY_SHARE = 0.25
 """Of the memory that is free, for the sequences of one layer."""
 
@@ -82,9 +83,10 @@ class StepTimes:
     def leaving(self) -> float:
         """Seconds of a block that leaves one sequence's window in one layer; what else there is was measured."""
         size = self._sizes[0]
-        state: State = "grown" if ("grown", 1) in self._points else "prompt"
-        (_, staying), *_ = self._points[state, 1]
-        return max(0.0, self._time("leaving", 1, size) - staying)
+        batch = self.batches[0]
+        state: State = "grown" if ("grown", batch) in self._points else "prompt"
+        (_, staying), *_ = self._points[state, batch]
+        return max(0.0, self._time("leaving", 1, size) - staying / batch)
 
     @cached_property
     def _generated(self) -> float:
