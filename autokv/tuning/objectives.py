@@ -9,6 +9,7 @@ from typing import Literal
 
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.metrics import METRICS
+from autokv.evaluation.naming import label, unit
 from autokv.tuning.request import TuningRequest
 
 LOGARITHMIC = {
@@ -65,6 +66,16 @@ class Constraint:
         unit = METRICS[self.metric].unit
         return f"{self.metric} {'<=' if self.kind == 'max' else '>='} {self.limit:g} {unit}"
 
+    @property
+    def words(self) -> str:
+        """For a sentence: ``KL divergence of at most 0.05 nats/token``."""
+        return f"{label(self.metric)} of at {'most' if self.kind == 'max' else 'least'} {self.amount(self.limit)}"
+
+    def amount(self, value: float) -> str:
+        """A value of the metric with its unit: ``0.05 nats/token``."""
+        mark = unit(self.metric)
+        return f"{value:,.4g}{'' if mark in ('', '×') else ' '}{mark}"
+
     def violation(self, value: float) -> float:
         """How far ``value`` lies beyond the limit, as a share of the limit; 0 or less where the constraint holds."""
         excess = value - self.limit if self.kind == "max" else self.limit - value
@@ -100,7 +111,8 @@ def unusable(measurement: Measurement, metrics: Iterable[str]) -> str | None:
 
 
 def speedup(measurement: Measurement) -> tuple[float, bool] | None:
-    """Attention time of the 16-bit cache over this one's, and whether it is a tie; ``None`` where one was not timed.
+    """Time of PyTorch's fastest 16-bit attention over this one's, and whether it is a tie; ``None`` where one was not
+    timed.
 
     Both were timed in turn on the same samples; a difference of their sums that is no larger than the spread of their
     runs is a tie, but never one of more than a tenth: noise makes nothing fast.
