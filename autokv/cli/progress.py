@@ -16,9 +16,10 @@ from rich.text import Text
 
 from autokv.cli.console import WIDTH, plain
 from autokv.config import CompressionConfig
+from autokv.evaluation.naming import label
 from autokv.report import view
 from autokv.report.describe import describe
-from autokv.report.format import duration, label, quantity
+from autokv.report.format import duration, quantity
 from autokv.wire import Progress as Told
 
 if TYPE_CHECKING:

@@ -141,8 +141,8 @@ def _bits(run: Run) -> str:
 
 
 def times(ratio: float) -> str:
-    """A ratio as a multiple: ``2.9x``."""
-    return f"{ratio:.2g}x" if ratio < 10 else f"{ratio:.0f}x"
+    """A ratio as a multiple: ``2.9×``."""
+    return f"{ratio:.2g}×" if ratio < 10 else f"{ratio:,.0f}×"
 
 
 def _percent(after: float, before: float, new: str, old: str) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import pytest
 from rich.console import Console
 from rich.table import Column, Table
 
-from autokv.cli.console import front_table, measurement_table, output, plain, print_table
+from autokv.cli.console import Name, answer, front_table, measurement_table, output, plain, print_table
 from autokv.cli.progress import TuningProgress, trial_line
 from autokv.config import CompressionConfig
 from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.metrics import SERVING_METRICS
+from autokv.report.describe import describe
 from autokv.tuning.search import Progress
-from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
+from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
 
 LONG = CompressionConfig.model_validate(
     {
@@ -82,6 +85,53 @@ def test_the_fronts_table_fits_and_marks_the_recommended_one(objectives: tuple[s
     assert "★" in text
     assert "unconfirmed" in text
     assert "…" not in text
+
+
+def test_attention_is_a_ratio_whose_reference_is_named() -> None:
+    text = text_of(front_table(build_result(("kl_divergence", "kv_bytes_per_token", "attention_us"))))
+    small, large = (next(line for line in text.splitlines() if size in line) for size in ("1,000", "99,999"))
+    assert f" {1234 / 4321:.3f} " in small
+    assert " 1.00 " in large, "the 16-bit cache is what the others are compared with, however it was timed"
+    assert "µs" not in text
+    assert "PyTorch's fastest 16-bit attention" in text
+    assert "PyTorch" not in text_of(front_table(build_result(("kl_divergence", "kv_bytes_per_token"))))
+
+
+@pytest.mark.parametrize("decided", ["sustained_requests_per_s", "price_per_million_tokens"])
+@pytest.mark.parametrize("served", sorted(SERVING_METRICS))
+def test_a_served_front_fits_too_and_keeps_its_marks(served: str, decided: str) -> None:
+    figures = {"tpot_ms": 1234.5, served: 12345.6, decided: 12345.6}
+    small = measurement(LONG, kv_bytes_per_token=1000.0, **figures)
+    front = [FrontPoint(0, "tpe", small, small, False)]
+    objectives = tuple(dict.fromkeys(("kl_divergence", "kv_bytes_per_token", "tpot_ms", served)))
+    named = dict.fromkeys(("fastest", "smallest"), LONG.digest)
+    result = TuningResult(objectives, [], front, LONG.digest, named, decision=Decision(decided, "more"))
+    for terminal in (True, False):
+        text = text_of(front_table(result), terminal=terminal)
+        assert max(map(len, text.splitlines())) <= 80
+        assert {"★,", "fast,", "small,", "over", "limit"} <= set(text.split())
+
+
+def test_what_decided_is_said_in_words() -> None:
+    decision = Decision("sustained_requests_per_s", "2.9× as many requests at once")
+    said = answer(dataclasses.replace(build_result(("kl_divergence",)), decision=decision))
+    assert said == ["2.9× as many requests at once (chosen for the highest sustained requests/s within the SLO)"]
+
+
+@pytest.mark.parametrize("width", [20, 30, 48, 80, 200])
+def test_a_long_name_wraps_between_its_parts(width: int) -> None:
+    lines = text_of(Name(LONG), width).splitlines()
+    assert " ".join(map(str.strip, lines)) == describe(LONG)
+    assert max(map(len, lines)) <= width
+    for part in describe(LONG).split(", "):
+        if len(part) < width:
+            assert any(part in line for line in lines), "a part that fits stays whole"
+
+
+@pytest.mark.parametrize("objectives", [("kl_divergence", "kv_bytes_per_token", "attention_us"), ("nll_delta",)])
+def test_no_word_of_a_name_is_broken_in_the_fronts_table(objectives: tuple[str, ...]) -> None:
+    words = text_of(front_table(build_result(objectives))).split()
+    assert set(describe(LONG).split()) <= set(words)
 
 
 def test_the_evaluations_table_fits_and_keeps_the_order() -> None:

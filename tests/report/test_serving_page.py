@@ -49,7 +49,7 @@ def test_it_says_the_gain_the_verdict_and_every_figure(found: Comparison, reader
     gain = found.gain(found.full) if found.full else None
     assert gain is not None
     assert gain.goodput is not None
-    expected = f"{gain.concurrent_requests:.1f}× as many requests at once, goodput {gain.goodput - 1:+.0%}"
+    expected = f"{gain.concurrent_requests:.2g}× as many requests at once, goodput {gain.goodput - 1:+.0%}"
     assert reader.text_of("h1") == expected
     assert sentence(found.verdict) in reader.visible
     for row in rows(found.to_dict()):
