@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from autokv.serving.compare import Server, sustained_rate
 from autokv.serving.options import SLO
-from autokv.serving.verdict import SAME, size_text
+from autokv.serving.verdict import SAME, more, size_text
 from autokv.workload import WorkloadTrace
 from autokv.workload.transform import scale_lengths
 
@@ -59,8 +59,8 @@ class Advisor:
         if found is None:
             return f"Less memory does not make compression pay, down to {size_text(have / 2**OCTAVES)} for KV caches"
         gain = self._gain(self.trace, found)
-        more = "serves what 16 bits cannot" if gain is None else f"sustains {gain:+.0%} requests/s"
-        return f"With {size_text(found)} for KV caches instead of {size_text(have)}, compression {more}"
+        what = "serves what 16 bits cannot" if gain is None else f"sustains {more(gain)} requests/s"
+        return f"With {size_text(found)} for KV caches instead of {size_text(have)}, compression {what}"
 
     def _more_load(self) -> str:
         memory = self.full.capacity_bytes
@@ -74,8 +74,8 @@ class Advisor:
             longer = scale_lengths(self.trace, factor)
             gain = self._gain(longer, self.full.capacity_bytes)
             if gain is None or gain > self.worth:
-                more = "serves what 16 bits cannot" if gain is None else f"sustains {gain:+.0%} requests/s"
-                return f"With requests {factor:g} times as long, compression {more}"
+                what = "serves what 16 bits cannot" if gain is None else f"sustains {more(gain)} requests/s"
+                return f"With requests {factor:g} times as long, compression {what}"
         if not tried:
             return f"Requests cannot be much longer: the model's context ends at {self.context_tokens:,} tokens"
         return f"Longer requests do not make compression pay, up to {tried[-1]:g} times as long"

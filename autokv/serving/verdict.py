@@ -156,6 +156,11 @@ def percent(after: float, before: float) -> str:
     return f"{after / before - 1:+.0%}"
 
 
+def more(share: float) -> str:
+    """A gain in words: ``85% more``, ``12% fewer``."""
+    return f"{abs(share):.0%} {'fewer' if share < 0 else 'more'}"
+
+
 def _time(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
