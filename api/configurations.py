@@ -19,7 +19,11 @@ router = APIRouter(tags=["configurations"])
 FOR_EVER = "private, max-age=31536000, immutable"
 ASK_AGAIN = "private, no-cache"
 Key = Annotated[
-    str, Path(pattern=r"^[0-9A-Za-z]{1,64}$", description="id, or whole digest: the newest configuration that has it")
+    str,
+    Path(
+        pattern=r"^[0-9A-Za-z]{1,64}$",
+        description="id, or how a digest begins (8 characters or more): the newest configuration that has it",
+    ),
 ]
 As = Annotated[FormatQuery, Query()]
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "Not modified: it matches `If-None-Match`."}}
