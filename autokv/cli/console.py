@@ -38,8 +38,6 @@ SHORT = {
     "compress_us": "compress",
     "sustained_requests_per_s": "sustained",
 }
-NOTE = 8
-"""Columns for what a configuration is called: no such word is longer but `unconfirmed`."""
 MARKS = {"recommended": "★", "fastest": "fast", "smallest": "small", "knee": "knee"}
 MEASURED = (view.BYTES, "compression_ratio", "kl_divergence", "top1_agreement", "task_score", view.TIME)
 """Columns of an evaluation, as far as they were measured."""

@@ -149,6 +149,34 @@ def test_the_panel_shows_everything_within_80_columns() -> None:
         assert part in text
 
 
+def test_what_comes_behind_the_search_is_named_and_no_time_is_promised() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    clock = [100.0]
+    progress = TuningProgress(console, 60, clock=lambda: clock[0])
+    progress.batch(Progress(56, 60, 2, 1, 5, 0.625, 300.0, 20.0))
+    assert "about 20 s left" in text_of(progress.panel())
+    clock[0] = 130.0
+    assert " left" not in text_of(progress.panel()), "a batch that takes longer than expected has no time left"
+    progress.batch(Progress(60, 60, 2, 1, 5, 0.625, 320.0, 0.0))
+    text = text_of(progress.panel())
+    assert "confirming the front" in text
+    assert " left" not in text
+    progress.say("timing 4 configurations of the front again, in turn")
+    text = text_of(progress.panel())
+    assert "timing 4 configurations of the front again" in text
+    assert " left" not in text
+
+
+def test_a_search_that_ends_early_is_followed_by_what_is_done_then() -> None:
+    progress = TuningProgress(Console(file=io.StringIO(), width=80, force_terminal=True), 60, clock=lambda: 1.0)
+    progress.batch(Progress(20, 60, 2, 1, 5, 0.625, 300.0, 600.0))
+    progress.say("prefilling 8 validation prompts")
+    text = text_of(progress.panel())
+    assert ("prefilling 8 validation prompts" in text, " left" in text) == (True, False)
+    progress.batch(Progress(24, 60, 2, 1, 5, 0.625, 300.0, 500.0))
+    assert "about 8 min 20 s left" in text_of(progress.panel())
+
+
 WORDS = ["recommended configuration", "a sentence of several words that is as long as a person writes", "short"]
 
 
