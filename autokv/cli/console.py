@@ -36,8 +36,17 @@ SHORT = {
     "attention_baseline_us": "16-bit",
     "attention_fp8_us": "fp8",
     "compress_us": "compress",
+    "ttft_ms": "TTFT",
+    "ttft_p95_ms": "TTFT p95",
+    "tpot_ms": "TPOT",
+    "tpot_p95_ms": "TPOT p95",
+    "throughput_tokens_per_s": "output",
+    "goodput_requests_per_s": "goodput",
+    "concurrent_requests": "at once",
     "sustained_requests_per_s": "sustained",
+    "price_per_million_tokens": "price",
 }
+UNITS = {"requests/s": "req/s", "per million tokens": "per Mtoken"}
 MARKS = {"recommended": "★", "fastest": "fast", "smallest": "small", "knee": "knee"}
 MEASURED = (view.BYTES, "compression_ratio", "kl_divergence", "top1_agreement", "task_score", view.TIME)
 """Columns of an evaluation, as far as they were measured."""
@@ -50,18 +59,20 @@ def output(*, stderr: bool = False) -> Console:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table within the width of ``console``; piped, one that would be cut or break words is wider.
+    """Print a table within the width of ``console``; one that would be cut or break words is wider.
 
     Columns that wrap do so between words; longer ones, such as paths, are broken.
     """
     for column in table.columns:
-        if not column.no_wrap:
-            words = (len(word) for cell in (column.header, *column.cells) for word in str(cell).split())
+        texts = [str(cell) for cell in (column.header, *column.cells)]
+        if column.no_wrap:
+            column.min_width = max((len(line) for text in texts for line in text.splitlines()), default=0)
+        else:
+            words = (len(word) for text in texts for word in text.split())
             column.min_width = max((length for length in words if length <= LONGEST_WORD), default=0)
     usual = console.width
-    if not console.is_terminal:
-        options = console.options.update(max_width=WIDEST)
-        console.width = max(usual, Measured.get(console, options, table).minimum)
+    options = console.options.update(max_width=WIDEST)
+    console.width = max(usual, Measured.get(console, options, table).minimum)
     console.print(table)
     console.width = usual
 
@@ -122,7 +133,7 @@ def _table(columns: Iterable[str], note: str = "") -> Table:
     table.add_column("configuration", overflow="fold")
     for name in columns:
         head = SHORT.get(name, heading(name))
-        table.add_column(f"{head}\n{unit(name)}".rstrip(), justify="right", no_wrap=True)
+        table.add_column(f"{head}\n{UNITS.get(unit(name), unit(name))}".rstrip(), justify="right", no_wrap=True)
     table.add_column(note, overflow="fold")
     return table
 

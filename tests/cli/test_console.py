@@ -8,10 +8,12 @@ import pytest
 from rich.console import Console
 from rich.table import Column, Table
 
-from autokv.cli.console import front_table, measurement_table, output, plain, print_table
+from autokv.cli.console import SHORT, front_table, measurement_table, output, plain, print_table
 from autokv.cli.progress import TuningProgress, trial_line
 from autokv.config import CompressionConfig
-from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.measurement import Measurement, Statistics
+from autokv.evaluation.metrics import METRICS as METRICS_KNOWN
+from autokv.report.format import heading
 from autokv.tuning.search import Progress
 from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
 
@@ -82,6 +84,28 @@ def test_the_fronts_table_fits_and_marks_the_recommended_one(objectives: tuple[s
     assert "★" in text
     assert "unconfirmed" in text
     assert "…" not in text
+
+
+@pytest.mark.parametrize("served", [3, 8], ids=["those of a scenario", "all of them"])
+def test_a_table_of_serving_metrics_cuts_and_breaks_nothing(served: int) -> None:
+    names = ("goodput_requests_per_s", "concurrent_requests", "sustained_requests_per_s", "ttft_ms", "ttft_p95_ms",
+             "tpot_ms", "tpot_p95_ms", "throughput_tokens_per_s")[:served]  # fmt: skip
+    result = build_result(("kl_divergence", *names))
+    figures = Statistics(1234.5, 1.0, 1.0, 1.0, 3)
+    for point in result.front:
+        for measured in filter(None, (point.calibration, point.validation)):
+            measured.metrics.update(dict.fromkeys(names, figures))  # type: ignore[attr-defined]
+    for terminal in (True, False):
+        text = text_of(front_table(result), terminal=terminal)
+        assert "…" not in text
+        for word in ("nats/token", "req/s", "at once", "unconfirmed", "value/channel", "small,"):
+            assert word in text
+        assert (max(map(len, text.splitlines())) <= 80) == (served == 3)
+
+
+@pytest.mark.parametrize("metric", METRICS_KNOWN)
+def test_every_metric_has_a_heading_that_leaves_room_for_others(metric: str) -> None:
+    assert len(SHORT.get(metric, heading(metric))) <= 11
 
 
 def test_the_evaluations_table_fits_and_keeps_the_order() -> None:
