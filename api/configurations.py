@@ -44,7 +44,7 @@ class ConfigurationsQuery(PageQuery):
 
 def documented(description: str, schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     """The answer in both formats."""
-    headers = {"ETag": {"schema": {"type": "string"}, "description": "other for YAML than for JSON"}}
+    headers = {"ETag": {"schema": {"type": "string"}, "description": "differs between JSON and YAML"}}
     content = {media: {"schema": schema} for media in MEDIA_TYPES.values()}
     return {200: {"description": description, "headers": headers, "content": content}}
 
@@ -72,7 +72,7 @@ def configurations(query: Annotated[ConfigurationsQuery, Query()], stored: Store
     | documented("The configuration.", {"$ref": "#/components/schemas/ConfigurationView"}),
 )
 def show(key: Key, query: As, stored: Stored, accept: Accept = None, if_none_match: IfNoneMatch = None) -> Response:
-    """A configuration with its job and what it is there, as JSON or YAML."""
+    """A configuration with its job and its roles, as JSON or YAML."""
     form, found = chosen(query, accept), stored.configurations.find(key)
     return _answer(found.id, view(found), form, if_none_match, cache=cache_of(key, found))
 

@@ -23,7 +23,7 @@ def evaluate(
     model: Annotated[str, typer.Option(help="Hugging Face id, local folder or GGUF file.")],
     config: Annotated[list[Path], typer.Option(help="Configuration file, JSON or YAML; repeat for more.")],
     text: Annotated[Path | None, typer.Option(help="Text file to cut prompts from.")] = None,
-    prompts: Annotated[Path | None, typer.Option(help="JSONL file: prompt, optional completion.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="JSONL file: prompt, optional completion or answers.")] = None,
     tasks: Annotated[bool, typer.Option("--tasks", help="Use generated tasks of five kinds as prompts.")] = False,
     context_tokens: Annotated[
         int, typer.Option(min=16, help="Context length in tokens; prompts of --prompts keep theirs.")

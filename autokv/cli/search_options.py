@@ -27,7 +27,7 @@ Tokenizer = Annotated[
 ]
 BlockSize = BlockSizeOption
 BadRows = BadRowsOption
-Prompts = Annotated[str | None, typer.Option(help="JSONL file: prompt, optional completion.")]
+Prompts = Annotated[str | None, typer.Option(help="JSONL file: prompt, optional completion or answers.")]
 Tasks = Annotated[bool | None, typer.Option(help="Use generated tasks as prompts, or do not check tasks at all.")]
 Space = Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.", autocompletion=complete.space)]
 Objective = Annotated[

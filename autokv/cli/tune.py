@@ -18,7 +18,7 @@ import typer
 from autokv import settings
 from autokv.cli import complete
 from autokv.cli import search_options as asked
-from autokv.cli.tables import JsonOption, print_json
+from autokv.cli.tables import DatabaseOption, JsonOption, print_json
 from autokv.errors import RequestError
 from autokv.jobs.commands import RESULTS
 from autokv.tuning.request import TuningRequest, read_request_file
@@ -78,7 +78,7 @@ def tune(
         str | None, typer.Option(help="Device to run on: auto, cpu, cuda or cuda:N.", autocompletion=complete.device)
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
-    database: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the database.")] = None,
+    database: DatabaseOption = None,
     resume: Annotated[
         str | None, typer.Option(help="Resume this job.", metavar="JOB", autocompletion=complete.job)
     ] = None,
