@@ -48,6 +48,15 @@ def evaluate(
             raise RequestError(f"cannot write {plot}", field="--plot", remedy=f"name a file {' or '.join(SUFFIXES)}")
         check_file(plot)
 
+    from autokv.evaluation.prompts.records import prompt_file_facts
+    from autokv.evaluation.prompts.text import read_text
+
+    # A mistake is told before the model is loaded.
+    if prompts is not None:
+        prompt_file_facts(prompts)
+    if text is not None:
+        read_text(text)
+
     from autokv.cli.console import measurement_table, output, print_table
     from autokv.errors import AutoKVError
     from autokv.evaluation.evaluator import Evaluator, needs_of

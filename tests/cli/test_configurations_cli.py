@@ -76,6 +76,20 @@ def test_a_picture_that_cannot_be_written_is_told_before_a_model_is_loaded(
 
 
 @pytest.mark.parametrize(
+    ("option", "says"), [("--prompts", "holds requests, not prompts; give it as a workload: "), ("--text", "not UTF-8")]
+)
+def test_prompts_that_are_none_are_told_before_a_model_is_loaded(
+    autokv: Run, tmp_path: Path, option: str, says: str
+) -> None:
+    (tmp_path / "c.json").write_text("{}")
+    (tmp_path / "log.csv").write_bytes(
+        b"timestamp,prompt_tokens,completion_tokens\n0,10,20\n" + b"\xff" * (option == "--text")
+    )
+    code, _, err = autokv("evaluate", "--model", "nobody/none", "--config", "c.json", option, "log.csv")
+    assert (code, says in err, len(err.splitlines())) == (2, True, 1)
+
+
+@pytest.mark.parametrize(
     ("pipeline", "says"),
     [
         (
