@@ -144,5 +144,7 @@ def test_fewer_hashes_than_blocks_of_the_size_that_is_said_are_worth_a_warning(t
     trace = read_trace(path, block_size=64)
     assert trace.prefixes is not None
     assert trace.prefixes.block_tokens == 64
-    said = "warning: 0% of the prompts have as many hashes as blocks of 64 tokens; blocks of 512 tokens fit all lengths"
+    said = (
+        "warning: 100% of the prompts have fewer hashes than blocks of 64 tokens; blocks of 512 tokens fit the lengths"
+    )
     assert trace.notes == (said,)

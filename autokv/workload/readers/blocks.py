@@ -54,8 +54,7 @@ def _as_said(columns: Columns, said: int, fitting: int | None, source: Source) -
     Fewer hashes than blocks may be those of the beginning of a prompt, which is worth a note.
     """
     tokens, counts = _hashed(columns)
-    share = _fitting(tokens, counts, said) if len(tokens) else 1.0
-    if share >= FITTING_SHARE:
+    if not len(tokens):
         return replace(columns, block_tokens=said)
     many = counts > -(-tokens // said)
     if fitting is not None and many.mean() > 1 - FITTING_SHARE:
@@ -66,8 +65,11 @@ def _as_said(columns: Columns, said: int, fitting: int | None, source: Source) -
             f"blocks of {fitting} tokens fit: {command(source.path, '--block-size', str(fitting))}",
             source,
         )
-    others = "" if fitting is None else f"; blocks of {fitting} tokens fit all lengths"
-    note = f"warning: {share:.0%} of the prompts have as many hashes as blocks of {said} tokens{others}"
+    fewer = float((counts < tokens // said).mean())
+    if fewer <= 1 - FITTING_SHARE:
+        return replace(columns, block_tokens=said)
+    others = "" if fitting is None else f"; blocks of {fitting} tokens fit the lengths"
+    note = f"warning: {fewer:.0%} of the prompts have fewer hashes than blocks of {said} tokens{others}"
     return replace(columns, block_tokens=said, notes=(*columns.notes, note))
 
 
