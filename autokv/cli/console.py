@@ -35,6 +35,7 @@ SHORT = {
     "kv_bytes_per_token": "KV cache",
     "compression_ratio": "smaller",
     view.RATIO: "attention",
+    "attention_us": "attention",
     "attention_baseline_us": "16-bit",
     "attention_fp8_us": "fp8",
     "compress_us": "compress",
@@ -55,8 +56,6 @@ SHORT_UNITS = {
     "sustained_requests_per_s": "req/s",
     "price_per_million_tokens": "/M tokens",
 }
-NOTE = 8
-"""Columns for what a configuration is called: no such word is longer but `unconfirmed`."""
 MARKS = {"recommended": "★", "fastest": "fast", "smallest": "small", "knee": "knee"}
 MEASURED = (view.BYTES, "compression_ratio", "kl_divergence", "top1_agreement", "task_score", view.RATIO)
 """Columns of an evaluation, as far as they were measured."""
@@ -70,7 +69,7 @@ def output(*, stderr: bool = False) -> Console:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table within the width of ``console``; piped, one that would be cut or break words is wider.
+    """Print a table within the width of ``console``; one that would be cut or break words is wider.
 
     Columns that wrap do so between words; longer ones, such as paths, are broken. They share the room that there is.
     """
@@ -86,8 +85,7 @@ def print_table(console: Console, table: Table) -> None:
             wrapping += [(column, max(words, default=0), longest)] if column.width is None else []
     usual = console.width
     least = Measured.get(console, console.options.update(max_width=WIDEST), table).minimum
-    if not console.is_terminal:
-        console.width = max(usual, least)
+    console.width = max(usual, least)
     spare, wanted = console.width - least, sum(longest - word for _, word, longest in wrapping)
     if 0 <= spare < wanted:
         for column, word, longest in wrapping:

@@ -18,6 +18,7 @@ from autokv.runtime.plan import make_plan
 from autokv.serving import CostModel, SequenceBytes, ServingOptions
 from autokv.serving.by_bytes import by_bytes
 from autokv.serving.calibration import Calibration, calibrate
+from autokv.serving.doubts import doubts
 from autokv.serving.estimate import ATTAINED_BANDWIDTH, LAUNCH_US, estimate
 from autokv.serving.server_log import ServerLog
 from autokv.serving.shape import Dtype, ModelShape, Product
@@ -56,6 +57,7 @@ class CacheSizes:
 
     def __init__(self, outline: ModelOutline, longest: int) -> None:
         self._outline, self._longest = outline, longest
+        self.model = outline.name
         self._known: dict[str, SequenceBytes] = {}
 
     @cached_property
@@ -183,4 +185,6 @@ def fitted(
     """
     sequence = sizes.of(UNCOMPRESSED)
     found = calibrate(log, options, capacity_bytes, sequence)
+    said = doubts(found, log, shape, model=sizes.model, device=target.name, bandwidth=1e9 * target.copy_gb_per_s.median)
+    found = replace(found, notes=tuple(said))
     return DerivedCosts(found.costs.cost_model(sequence, found.words), None, sizes, shape, target), found

@@ -9,12 +9,14 @@ import pytest
 from rich.console import Console
 from rich.table import Column, Table
 
-from autokv.cli.console import Name, answer, front_table, measurement_table, output, plain, print_table
+from autokv.cli.console import SHORT, Name, answer, front_table, measurement_table, output, plain, print_table
 from autokv.cli.progress import TuningProgress, trial_line
 from autokv.config import CompressionConfig
-from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.measurement import Measurement, Statistics
+from autokv.evaluation.metrics import METRICS as METRICS_KNOWN
 from autokv.evaluation.metrics import SERVING_METRICS
 from autokv.report.describe import describe
+from autokv.report.format import heading
 from autokv.tuning.search import Progress
 from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
 
@@ -134,6 +136,28 @@ def test_no_word_of_a_name_is_broken_in_the_fronts_table(objectives: tuple[str, 
     assert set(describe(LONG).split()) <= set(words)
 
 
+@pytest.mark.parametrize("served", [3, 8], ids=["those of a scenario", "all of them"])
+def test_a_table_of_serving_metrics_cuts_and_breaks_nothing(served: int) -> None:
+    names = ("goodput_requests_per_s", "concurrent_requests", "sustained_requests_per_s", "ttft_ms", "ttft_p95_ms",
+             "tpot_ms", "tpot_p95_ms", "throughput_tokens_per_s")[:served]  # fmt: skip
+    result = build_result(("kl_divergence", *names))
+    figures = Statistics(1234.5, 1.0, 1.0, 1.0, 3)
+    for point in result.front:
+        for measured in filter(None, (point.calibration, point.validation)):
+            measured.metrics.update(dict.fromkeys(names, figures))  # type: ignore[attr-defined]
+    for terminal in (True, False):
+        text = text_of(front_table(result), terminal=terminal)
+        assert "…" not in text
+        for word in ("nats/token", "req/s", "at once", "unconfirmed", "value/channel", "small,"):
+            assert word in text
+        assert (max(map(len, text.splitlines())) <= 80) == (served == 3)
+
+
+@pytest.mark.parametrize("metric", METRICS_KNOWN)
+def test_every_metric_has_a_heading_that_leaves_room_for_others(metric: str) -> None:
+    assert len(SHORT.get(metric, heading(metric))) <= 11
+
+
 def test_the_evaluations_table_fits_and_keeps_the_order() -> None:
     table = measurement_table([measurement(LONG), measurement(CompressionConfig(), kl_divergence=0.0)])
     text = text_of(table)
@@ -197,6 +221,34 @@ def test_the_panel_shows_everything_within_80_columns() -> None:
         "Expected",
     ):
         assert part in text
+
+
+def test_what_comes_behind_the_search_is_named_and_no_time_is_promised() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    clock = [100.0]
+    progress = TuningProgress(console, 60, clock=lambda: clock[0])
+    progress.batch(Progress(56, 60, 2, 1, 5, 0.625, 300.0, 20.0))
+    assert "about 20 s left" in text_of(progress.panel())
+    clock[0] = 130.0
+    assert " left" not in text_of(progress.panel()), "a batch that takes longer than expected has no time left"
+    progress.batch(Progress(60, 60, 2, 1, 5, 0.625, 320.0, 0.0))
+    text = text_of(progress.panel())
+    assert "confirming the front" in text
+    assert " left" not in text
+    progress.say("timing 4 configurations of the front again, in turn")
+    text = text_of(progress.panel())
+    assert "timing 4 configurations of the front again" in text
+    assert " left" not in text
+
+
+def test_a_search_that_ends_early_is_followed_by_what_is_done_then() -> None:
+    progress = TuningProgress(Console(file=io.StringIO(), width=80, force_terminal=True), 60, clock=lambda: 1.0)
+    progress.batch(Progress(20, 60, 2, 1, 5, 0.625, 300.0, 600.0))
+    progress.say("prefilling 8 validation prompts")
+    text = text_of(progress.panel())
+    assert ("prefilling 8 validation prompts" in text, " left" in text) == (True, False)
+    progress.batch(Progress(24, 60, 2, 1, 5, 0.625, 300.0, 500.0))
+    assert "about 8 min 20 s left" in text_of(progress.panel())
 
 
 WORDS = ["recommended configuration", "a sentence of several words that is as long as a person writes", "short"]
