@@ -15,7 +15,7 @@ SPANS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (0.0, "seconds
 def heading(metric: str) -> str:
     """The label with a capital: ``Attention per layer``."""
     text = label(metric)
-    return f"{text[:1].upper()}{text[1:]}"
+    return text if text.startswith("fp8") else f"{text[:1].upper()}{text[1:]}"
 
 
 def title(metric: str) -> str:
