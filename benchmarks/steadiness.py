@@ -18,11 +18,13 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -41,8 +43,8 @@ from autokv.storage.tables import KernelTimeRow
 from autokv.tuning.objectives import constraints_of
 from autokv.tuning.recommend import passes
 from autokv.tuning.trial import TuningResult
-from autokv.workload import read_trace
-from autokv.workload.transform import repeated, with_rate
+from autokv.workload import WorkloadTrace, read_trace
+from autokv.workload.transform import repeated
 from common import percentiles, write_result
 
 KV_MEMORY = 30e6
@@ -130,10 +132,10 @@ def main() -> None:
         results, loads = [], []
         spinning = options.load - options.at_once * torch.get_num_threads()
         with busy(spinning), ThreadPoolExecutor(options.at_once) as pool:
-            for folder, result in zip(folders, pool.map(partial(tune, model, options.trials), folders), strict=True):
-                results.append(result)
+            for folder, found in zip(folders, pool.map(partial(tune, model, options.trials), folders), strict=True):
+                results.append(found)
                 loads.append(os.getloadavg()[0])
-                decision = result.decision
+                decision = found.decision
                 print(f"{folder.name}: {decision and decision.headline}; load {loads[-1]:.1f}", flush=True)
         rows = judged(model, results, folders)
     near = sum(row["share_of_best"] >= 1 - WITHIN for row in rows)
@@ -155,6 +157,14 @@ def main() -> None:
     print(f"written to {write_result('steadiness', result)}")
 
 
+def _in_a_row(trace: WorkloadTrace) -> WorkloadTrace:
+    """The trace :data:`COPIES` times, one after the other."""
+    copies = repeated(trace, COPIES)
+    spans = np.arange(len(copies)) % COPIES * (float(trace.arrival_s[-1]) + 1 / RATE)
+    made = replace(copies, arrival_s=copies.arrival_s + spans)
+    return made.take(np.argsort(made.arrival_s, kind="stable"))
+
+
 def judged(model: Path, results: list[TuningResult], folders: list[Path]) -> list[dict[str, Any]]:
     """Every run's recommendation beside the best of its front, by a long simulation from pooled times."""
     loaded = load(str(model))
@@ -170,7 +180,7 @@ def judged(model: Path, results: list[TuningResult], folders: list[Path]) -> lis
         thorough=False,
         cache=pooled(folders),
     )
-    long = with_rate(repeated(served, COPIES), RATE)
+    long = _in_a_row(served)
     with Database(f"sqlite:///{folders[0] / 'autokv.db'}", create=False) as database:
         (job,) = database.jobs.list()
     slo = default_slo(served, servers.server("16-bit", UNCOMPRESSED).costs)

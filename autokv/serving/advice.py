@@ -95,14 +95,13 @@ class Advisor:
         return inside
 
     def _pays(self, trace: WorkloadTrace, memory: float) -> bool:
-        if not self._sustained(self.candidate, trace, memory):
-            return False
         gain = self._gain(trace, memory)
         return gain is None or gain > self.worth
 
     def _gain(self, trace: WorkloadTrace, memory: float) -> float | None:
-        """How much more the candidate sustains, as a share; None where 16 bits sustain nothing."""
-        new, old = (self._sustained(server, trace, memory) for server in (self.candidate, self.full))
+        """How much more the candidate sustains, as a share; None where only 16 bits sustain nothing."""
+        new = self._sustained(self.candidate, trace, memory)
+        old = self._sustained(self.full, trace, memory) if new else 0.0
         return new / old - 1 if old else None if new else 0.0
 
     def _sustained(self, server: Server, trace: WorkloadTrace, memory: float) -> float:
