@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
+from scipy.optimize import isotonic_regression
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Curve:
         """Through ``(size, seconds)``; several values of one size are averaged by their median."""
         sizes = sorted({float(x) for x, _ in points})
         medians = [float(np.median([y for x, y in points if x == size])) for size in sizes]
-        rising = IsotonicRegression().fit_transform(np.array(sizes), np.array(medians))
+        rising = isotonic_regression(medians).x
         return cls(tuple(sizes), tuple(float(y) for y in rising), limit)
 
     def __call__(self, x: float) -> float:

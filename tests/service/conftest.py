@@ -194,6 +194,7 @@ def environment(tiny_model_folder: Callable[..., Path], tmp_path_factory: pytest
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AUTOKV_")}
     return {
         **inherited,
+        "AUTOKV_CPU_CACHE_BYTES": "65536",
         "AUTOKV_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
         "AUTOKV_MODEL_ROOTS": str(models),
         "AUTOKV_HEARTBEAT_SECONDS": "0.25",
