@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     cpu_cache_bytes: int | None = Field(
         default=None,
         ge=1,
-        description="last-level cache that is cleared ahead of every timed run on a CPU; unset takes what the machine says",
+        description="last-level cache that is cleared ahead of a timed run on a CPU; unset takes what the machine says",
     )
     prefill_seconds: float = Field(
         default=120.0,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# No test asserts a time, so that timed runs need not be cold: clearing 300 MB of cache ahead of each takes most of a run.
+# No test asserts a time: timed runs need not be cold. Clearing 300 MB of cache ahead of each takes most of a tuning.
 os.environ.setdefault("AUTOKV_CPU_CACHE_BYTES", "65536")
 
 import psycopg
@@ -25,6 +25,9 @@ os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else 
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from autokv.storage import Database
+from autokv.storage.tables import JobRow
 
 # A machine that is busy with other things says nothing of the code.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -89,6 +92,23 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shorten() -> Callable[[Database, str, int], int]:
+    """``shorten(database, job_id, more)``: let a job that nobody runs end ``more`` trials after those that are stored,
+    and say how many that makes. A test that stops a job again and again asks for more trials than it can have before
+    that, however fast or slow the machine is.
+    """
+
+    def change(database: Database, job_id: str, more: int) -> int:
+        trials = more + sum(record.state != "infeasible" for record in database.trials.of(job_id))
+        with database.writing() as session:
+            row = session.get_one(JobRow, job_id)
+            row.request = {**row.request, "trials": trials}
+        return trials
+
+    return change
 
 
 class PostgresqlServer:

@@ -93,10 +93,7 @@ class Grid:
         curves = [Curve.fit([(x, y) for batch, x, y in points if batch == size]) for size in batches]
         tokens = curves[0].x
         # Rising with the batch as well.
-        columns = [
-            IsotonicRegression().fit_transform(np.array(batches, dtype=float), np.array([c(x) for c in curves]))
-            for x in tokens
-        ]
+        columns = [isotonic_regression([curve(x) for curve in curves]).x for x in tokens]
         rows = [Curve(tokens, tuple(float(column[row]) for column in columns)) for row in range(len(batches))]
         return cls(tuple(batches), tuple(rows))
 
