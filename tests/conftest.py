@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -171,10 +172,10 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
 
 
 @contextmanager
-def _empty_database(server: PostgresqlServer) -> Iterator[str]:
+def _own_database(server: PostgresqlServer, template: str = "template0") -> Iterator[str]:
     """Dropped after the test, whoever is still connected."""
     name = f"test_{secrets.token_hex(6)}"
-    server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     yield make_url(server.url).set(database=name).render_as_string(hide_password=False)
     server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -182,15 +183,42 @@ def _empty_database(server: PostgresqlServer) -> Iterator[str]:
 @pytest.fixture
 def postgresql_url(postgresql_server: PostgresqlServer) -> Iterator[str]:
     """URL of an empty database of its own."""
-    with _empty_database(postgresql_server) as url:
+    with _own_database(postgresql_server) as url:
         yield url
 
 
 @pytest.fixture
 def another_postgresql_url(postgresql_server: PostgresqlServer) -> Iterator[str]:
     """URL of a second empty database."""
-    with _empty_database(postgresql_server) as url:
+    with _own_database(postgresql_server) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def _postgresql_template(postgresql_server: PostgresqlServer) -> Iterator[str]:
+    with _own_database(postgresql_server) as url:
+        Database(url).close()
+        yield str(make_url(url).database)
+
+
+@pytest.fixture
+def ready_postgresql_url(postgresql_server: PostgresqlServer, _postgresql_template: str) -> Iterator[str]:
+    """URL of a database with AutoKV's tables, and nothing in them."""
+    with _own_database(postgresql_server, _postgresql_template) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "autokv.db"
+    Database(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def ready_sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
+    """URL of a file ``autokv.db`` with AutoKV's tables, and nothing in them: to copy it is quicker than to migrate."""
+    return f"sqlite:///{shutil.copy(_sqlite_template, tmp_path / 'autokv.db')}"
 
 
 @pytest.fixture
