@@ -17,7 +17,7 @@ import pytest
 from autokv.config import ConfigurationDocument
 from autokv.storage import Database
 
-LIMIT_SECONDS = 240
+LIMIT_SECONDS = 600
 MARK = "DEMONSTRATION_OF"
 DEMO = """
 import sys

@@ -24,7 +24,7 @@ from autokv.storage import Database, Job
 from autokv.tuning.request import TuningRequest
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 600.0
 Value = TypeVar("Value")
 
 

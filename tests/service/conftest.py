@@ -23,7 +23,7 @@ from autokv.storage import Database
 
 MARK = "TEST_SERVICE_RUN"
 """Environment variable that every process of one service inherits, however deep it lies."""
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 600.0
 Value = TypeVar("Value")
 
 

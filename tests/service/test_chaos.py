@@ -87,7 +87,6 @@ def test_a_killed_server_has_kept_what_it_did_not_answer(service: Service, until
         assert len(database.jobs.list()) == 1
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 def test_one_process_tree_survives_the_loss_of_each_of_its_processes(
     service: Service, until: Until, shorten: Shorten
@@ -115,7 +114,7 @@ def test_one_process_tree_survives_the_loss_of_each_of_its_processes(
     assert service.living() == []
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("service", ["postgresql"], indirect=True)
 def test_twenty_kills_in_a_row(
     service: Service, postgresql_server: PostgresqlServer, until: Until, shorten: Shorten
