@@ -33,7 +33,7 @@ def wait_for(what: str, condition: Callable[[], Value | None]) -> Value:
     while time.monotonic() < end:
         if (value := condition()) is not None and value is not False:
             return value
-        time.sleep(0.05)
+        time.sleep(0.2)
     pytest.fail(f"waited {PATIENCE_SECONDS:.0f} s for {what}")
 
 
