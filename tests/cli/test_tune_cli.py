@@ -102,7 +102,7 @@ def test_a_request_file_and_options_are_the_same_thing(autokv: Run, model: Path,
     request = tmp_path / "tune.yaml"
     request.write_text(
         f"model: {model}\nworkload: trace.csv\ntext: text.txt\ntrials: 4\nsamples: 2\nvalidation_samples: 2\n"
-        "continuation_tokens: 8\nmax: {kl_divergence: 50}\nobjectives: [kl_divergence, kv_bytes_per_token]\n"
+        "continuation_tokens: 8\nmax: {kl_divergence: 50}\nobjectives: [kl_divergence, attention_us]\n"
     )
     code, out, err = autokv("tune", request, "--space", "edge", "--seed", 3)
     assert code == 0, err
