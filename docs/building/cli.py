@@ -37,30 +37,15 @@ def _command(command: Any, called: str) -> Iterator[str]:
     yield from ("```text", " ".join([called, *command.collect_usage_pieces(context)]), "```", "")
     for paragraph in (command.help or "").split("\f")[0].split("\n\n")[1:]:
         yield from (" ".join(paragraph.split()), "")
-    shown = [each for each in command.params if not getattr(each, "hidden", False)]
-    arguments = [each for each in shown if isinstance(each, TyperArgument)]
-    yield from table(
-        ("argument", "meaning"), [(code(each.make_metavar(context)), each.help or "") for each in arguments]
-    )
-    yield from table(
-        ("option", "value", "default", "meaning"),
-        [_option(each, context) for each in shown if each not in arguments and each.name != "help"],
-    )
+    shown = [each for each in command.params if not getattr(each, "hidden", False) and each.name != "help"]
+    for kind, parameters in (
+        ("argument", [each for each in shown if isinstance(each, TyperArgument)]),
+        ("option", [each for each in shown if not isinstance(each, TyperArgument)]),
+    ):
+        yield from table((kind, "meaning"), [_record(each, context) for each in parameters])
 
 
-def _option(option: Any, context: Any) -> tuple[str, str, str, str]:
-    names = " / ".join(", ".join(code(each) for each in group) for group in (option.opts, option.secondary_opts) if group)
-    value = "" if option.is_flag else code(option.make_metavar(context)) + (", repeatable" if option.multiple else "")
-    default = "required" if option.required else _default(option, context)
-    return names, value, default, option.help or ""
-
-
-def _default(option: Any, context: Any) -> str:
-    """As ``--help`` prints it."""
-    value = option.get_default(context, call=False)
-    if option.show_default and isinstance(option.show_default, str):
-        return option.show_default
-    if value in (None, "", False) or callable(value) or value == () or value == []:
-        return ""
-    values = value if isinstance(value, list | tuple) else [value]
-    return ", ".join(code(getattr(each, "value", each)) for each in values)
+def _record(parameter: Any, context: Any) -> tuple[str, str]:
+    """Its names with its value, and its help with its default, as ``--help`` prints them."""
+    names, meaning = parameter.get_help_record(context) or (parameter.name, "")
+    return code(names), meaning

@@ -1,4 +1,4 @@
-"""What MkDocs calls while it builds the site: generated pages, links that leave docs/, and a last look at the result."""
+"""Hooks of MkDocs: generated pages, links that leave docs/, and a check of the built site."""
 
 from __future__ import annotations
 

@@ -47,4 +47,6 @@ def _default(value: object) -> str:
 
 
 def _limits(metadata: list[Any]) -> list[str]:
-    return [f"{sign} {getattr(each, name):g}" for each in metadata for name, sign in SIGNS.items() if hasattr(each, name)]
+    return [
+        f"{sign} {getattr(each, name):g}" for each in metadata for name, sign in SIGNS.items() if hasattr(each, name)
+    ]

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LANGUAGES = {"sh", "python", "json", "yaml", "toml", "csv", "text"}
-MODELS = re.compile(r"HuggingFaceTB/SmolLM2-\w+-Instruct|meta-llama/Llama-3\.1-8B-Instruct|(?<=--model )M\b|(?<=model=\")M\b")
+MODELS = re.compile(
+    r"HuggingFaceTB/SmolLM2-\w+-Instruct|meta-llama/Llama-3\.1-8B-Instruct|(?<=--model )M\b|(?<=model=\")M\b"
+)
 SMALL = ["--context-tokens", "96", "--continuation-tokens", "8", "--samples", "1"]
 SMALLER = {
     "tune": [*SMALL, "--validation-samples", "1", "--trials", "2", "--no-tasks"],
@@ -87,7 +89,9 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def runnable(page: Path) -> list[Block]:
-    return sorted((each for each in blocks(page) if each.language in {"sh", "python"} or each.title), key=lambda b: b.line)
+    return sorted(
+        (each for each in blocks(page) if each.language in {"sh", "python"} or each.title), key=lambda b: b.line
+    )
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +115,15 @@ def tuned(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "trace.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("arrived_at", "num_prefill_tokens", "num_decode_tokens"), *hours])
     log = [
-        {"input_tokens": inputs, "output_tokens": outputs + 1, "arrival_time": time, "first_token_ts": time + inputs / 1e3,
-         "last_token_ts": time + inputs / 1e3 + outputs / 50}
+        {
+            "input_tokens": inputs,
+            "output_tokens": outputs + 1,
+            "arrival_time": time,
+            "first_token_ts": time + inputs / 1e3,
+            "last_token_ts": time + inputs / 1e3 + outputs / 50,
+        }
         for time, inputs, outputs in requests
-    ]  # fmt: skip
+    ]
     (folder / "log.jsonl").write_text("\n".join(map(json.dumps, log)) + "\n")
     shutil.copy(builtin_text(), folder / "book.txt")
     shutil.copytree(ROOT / "examples", folder / "examples")
@@ -123,7 +132,9 @@ def tuned(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.delenv("AUTOKV_DATABASE_URL", raising=False)
         patch.setattr("autokv.hardware.measuring.SECONDS_PER_RATE", 0.001)
         patch.setattr(
-            sys, "argv", ["autokv", "tune", "--model", str(tiny), "--workload", "traffic.csv", *SMALLER["tune"], "--quiet"]
+            sys,
+            "argv",
+            ["autokv", "tune", "--model", str(tiny), "--workload", "traffic.csv", *SMALLER["tune"], "--quiet"],
         )
         with pytest.raises(SystemExit) as ended:
             main()
@@ -201,13 +212,15 @@ def shell(text: str, autokv: Autokv, folder: Path) -> str:
         listener.bind(os.path.relpath(address))
         listener.listen()
         script = "\n".join(["set -euo pipefail", *functions, text])
-        process = subprocess.Popen(["bash", "-c", script], cwd=folder, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        process = subprocess.Popen(
+            ["bash", "-c", script], cwd=folder, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+        )
         while process.poll() is None:
             if not select.select([listener], [], [], 0.05)[0]:
                 continue
             connection, _ = listener.accept()
             with connection:
-                asked = json.loads(b"".join(iter(lambda: connection.recv(65536), b"")))
+                asked = json.loads(connection.makefile("rb").read())
                 connection.sendall(json.dumps(autokv(asked)).encode())
     address.unlink()
     output = written.read_text(encoding="utf-8")
@@ -278,7 +291,11 @@ def install(folder: Path, title: str, text: str) -> None:
         project = tomllib.loads(text)["project"]
         info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+        )
         groups = project["entry-points"].items()
-        lines = [line for group, points in groups for line in (f"[{group}]", *(f"{k} = {v}" for k, v in points.items()))]
+        lines = [
+            line for group, points in groups for line in (f"[{group}]", *(f"{k} = {v}" for k, v in points.items()))
+        ]
         (info / "entry_points.txt").write_text("\n".join(lines) + "\n")

@@ -60,7 +60,8 @@ def commands(group: TyperGroup, path: str = "autokv") -> Iterator[tuple[str, set
 
 def test_every_variable_that_the_documentation_names_is_a_setting() -> None:
     settings = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
-    named = {(page.name, name) for page in DOCS for name in re.findall(rf"\b{PREFIX}[A-Z_]+\b", page.read_text("utf-8"))}
+    pattern = re.compile(rf"\b{PREFIX}[A-Z_]+\b")
+    named = {(page.name, name) for page in DOCS for name in pattern.findall(page.read_text(encoding="utf-8"))}
     assert {each for each in named if each[1] not in settings | {f"{PREFIX}TEST_POSTGRESQL_URL"}} == set()
 
 
@@ -114,7 +115,8 @@ def test_links_and_targets_exist(page: Path) -> None:
 
 
 def test_every_decision_is_listed() -> None:
-    records = {path.name: path.read_text("utf-8").partition("\n")[0] for path in (ROOT / "docs/decisions").glob("0*.md")}
+    paths = (ROOT / "docs/decisions").glob("0*.md")
+    records = {path.name: path.read_text(encoding="utf-8").partition("\n")[0] for path in paths}
     listed = re.findall(r"^\| (\d+) \| \[(.+)\]\((.+)\) \|$", read("docs/decisions/README.md"), flags=re.MULTILINE)
     assert {name: f"# {number}. {title}" for number, title, name in listed} == records
 

@@ -1,4 +1,4 @@
-"""What the documentation's site is built from: generated pages, links that leave docs/, and nothing from other hosts."""
+"""The documentation's site: generated pages, links that leave docs/, and nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -65,10 +65,12 @@ def test_every_command_and_option_is_on_its_page(hooks: ModuleType) -> None:
             shown = [each for each in command.params if not getattr(each, "hidden", False) and each.name != "help"]
             for parameter in shown:
                 names = [name for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("--")]
-                assert all(f"`{name}`" in sections[f"{path} {command.name}"] for name in names)
+                assert all(
+                    re.search(rf"^\| `.*{name}\b.*` \|", sections[f"{path} {command.name}"], re.M) for name in names
+                )
 
     assert list(walk(typer.main.get_command(app), "autokv")) == list(sections)
-    assert re.search(r"^\| `--max-bad-rows` \| `[A-Z]+` \| .*\| .+ \|$", sections["autokv trace inspect"], re.M)
+    assert "0.01" in next(line for line in sections["autokv trace inspect"].splitlines() if "--max-bad-rows" in line)
 
 
 def test_every_operation_and_schema_is_on_its_page(hooks: ModuleType) -> None:
@@ -130,7 +132,7 @@ def test_what_a_page_loads_from_elsewhere_is_seen(hooks: ModuleType) -> None:
 
 def test_every_page_has_its_place() -> None:
     """``mkdocs build --strict`` checks it too; this one needs no build."""
-    site = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), Loader=yaml.SafeLoader)  # noqa: S506
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 
     def pages(nav: object) -> Iterator[str]:
         if isinstance(nav, str):
