@@ -12,7 +12,7 @@ DEMO_MODEL := $(VENV)/demo-model
 LAYOUT := $(VENV)/layout
 BENCHMARKS := $(filter-out benchmarks/steadiness.py benchmarks/common.py benchmarks/load.py benchmarks/process.py benchmarks/gpu.py benchmarks/calibration.py benchmarks/silicon.py,$(wildcard benchmarks/*.py)) benchmarks/kvpress_comparison/run.py
 # kvpress_worker.py lives in another environment.
-CHECKED_BENCHMARKS := $(filter-out %/kvpress_worker.py,$(wildcard benchmarks/*.py benchmarks/*/*.py))
+CHECKED_SCRIPTS := $(filter-out %/kvpress_worker.py,$(wildcard benchmarks/*.py benchmarks/*/*.py docs/building/*.py))
 BENCHMARK_PATH := $(CURDIR)/benchmarks:$(CURDIR)/benchmarks/kvpress_comparison
 
 # Without it Python puts the current folder on its path, where kernels/ shadows a package that transformers looks for.
@@ -50,7 +50,7 @@ lint: $(INSTALLED)
 	mkdir -p $(LAYOUT)/autokv
 	ln -s "$(CURDIR)"/autokv/* "$(CURDIR)/api" "$(CURDIR)/kernels" "$(CURDIR)/search_spaces" $(LAYOUT)/autokv/
 	MYPYPATH=$(LAYOUT) $(BIN)/mypy --package autokv
-	MYPYPATH="$(LAYOUT):$(BENCHMARK_PATH)" $(BIN)/mypy $(CHECKED_BENCHMARKS)
+	MYPYPATH="$(LAYOUT):$(BENCHMARK_PATH):$(CURDIR)/docs/building" $(BIN)/mypy $(CHECKED_SCRIPTS)
 	cd $(LAYOUT) && ../bin/lint-imports --no-logo --config "$(CURDIR)/.importlinter"
 
 # Not part of `make test`: measuring makes the tests slower. The terminal shows the figures, build/coverage/ the lines.

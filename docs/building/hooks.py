@@ -46,6 +46,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     )
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Docstrings name things by roles of Sphinx, such as ``:class:`~autokv.errors.AutoKVError```: keep the name."""
+    return re.sub(r":(?:attr|class|data|func|meth|mod):<code>(?:~[\w.]*?)?(\w+)</code>", r"<code>\1</code>", html)
+
+
 def on_post_build(config: MkDocsConfig) -> None:
     """Refuse a site that loads anything from another host.
 

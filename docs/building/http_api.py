@@ -32,7 +32,7 @@ def page() -> str:
 
 
 def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[str]:
-    yield from (f"### {method.upper()} {path}", "", f"**{operation.get('summary', '')}.**", "")
+    yield from (f"### {method.upper()} {path}", "", f"**{operation.get('summary', '')}**", "")
     if "description" in operation:
         yield from (operation["description"].replace("<", "&lt;"), "")
     rows = [

@@ -12,8 +12,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def cell(text: str) -> str:
-    """``text`` on one line, with nothing in it that would end the cell."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    """``text`` on one line, with nothing in it that would end the cell or begin a tag; code stays as it is."""
+    parts = " ".join(text.split()).split("`")
+    return "`".join(part if n % 2 else part.replace("|", "\\|").replace("<", "&lt;") for n, part in enumerate(parts))
 
 
 def code(text: object) -> str:
