@@ -48,7 +48,7 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[st
     yield from table(("parameter", "in", "type", "required", "meaning"), rows)
     for media, body in operation.get("requestBody", {}).get("content", {}).items():
         yield from (f"Body: {code(media)}, {_type(body.get('schema', {})) or 'bytes'}.", "")
-    rows = [
+    answers = [
         (
             code(status),
             ", ".join(_answer(media, body) for media, body in response.get("content", {}).items()),
@@ -56,7 +56,7 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[st
         )
         for status, response in operation["responses"].items()
     ]
-    yield from table(("status", "body", "meaning"), rows)
+    yield from table(("status", "body", "meaning"), answers)
 
 
 def _answer(media: str, body: dict[str, Any]) -> str:
