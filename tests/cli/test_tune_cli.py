@@ -40,7 +40,7 @@ def test_tune_writes_files_that_agree_with_the_database(autokv: Run, model: Path
         "request.yaml",
         "trials.csv",
     ]
-    table = out[out.index("configuration") :].partition("(decided by")[0].splitlines()[:-1]
+    table = out[out.index("configuration") :].partition("(chosen for")[0].splitlines()[:-1]
     assert max(map(len, table)) <= 80
     recommended = ConfigurationDocument.load(results / "recommended.json")
     front = json.loads((results / "pareto.json").read_text())
