@@ -28,7 +28,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from autokv.cli.main import main
 from autokv.config import ConfigurationDocument
 from autokv.data import builtin_text
-from autokv.evaluation.clock import last_level_cache_bytes
 from autokv.storage import Database
 
 if TYPE_CHECKING:
@@ -95,13 +94,6 @@ def runnable(page: Path) -> list[Block]:
     )
 
 
-def hurry(patch: pytest.MonkeyPatch) -> None:
-    """Measure coarsely: rates in a moment, and no large cache to empty before each run."""
-    patch.setattr("autokv.hardware.measuring.SECONDS_PER_RATE", 0.001)
-    coarse = lambda device, cpus=None: 1 << 12  # noqa: E731 - its code, for every module that has imported the function
-    patch.setattr(last_level_cache_bytes, "__code__", coarse.__code__)
-
-
 @pytest.fixture(scope="module")
 def tiny(tiny_model_folder: Callable[..., Path]) -> Path:
     return tiny_model_folder("llama", head_dim=64)  # groups of 64 channels, as the examples have
@@ -138,7 +130,7 @@ def tuned(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("AUTOKV_DATABASE_URL", raising=False)
-        hurry(patch)
+        patch.setattr("autokv.hardware.measuring.SECONDS_PER_RATE", 0.001)
         patch.setattr(
             sys,
             "argv",
@@ -157,7 +149,7 @@ def folder(tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     shutil.copytree(tuned, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AUTOKV_DATABASE_URL", raising=False)
-    hurry(monkeypatch)
+    monkeypatch.setattr("autokv.hardware.measuring.SECONDS_PER_RATE", 0.001)
     return tmp_path
 
 
