@@ -12,7 +12,7 @@ DEMO_MODEL := $(VENV)/demo-model
 LAYOUT := $(VENV)/layout
 BENCHMARKS := $(filter-out benchmarks/steadiness.py benchmarks/common.py benchmarks/load.py benchmarks/process.py benchmarks/gpu.py benchmarks/calibration.py benchmarks/silicon.py,$(wildcard benchmarks/*.py)) benchmarks/kvpress_comparison/run.py
 # kvpress_worker.py lives in another environment.
-CHECKED_BENCHMARKS := $(filter-out %/kvpress_worker.py,$(wildcard benchmarks/*.py benchmarks/*/*.py))
+CHECKED_SCRIPTS := $(filter-out %/kvpress_worker.py,$(wildcard benchmarks/*.py benchmarks/*/*.py docs/building/*.py))
 BENCHMARK_PATH := $(CURDIR)/benchmarks:$(CURDIR)/benchmarks/kvpress_comparison
 
 # Without it Python puts the current folder on its path, where kernels/ shadows a package that transformers looks for.
@@ -25,7 +25,7 @@ OLDEST := $(VENV)/oldest
 OLDEST_TESTS := $(addprefix tests/,runtime/test_architectures.py runtime/test_generation.py runtime/test_refusals.py \
   models/test_facts.py models/test_support.py models/test_loading.py) -k 'not gemma2'
 
-.PHONY: demo test test-oldest lint bench clean
+.PHONY: demo test test-oldest coverage lint docs package bench clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED) $(DEMO_MODEL)
@@ -50,8 +50,26 @@ lint: $(INSTALLED)
 	mkdir -p $(LAYOUT)/autokv
 	ln -s "$(CURDIR)"/autokv/* "$(CURDIR)/api" "$(CURDIR)/kernels" "$(CURDIR)/search_spaces" $(LAYOUT)/autokv/
 	MYPYPATH=$(LAYOUT) $(BIN)/mypy --package autokv
-	MYPYPATH="$(LAYOUT):$(BENCHMARK_PATH)" $(BIN)/mypy $(CHECKED_BENCHMARKS)
+	MYPYPATH="$(LAYOUT):$(BENCHMARK_PATH):$(CURDIR)/docs/building" $(BIN)/mypy $(CHECKED_SCRIPTS)
 	cd $(LAYOUT) && ../bin/lint-imports --no-logo --config "$(CURDIR)/.importlinter"
+
+# Not part of `make test`: measuring makes the tests slower. The terminal shows the figures, build/coverage/ the lines.
+coverage: export HF_HUB_OFFLINE := 1
+coverage: export OMP_NUM_THREADS := 1
+coverage: $(INSTALLED) $(DEMO_MODEL)
+	$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term --cov-report=html $(ARGS)
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --clean
+
+# What a release uploads, installed into an environment of its own; with VERSION, that of the tag, which must be the package's.
+package: $(INSTALLED)
+	rm -rf dist $(VENV)/fresh
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv $(VENV)/fresh
+	$(VENV)/fresh/bin/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt dist/*.whl
+	cd $(VENV)/fresh && bin/autokv --version | grep --fixed-strings --line-regexp "autokv $(or $(VERSION),$$(bin/python -c 'import autokv; print(autokv.__version__)'))"
 
 # One benchmark, one file; each writes benchmarks/results/NAME.json.
 bench: export HF_HUB_OFFLINE := 1
@@ -60,7 +78,7 @@ bench: $(INSTALLED) $(DEMO_MODEL)
 	set -e; for benchmark in $(BENCHMARKS); do echo "== $$benchmark"; $(BIN)/python $$benchmark $(ARGS); done
 
 clean:
-	rm -rf $(VENV) benchmarks/.venv-kvpress build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) benchmarks/.venv-kvpress build dist site .coverage* *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -68,7 +86,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet $(PIP_FLAGS) --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
 $(OLDEST)/installed: constraints-oldest.txt | $(INSTALLED)

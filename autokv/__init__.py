@@ -1,4 +1,4 @@
-"""AutoKV: measure, search and deploy KV-cache compression."""
+"""AutoKV: find the KV-cache compression that fits a model, a device and its traffic."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -22,7 +22,14 @@ from autokv.settings import PREFIX, Settings
 from autokv.workload.readers import READERS
 
 ROOT = Path(__file__).parents[2]
-DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+DOCS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / ".github").glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "benchmarks").glob("*.md"),
+    ]
+)
 
 
 def read(name: str) -> str:
@@ -51,9 +58,11 @@ def commands(group: TyperGroup, path: str = "autokv") -> Iterator[tuple[str, set
             )
 
 
-def test_every_setting_is_documented_and_nothing_else() -> None:
+def test_every_variable_that_the_documentation_names_is_a_setting() -> None:
     settings = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
-    assert {cell for cell in first_cells("docs/configuration.md") if cell.startswith(PREFIX)} == settings
+    pattern = re.compile(rf"\b{PREFIX}[A-Z_]+\b")
+    named = {(page.name, name) for page in DOCS for name in pattern.findall(page.read_text(encoding="utf-8"))}
+    assert {each for each in named if each[1] not in settings | {f"{PREFIX}TEST_POSTGRESQL_URL"}} == set()
 
 
 def test_no_variable_is_read_behind_the_settings() -> None:
@@ -103,6 +112,13 @@ def test_links_and_targets_exist(page: Path) -> None:
     assert broken == []
     targets = set(re.findall(r"^([\w-]+):", read("Makefile"), flags=re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
+
+
+def test_every_decision_is_listed() -> None:
+    paths = (ROOT / "docs/decisions").glob("0*.md")
+    records = {path.name: path.read_text(encoding="utf-8").partition("\n")[0] for path in paths}
+    listed = re.findall(r"^\| (\d+) \| \[(.+)\]\((.+)\) \|$", read("docs/decisions/README.md"), flags=re.MULTILINE)
+    assert {name: f"# {number}. {title}" for number, title, name in listed} == records
 
 
 def test_the_changelog_knows_this_version() -> None:
