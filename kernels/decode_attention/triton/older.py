@@ -19,14 +19,15 @@ def start_of(side, row, start, longest, FORM: tl.constexpr, RAGGED: tl.constexpr
     words = side.codes
     if FORM.each == 2:
         words = words.to(tl.pointer_type(tl.int16), bitcast=True)
-    scale, minimum, left = side.scale, side.minimum, side.low_rank_left
+    # What a form does not have is not read; a tuple that is returned cannot hold None.
+    scale, minimum, left = words, words, words
     if FORM.axis == "row":
-        scale += row
+        scale = side.scale + row
     elif FORM.axis != "none":
-        scale += group * FORM.scales
-        minimum += group * FORM.scales
+        scale = side.scale + group * FORM.scales
+        minimum = side.minimum + group * FORM.scales
     if FORM.rank:
-        left += start * FORM.rank
+        left = side.low_rank_left + start * FORM.rank
     return Row(words + start * FORM.stride, scale, minimum, left)
 
 

@@ -11,11 +11,11 @@ import triton.language as tl
 from autokv.kernels.decode_attention.triton.codes import bound, load_words
 from autokv.kernels.decode_attention.triton.older import attend_older
 from autokv.kernels.decode_attention.triton.softmax import FLOOR, load_queries, online_softmax, store_lse, store_output
-from autokv.kernels.decode_attention.triton.structures import Program, Tile
+from autokv.kernels.decode_attention.triton.structures import Program, Sizes, Tile
 
 
-# What changes from step to step must not be compiled for anew.
-@triton.jit(do_not_specialize=["sizes"])
+# What changes from step to step must not be compiled for anew, as Triton does for the numbers in a tuple.
+@triton.jit(do_not_specialize=Sizes._fields)
 def split_kernel(
     query,
     keys,
@@ -24,7 +24,18 @@ def split_kernel(
     partial,
     scaling,
     softcap,
-    sizes,
+    longest,
+    residual_tokens,
+    later,
+    sliding_window,
+    chunk,
+    older_splits,
+    window_chunk,
+    k_capacity,
+    v_capacity,
+    first_slot,
+    window_slot,
+    slots,
     SHAPE: tl.constexpr,
     K: tl.constexpr,
     V: tl.constexpr,
@@ -37,6 +48,10 @@ def split_kernel(
     See :mod:`.structures`; ``K`` and ``V`` are the :class:`.format.Format` of the keys and the values. A tile is
     ``HEADS`` query heads by ``TOKENS`` older tokens, or by ``NEWEST`` of the residual window.
     """
+    sizes = Sizes(
+        longest, residual_tokens, later, sliding_window, chunk, older_splits, window_chunk, k_capacity, v_capacity,
+        first_slot, window_slot, slots,
+    )  # fmt: skip
     TILES: tl.constexpr = (SHAPE.group + HEADS - 1) // HEADS
     row = tl.program_id(0) // TILES
     split = tl.program_id(1)

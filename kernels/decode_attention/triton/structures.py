@@ -105,15 +105,6 @@ class Space(NamedTuple):
     latent: bool = False
 
 
-class Slots(NamedTuple):
-    """The slots of one query: those in a basis of their own, and those from which on outputs need nothing."""
-
-    total: int
-    first: int
-    last: int
-    plain_first: int
-
-
 class Program(NamedTuple):
     """What one program works on."""
 
