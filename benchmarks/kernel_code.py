@@ -98,7 +98,7 @@ def prefill(width: int, dtype: torch.dtype) -> None:
 
 
 def compiled(operation: Callable[[], object], candidates: int, seen: set[str]) -> Iterator[Row]:
-    """What ``operation`` launches and ``seen`` does not hold yet, for each of the first ``candidates`` of its kernels."""
+    """What ``operation`` launches that ``seen`` does not hold, for the first ``candidates`` of each of its kernels."""
     for place in range(candidates):
         launches: list[CompiledKernel] = []
         with _compiling(launches), autotune.forcing(lambda kernel, key, among: among[min(place, len(among) - 1)]):  # noqa: B023 - called in this round
