@@ -77,7 +77,7 @@ def put(
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Let a name stand for a configuration: `If-None-Match: *` makes it, `If-Match: "revision"` moves it."""
+    """Point an alias at a configuration: `If-None-Match: *` creates it, `If-Match: "revision"` moves it."""
     if if_match is not None and if_none_match is not None:
         raise RequestError("cannot be combined with If-None-Match", field="If-Match", remedy="send one of them")
     if if_none_match is not None:
@@ -132,7 +132,7 @@ def history(name: Name, query: Annotated[HistoryQuery, Query()], stored: Stored)
 def roll_back(
     name: Name, stored: Stored, body: AliasRollbackRequest | None = None, if_match: IfMatch = None
 ) -> Response:
-    """Let an alias stand for what its last move replaced, or for what it stood for at a revision.
+    """Point an alias at what its last move replaced, or at what it stood for at a revision.
 
     Rolling back twice goes two moves back; everything stays in the history.
     """

@@ -19,7 +19,11 @@ router = APIRouter(tags=["configurations"])
 FOR_EVER = "private, max-age=31536000, immutable"
 ASK_AGAIN = "private, no-cache"
 Key = Annotated[
-    str, Path(pattern=r"^[0-9A-Za-z]{1,64}$", description="id, or whole digest: the newest configuration that has it")
+    str,
+    Path(
+        pattern=r"^[0-9A-Za-z]{1,64}$",
+        description="id, or how a digest begins (8 characters or more): the newest configuration that has it",
+    ),
 ]
 As = Annotated[FormatQuery, Query()]
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "Not modified: it matches `If-None-Match`."}}
@@ -40,7 +44,7 @@ class ConfigurationsQuery(PageQuery):
 
 def documented(description: str, schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     """The answer in both formats."""
-    headers = {"ETag": {"schema": {"type": "string"}, "description": "other for YAML than for JSON"}}
+    headers = {"ETag": {"schema": {"type": "string"}, "description": "differs between JSON and YAML"}}
     content = {media: {"schema": schema} for media in MEDIA_TYPES.values()}
     return {200: {"description": description, "headers": headers, "content": content}}
 
@@ -68,7 +72,7 @@ def configurations(query: Annotated[ConfigurationsQuery, Query()], stored: Store
     | documented("The configuration.", {"$ref": "#/components/schemas/ConfigurationView"}),
 )
 def show(key: Key, query: As, stored: Stored, accept: Accept = None, if_none_match: IfNoneMatch = None) -> Response:
-    """A configuration with its job and what it is there, as JSON or YAML."""
+    """A configuration with its job and its roles, as JSON or YAML."""
     form, found = chosen(query, accept), stored.configurations.find(key)
     return _answer(found.id, view(found), form, if_none_match, cache=cache_of(key, found))
 

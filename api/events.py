@@ -49,7 +49,7 @@ class EventsQuery(paging.Query):
     """Where a stream begins."""
 
     after: int | None = Field(
-        None, ge=0, le=MAX_NUMBER, description="number of the last event that is known; `Last-Event-ID` goes before it"
+        None, ge=0, le=MAX_NUMBER, description="number of the last known event; `Last-Event-ID` takes precedence"
     )
 
 

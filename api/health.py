@@ -22,13 +22,13 @@ class Health(View):
     status: Literal["ok"] = "ok"
 
 
-@router.get("/healthz", summary="Does the process live?", responses=problems())
+@router.get("/healthz", summary="Liveness", responses=problems())
 async def healthz() -> Health:
     """The process answers; nothing else is asked."""
     return Health()
 
 
-@router.get("/readyz", response_model=Health, summary="Can it serve?", responses=problems())
+@router.get("/readyz", response_model=Health, summary="Readiness", responses=problems())
 def readyz(request: Request, stored: Stored) -> Health | Response:
     """The database answers, and has this version's schema."""
     try:
@@ -41,7 +41,7 @@ def readyz(request: Request, stored: Stored) -> Health | Response:
 @router.get(
     "/metrics",
     response_class=Response,
-    summary="Figures for Prometheus",
+    summary="Metrics for Prometheus",
     responses=problems() | {200: files("In Prometheus' text format.", "text/plain")},
 )
 def metrics(request: Request) -> Response:

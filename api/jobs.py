@@ -28,11 +28,11 @@ Key = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="the same key with the same body is the same job",
+        description="idempotency key: the same key and body give the same job",
     ),
 ]
 Value = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
-_WAITED = {"Preference-Applied": {"schema": {"type": "string"}, "description": "`wait=N`, where it was waited"}}
+_WAITED = {"Preference-Applied": {"schema": {"type": "string"}, "description": "`wait=N`, if the server waited"}}
 
 
 class JobsQuery(PageQuery):
@@ -88,7 +88,7 @@ async def submit(
     return _answer(view, 200 if wait and job.state in ENDED else 202, headers)
 
 
-@router.post("/jobs/validate", summary="What a submission would do", responses=problems(body=True))
+@router.post("/jobs/validate", summary="Validate a submission", responses=problems(body=True))
 def validate(submission: JobSubmission, stored: Stored, machine: Machine, fleet: Known) -> ValidationView:
     """Check a submission and store nothing: what would run, who could run it, and about how long."""
     prepared = prepare(submission, stored, machine)
@@ -121,10 +121,10 @@ def jobs(query: Annotated[JobsQuery, Query()], stored: Stored, fleet: Known) -> 
     "/jobs/{job_id}",
     response_model=JobView,
     summary="Show a job",
-    responses=problems(404) | {200: {"description": "As it stands.", "headers": _WAITED}},
+    responses=problems(404) | {200: {"description": "The job.", "headers": _WAITED}},
 )
 async def show(job_id: Id, stored: Stored, fleet: Known, hub: Following, wait: Wait) -> Response:
-    """A job as it stands; `Prefer: wait=N` answers when it has ended, or after so many seconds."""
+    """A job; with `Prefer: wait=N` the answer waits until it has ended, for at most N seconds."""
     job, view = await run_in_threadpool(_look, job_id, stored, fleet)
     if wait and job.state not in ENDED:
         await hub.ended(job.id, (job.last_event, job.state), wait)
@@ -134,21 +134,21 @@ async def show(job_id: Id, stored: Stored, fleet: Known, hub: Following, wait: W
 
 @router.post("/jobs/{job_id}/cancel", summary="Cancel a job", responses=problems(404, 409))
 def cancel(job_id: Id, stored: Stored, fleet: Known) -> JobView:
-    """End a job that waits or runs, at once; nothing happens to one that was cancelled before."""
+    """Cancel a job that waits or runs, at once; cancelling it again changes nothing."""
     stored.queue.cancel(job_id, "cancelled over HTTP")
     return _look(job_id, stored, fleet)[1]
 
 
 @router.post("/jobs/{job_id}/retry", summary="Run a job again", responses=problems(404, 409))
 def retry(job_id: Id, stored: Stored, fleet: Known) -> JobView:
-    """Queue a job that failed or was cancelled; its trials stay. Nothing happens to one that waits or runs."""
+    """Queue a job that failed or was cancelled; its trials are kept. A job that waits or runs is not changed."""
     stored.queue.retry(job_id)
     return _look(job_id, stored, fleet)[1]
 
 
 @router.delete("/jobs/{job_id}", status_code=204, summary="Delete a job", responses=problems(404, 409))
 def delete(job_id: Id, stored: Stored) -> None:
-    """Forget a job that has ended, with its trials and configurations, unless an alias stands or stood for one."""
+    """Delete a job that has ended, with its trials and configurations, unless an alias stands or stood for one."""
     stored.queue.delete(job_id)
 
 

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: what the process counts, and what the database holds when it is asked."""
+"""Metrics for Prometheus: what the process counts, and what the database holds when it is asked."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class PageQuery(Query):
 
     limit: int = Field(50, ge=1, le=MAX_ITEMS, description="items on a page, at most")
     cursor: str | None = Field(
-        None, max_length=MAX_CURSOR, description="`next` of the page before; made for the same filters"
+        None, max_length=MAX_CURSOR, description="`next` of the previous page, with the same filters"
     )
 
     @property

@@ -9,12 +9,12 @@ Responses = dict[int | str, dict[str, Any]]
 
 _MEANINGS = {
     400: "The request cannot be read.",
-    404: "There is no such thing.",
-    406: "None of the media types that are accepted can be had.",
+    404: "Not found.",
+    406: "None of the accepted media types is available.",
     409: "What is stored, or its state, forbids it; nothing was changed.",
     412: "It has changed since it was read; nothing was changed.",
     413: "Larger than a limit, which the problem names.",
-    415: "The body is of a media type that is not taken.",
+    415: "The media type of the body is not supported.",
     422: "A parameter, a header or the body is not valid; the problem names the fields.",
     428: "A header that guards against lost updates is missing.",
     500: "The server failed; its log has the request's id.",
@@ -47,7 +47,7 @@ def located(description: str) -> dict[str, Any]:
     """A response that says where the thing is."""
     return {
         "description": description,
-        "headers": {"Location": {"schema": {"type": "string"}, "description": "path of the thing"}},
+        "headers": {"Location": {"schema": {"type": "string"}, "description": "path of the resource"}},
     }
 
 

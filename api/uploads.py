@@ -123,7 +123,7 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
         },
     )(upload)
 
-    @router.get(f"/{path}", operation_id=f"list_{path}", summary="List them", tags=tags, responses=problems())
+    @router.get(f"/{path}", operation_id=f"list_{path}", summary=f"List {path}", tags=tags, responses=problems())
     def uploads(query: Annotated[PageQuery, Query()], stored: Stored) -> Page[UploadView]:
         """What was uploaded, the newest first."""
         found, following = stored.uploads.page(kind, query.position, query.limit)
@@ -149,10 +149,10 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
         responses=problems(404)
         | {
             200: {
-                "description": "The bytes, as they came.",
+                "description": "The bytes of the file.",
                 "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}},
             },
-            304: {"description": "The caller has them."},
+            304: {"description": "Not modified: it matches `If-None-Match`."},
         },
     )
     def download(upload_id: Id, stored: Stored, if_none_match: IfNoneMatch = None) -> Response:

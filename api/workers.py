@@ -19,7 +19,7 @@ router = APIRouter(tags=["workers"])
 class WorkersQuery(PageQuery):
     """Which workers."""
 
-    all: bool = Field(False, description="those that have stopped or are gone, too")
+    all: bool = Field(False, description="also workers that have stopped or are lost")
 
 
 @router.get("/workers", summary="List workers", responses=problems())

@@ -1,6 +1,7 @@
 """Whether the same request gets as good an answer every time on a machine that is busy with other things.
 
-One request is tuned again and again, each time from nothing, while other processes keep the processors busy. Afterwards
+One request is tuned again and again, each time from nothing, several runs at once, and other processes besides keep the
+processors busy. Afterwards
 the timings of all runs are pooled, and every front is judged anew by a long simulation from them: what matters is how
 much less the recommended configuration sustains than the best of its own front that meets the bound.
 
@@ -15,18 +16,23 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from autokv.data import example_trace
+from autokv.evaluation.baselines import UNCOMPRESSED
 from autokv.evaluation.costs import KernelTime, MemoryCache
 from autokv.hardware import probe
-from autokv.jobs.servers import IDENTITY, Servers
+from autokv.jobs.servers import Servers
 from autokv.models import demo_model_path, load
 from autokv.report import describe
 from autokv.serving.options import usual_options
@@ -37,8 +43,8 @@ from autokv.storage.tables import KernelTimeRow
 from autokv.tuning.objectives import constraints_of
 from autokv.tuning.recommend import passes
 from autokv.tuning.trial import TuningResult
-from autokv.workload import read_trace
-from autokv.workload.transform import repeated, with_rate
+from autokv.workload import WorkloadTrace, read_trace
+from autokv.workload.transform import repeated
 from common import percentiles, write_result
 
 KV_MEMORY = 30e6
@@ -52,7 +58,7 @@ SPIN = "while True: sum(i * i for i in range(1000))"
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
     """Other processes, all the while."""
-    started = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(processes)]
+    started = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(max(0, processes))]
     try:
         yield
     finally:
@@ -72,8 +78,9 @@ def cut_model(folder: Path, layers: int) -> Path:
     return folder
 
 
-def tune(model: Path, folder: Path, trials: int) -> TuningResult:
-    """One run from nothing."""
+def tune(model: Path, trials: int, folder: Path) -> TuningResult:
+    """One run from nothing, unless it is there already."""
+    folder.mkdir(exist_ok=True)
     command = [str(Path(sys.executable).parent / "autokv"), "tune", "--quiet", "--model", str(model)]
     command += ["--workload", str(example_trace()), "--rate", str(RATE), "--kv-memory", f"{KV_MEMORY:.0f}"]
     command += ["--max", "kl_divergence=0.05", "--no-tasks", "--trials", str(trials), "--samples", "2"]
@@ -111,7 +118,8 @@ def pooled(folders: list[Path]) -> MemoryCache:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--load", type=int, default=10, help="processes that keep the processors busy")
+    parser.add_argument("--at-once", type=int, default=4, help="runs at the same time")
+    parser.add_argument("--load", type=int, default=10, help="load that these runs and other processes make")
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--folder", type=Path, help="where runs are kept; those that are there are not run again")
@@ -120,23 +128,23 @@ def main() -> None:
         root = options.folder or Path(temporary)
         (root / "model").mkdir(parents=True, exist_ok=True)
         model = cut_model(root / "model", options.layers)
-        results, folders, loads = [], [], []
-        with busy(options.load):
-            for number in range(options.runs):
-                folder = root / f"run-{number}"
-                folder.mkdir(exist_ok=True)
-                results.append(tune(model, folder, options.trials))
-                folders.append(folder)
+        folders = [root / f"run-{number}" for number in range(options.runs)]
+        results, loads = [], []
+        spinning = options.load - options.at_once * torch.get_num_threads()
+        with busy(spinning), ThreadPoolExecutor(options.at_once) as pool:
+            for folder, found in zip(folders, pool.map(partial(tune, model, options.trials), folders), strict=True):
+                results.append(found)
                 loads.append(os.getloadavg()[0])
-                decision = results[-1].decision
-                print(f"run {number}: {decision and decision.headline}; load {loads[-1]:.1f}", flush=True)
+                decision = found.decision
+                print(f"{folder.name}: {decision and decision.headline}; load {loads[-1]:.1f}", flush=True)
         rows = judged(model, results, folders)
     near = sum(row["share_of_best"] >= 1 - WITHIN for row in rows)
     shares = [row["share_of_best"] for row in rows]
     print(f"{near} of {len(rows)} recommended within {WITHIN:.0%} of the best; the worst at {min(shares):.3f}")
     result = {
         "runs": len(rows),
-        "busy_processes": options.load,
+        "runs_at_once": options.at_once,
+        "other_busy_processes": spinning,
         "load_average": percentiles(loads),
         "trials": options.trials,
         "layers": options.layers,
@@ -147,6 +155,14 @@ def main() -> None:
         "each": rows,
     }
     print(f"written to {write_result('steadiness', result)}")
+
+
+def _in_a_row(trace: WorkloadTrace) -> WorkloadTrace:
+    """The trace :data:`COPIES` times, one after the other."""
+    copies = repeated(trace, COPIES)
+    spans = np.arange(len(copies)) % COPIES * (float(trace.arrival_s[-1]) + 1 / RATE)
+    made = replace(copies, arrival_s=copies.arrival_s + spans)
+    return made.take(np.argsort(made.arrival_s, kind="stable"))
 
 
 def judged(model: Path, results: list[TuningResult], folders: list[Path]) -> list[dict[str, Any]]:
@@ -164,10 +180,10 @@ def judged(model: Path, results: list[TuningResult], folders: list[Path]) -> lis
         thorough=False,
         cache=pooled(folders),
     )
-    long = with_rate(repeated(served, COPIES), RATE)
+    long = _in_a_row(served)
     with Database(f"sqlite:///{folders[0] / 'autokv.db'}", create=False) as database:
         (job,) = database.jobs.list()
-    slo = default_slo(served, servers.server("16-bit", IDENTITY).costs)
+    slo = default_slo(served, servers.server("16-bit", UNCOMPRESSED).costs)
     utilities: dict[str, float] = {}
     rows = []
     for result in results:

@@ -31,15 +31,15 @@ def _group() -> None:
 @app.command()
 def kernels(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    shape: Annotated[str, typer.Option(help="Models whose heads are measured, between commas; or all.")] = "all",
-    batch: Annotated[str | None, typer.Option(help="Sequences at once, between commas.")] = None,
-    context: Annotated[str | None, typer.Option(help="Tokens of each sequence, between commas.")] = None,
-    formats: Annotated[str | None, typer.Option(help="Forms of the cache, between commas; or all.")] = None,
+    shape: Annotated[str, typer.Option(help="Models whose shapes are timed, separated by commas, or all.")] = "all",
+    batch: Annotated[str | None, typer.Option(help="Batch sizes, separated by commas.")] = None,
+    context: Annotated[str | None, typer.Option(help="Context lengths in tokens, separated by commas.")] = None,
+    formats: Annotated[str | None, typer.Option(help="Cache formats, separated by commas, or all.")] = None,
     output: Annotated[Path, typer.Option(help="File for the results, in JSON.")] = Path("autokv-kernels.json"),
 ) -> None:
-    """Time decode attention over every form of a cache.
+    """Time decode attention over every cache format.
 
-    Each is compared with 16 bits, fp8, and the bandwidth of a copy.
+    Each is compared with 16 bits, fp8 and memory bandwidth.
     """
     from autokv.evaluation.kernel_shapes import BASIC, FORMATS, SHAPES
 

@@ -1,8 +1,30 @@
-"""Names that the shell completes. Loads without torch."""
+"""Names that the shell completes. Loads without torch.
+
+Ids come from the database that the command would read, where it is a file that is there, or from its server, if that
+answers at once. Whatever fails completes to nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from autokv.client import Client
+
+RECENT = 50
+"""Jobs and configurations that are offered, at most."""
+FILE_SECONDS = 0.2
+"""That a database may be locked."""
+SERVER_SECONDS = 1.0
+"""That a server may take."""
+
+Named = tuple[str, str]
+"""An id, and what it stands for."""
 
 
 def _beginning(names: Callable[[], Iterable[str]], suffix: str = "") -> Callable[[str], list[str]]:
@@ -44,6 +66,61 @@ def _models() -> Iterable[str]:
     return (model.name for model in offered(settings.current()))
 
 
+def _rows(context: typer.Context, query: str) -> list[Named]:
+    """What ``query`` finds in a SQLite file, read as it is: the library that storage uses takes a second to load."""
+    import sqlite3
+    from contextlib import closing
+    from pathlib import Path
+
+    from autokv import settings
+
+    url = context.params.get("database") or settings.current().database_url
+    file = Path(url.removeprefix("sqlite:///")).resolve()
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=FILE_SECONDS)) as database:
+        return database.execute(query).fetchall()
+
+
+def _server(context: typer.Context) -> Client:
+    from autokv.client import Client
+
+    return Client(context.params.get("server"), timeout=SERVER_SECONDS, retries=0)
+
+
+def _jobs(context: typer.Context) -> Iterable[Named]:
+    return _rows(context, f"SELECT id, state FROM jobs ORDER BY created_at DESC LIMIT {RECENT}")  # noqa: S608
+
+
+def _digests(context: typer.Context) -> Iterable[Named]:
+    query = f"SELECT substr(digest, 1, 12), job_id FROM configurations ORDER BY created_at DESC LIMIT {RECENT}"  # noqa: S608
+    return ((digest, f"of job {job}") for digest, job in _rows(context, query))
+
+
+def _remote_jobs(context: typer.Context) -> Iterable[Named]:
+    with _server(context) as client:
+        jobs = list(islice(client.jobs.list(limit=RECENT), RECENT))
+    return ((job.id, f"{job.state}, {job.request['model']}") for job in jobs)
+
+
+def _remote_configurations(context: typer.Context) -> Iterable[Named]:
+    with _server(context) as client:
+        found = list(islice(client.configurations.list(limit=RECENT), RECENT))
+    return ((one.id, ", ".join(one.roles)) for one in found)
+
+
+def _stored(names: Callable[[typer.Context], Iterable[Named]]) -> Callable[[typer.Context, str], list[Named]]:
+    def complete(context: typer.Context, incomplete: str) -> list[Named]:
+        """The ids that begin as what is typed so far, each once."""
+        with suppress(Exception):
+            return list({name: (name, what) for name, what in names(context) if name.startswith(incomplete)}.values())
+        return []
+
+    return complete
+
+
+job = _stored(_jobs)
+digest = _stored(_digests)
+remote_job = _stored(_remote_jobs)
+remote_configuration = _stored(_remote_configurations)
 model = _beginning(_models)
 space = _beginning(_spaces)
 scenario = _beginning(_scenarios)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autokv.cli import complete
 from autokv.cli.tables import DatabaseOption, JsonOption, open_existing, print_json, print_table
 
 if TYPE_CHECKING:
@@ -13,13 +14,17 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-DigestArgument = Annotated[str, typer.Argument(help="Digest of a configuration, or how it begins.")]
-JobOption = Annotated[str, typer.Option("--job", help="Only of this job; its id, or how that begins.")]
+DigestArgument = Annotated[
+    str, typer.Argument(help="Digest of a configuration, or how it begins.", autocompletion=complete.digest)
+]
+JobOption = Annotated[
+    str, typer.Option("--job", help="Only of this job: its id, or how it begins.", autocompletion=complete.job)
+]
 
 
 @app.command("list")
 def list_configs(job: JobOption = "", database: DatabaseOption = None, as_json: JsonOption = False) -> None:
-    """List the configurations of every job's last result."""
+    """List the configurations that jobs found."""
     with open_existing(database) as stored:
         found = stored.configurations.list(job=job)
     if as_json:
@@ -41,7 +46,7 @@ def list_configs(job: JobOption = "", database: DatabaseOption = None, as_json: 
 
 @app.command()
 def show(digest: DigestArgument, job: JobOption = "", database: DatabaseOption = None) -> None:
-    """Print a configuration, with where its figures come from, as JSON."""
+    """Print a configuration and how it was measured, as JSON."""
     with open_existing(database) as stored:
         typer.echo(stored.configurations.get(digest, job=job).document.model_dump_json(indent=2))
 
@@ -49,11 +54,11 @@ def show(digest: DigestArgument, job: JobOption = "", database: DatabaseOption =
 @app.command()
 def download(
     digest: DigestArgument,
-    output: Annotated[str, typer.Option("--output", help="File to write; DIGEST.json unless given.")] = "",
+    output: Annotated[str, typer.Option("--output", help="File to write; default: DIGEST.json.")] = "",
     job: JobOption = "",
     database: DatabaseOption = None,
 ) -> None:
-    """Write a configuration to a file, whole or not at all."""
+    """Write a configuration to a file."""
     from autokv.files import write_atomic
 
     with open_existing(database) as stored:

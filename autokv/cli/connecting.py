@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 ServerOption = Annotated[
     str | None,
-    typer.Option("--server", metavar="URL", help="Server; AUTOKV_SERVER_URL, or http://127.0.0.1:8765."),
+    typer.Option("--server", metavar="URL", help="Server; default: AUTOKV_SERVER_URL, or http://127.0.0.1:8765."),
 ]
 
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement as Measured
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+from autokv.config import CompressionConfig
 from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.naming import aim, unit
 from autokv.report import view
 from autokv.report.describe import describe
-from autokv.report.format import heading, number, unit
+from autokv.report.format import heading, number
 from autokv.tuning.trial import FrontPoint, TuningResult
 
 WIDTH = 80
@@ -32,17 +34,32 @@ SHORT = {
     "output_length_ratio": "length",
     "kv_bytes_per_token": "KV cache",
     "compression_ratio": "smaller",
+    view.RATIO: "attention",
     "attention_us": "attention",
     "attention_baseline_us": "16-bit",
     "attention_fp8_us": "fp8",
     "compress_us": "compress",
+    "ttft_ms": "TTFT",
+    "ttft_p95_ms": "p95 TTFT",
+    "tpot_ms": "TPOT",
+    "tpot_p95_ms": "p95 TPOT",
+    "throughput_tokens_per_s": "output",
+    "goodput_requests_per_s": "goodput",
+    "concurrent_requests": "at once",
     "sustained_requests_per_s": "sustained",
+    "price_per_million_tokens": "price",
 }
-NOTE = 8
-"""Columns for what a configuration is called: no such word is longer but `unconfirmed`."""
+SHORT_UNITS = {
+    "throughput_tokens_per_s": "tok/s",
+    "goodput_requests_per_s": "req/s",
+    "concurrent_requests": "",
+    "sustained_requests_per_s": "req/s",
+    "price_per_million_tokens": "/M tokens",
+}
 MARKS = {"recommended": "★", "fastest": "fast", "smallest": "small", "knee": "knee"}
-MEASURED = (view.BYTES, "compression_ratio", "kl_divergence", "top1_agreement", "task_score", view.TIME)
+MEASURED = (view.BYTES, "compression_ratio", "kl_divergence", "top1_agreement", "task_score", view.RATIO)
 """Columns of an evaluation, as far as they were measured."""
+REFERENCE = "attention: decode time ÷ PyTorch's fastest 16-bit attention, timed in turn; the 16-bit cache is 1×"
 
 
 def output(*, stderr: bool = False) -> Console:
@@ -52,18 +69,27 @@ def output(*, stderr: bool = False) -> Console:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table within the width of ``console``; piped, one that would be cut or break words is wider.
+    """Print a table within the width of ``console``; one that would be cut or break words is wider.
 
-    Columns that wrap do so between words; longer ones, such as paths, are broken.
+    Columns that wrap do so between words; longer ones, such as paths, are broken. They share the room that there is.
     """
+    wrapping: list[tuple[Column, int, int]] = []
     for column in table.columns:
-        if not column.no_wrap:
-            words = (len(word) for cell in (column.header, *column.cells) for word in str(cell).split())
+        texts = [str(cell) for cell in (column.header, *column.cells)]
+        longest = max((len(line) for text in texts for line in text.splitlines()), default=0)
+        if column.no_wrap:
+            column.min_width = longest
+        else:
+            words = [len(word) for text in texts for word in text.split()]
             column.min_width = max((length for length in words if length <= LONGEST_WORD), default=0)
+            wrapping += [(column, max(words, default=0), longest)] if column.width is None else []
     usual = console.width
-    if not console.is_terminal:
-        options = console.options.update(max_width=WIDEST)
-        console.width = max(usual, Measured.get(console, options, table).minimum)
+    least = Measured.get(console, console.options.update(max_width=WIDEST), table).minimum
+    console.width = max(usual, least)
+    spare, wanted = console.width - least, sum(longest - word for _, word, longest in wrapping)
+    if 0 <= spare < wanted:
+        for column, word, longest in wrapping:
+            column.width = word + spare * (longest - word) // wanted
     console.print(table)
     console.width = usual
 
@@ -78,14 +104,15 @@ def front_table(result: TuningResult) -> Table:
     called = view.roles(result)
     points = view.by_size(result.front)
     deciding = [] if result.decision is None else [result.decision.objective]
-    names = [*result.objectives, "compression_ratio", *deciding]
+    wanted = [*result.objectives, "compression_ratio", *deciding]
+    names = [view.RATIO if name == view.TIME else name for name in wanted]
     columns = _measured(dict.fromkeys(names), [view.shown(point) for point in points])
     table = _table(columns)
     for point in points:
         digest = point.calibration.config.digest
         roles = ", ".join(MARKS.get(role, plain(role)) for role in called.get(digest, ()))
         table.add_row(
-            Text(describe(point.calibration.config)),
+            Name(point.calibration.config),
             *(number(view.mean(view.shown(point), name)) for name in columns),
             Text(_note(point, roles)),
             style="bold" if digest == result.recommended else "" if point.feasible else "dim",
@@ -100,7 +127,7 @@ def answer(result: TuningResult) -> list[str]:
     if decision is None:
         return []
     return [
-        plain(f"{decision.headline} (decided by {decision.objective})"),
+        plain(f"{decision.headline} (chosen for the {aim(decision.objective)})"),
         *map(plain, (*decision.advice, *decision.notes)),
     ]
 
@@ -112,25 +139,52 @@ def measurement_table(measurements: Sequence[Measurement]) -> Table:
     for measurement in measurements:
         loss = measurement.metrics.get("kl_divergence")
         table.add_row(
-            Text(describe(measurement.config)),
+            Name(measurement.config),
             *(number(view.mean(measurement, name)) for name in columns),
             number(loss.worst) if loss else "",
         )
     return table
 
 
+class Name:
+    """A configuration's name that wraps between its parts, and within one only where it is wider than the column."""
+
+    def __init__(self, config: CompressionConfig) -> None:
+        self._name = describe(config)
+
+    def __str__(self) -> str:
+        return self._name
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measured:
+        return Measured(max(map(len, self._name.split())), len(self._name)).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        first, *others = self._name.split(", ")
+        lines = [first]
+        for part in others:
+            if len(f"{lines[-1]}, {part}") < options.max_width:  # and a comma may follow
+                lines[-1] += f", {part}"
+            else:
+                lines[-1] += ","
+                lines.append(part)
+        yield Text("\n".join(lines))
+
+
 def _table(columns: Iterable[str], note: str = "") -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    table.caption_justify, table.caption_style = "left", "dim"
     table.add_column("configuration", overflow="fold")
     for name in columns:
         head = SHORT.get(name, heading(name))
-        table.add_column(f"{head}\n{unit(name)}".rstrip(), justify="right", no_wrap=True)
+        table.add_column(f"{head}\n{SHORT_UNITS.get(name, unit(name))}".rstrip(), justify="right", no_wrap=True)
+        if name == view.RATIO:
+            table.caption = REFERENCE
     table.add_column(note, overflow="fold")
     return table
 
 
 def _measured(names: Iterable[str], measurements: Sequence[Measurement]) -> list[str]:
-    return [name for name in names if any(name in measurement.metrics for measurement in measurements)]
+    return [name for name in names if any(view.mean(one, name) is not None for one in measurements)]
 
 
 def _note(point: FrontPoint, roles: str) -> str:

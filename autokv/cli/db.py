@@ -15,9 +15,9 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command()
 def upgrade(database: DatabaseOption = None) -> None:
-    """Bring a database to this version's schema.
+    """Upgrade a database to this version's schema.
 
-    It changes wholly or not at all; an empty one gets its tables.
+    If it fails, nothing is changed. An empty database gets its tables.
     """
     from autokv import settings
     from autokv.storage import Database
@@ -31,10 +31,7 @@ def upgrade(database: DatabaseOption = None) -> None:
 
 @app.command()
 def check(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
-    """Check that a database is whole and consistent.
-
-    Nothing is changed.
-    """
+    """Check that a database is consistent; changes nothing."""
     with open_existing(database, upgrade=False) as stored:
         found = stored.check()
         shown, schema = stored.shown, stored.schema
@@ -53,11 +50,11 @@ def check(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="New file for the copy.")], database: DatabaseOption = None
+    file: Annotated[Path, typer.Argument(help="New file for the backup.")], database: DatabaseOption = None
 ) -> None:
-    """Copy a database to a file while others use it.
+    """Back up a database to a file while others use it.
 
-    The copy is of one moment: a database of SQLite, or a dump of PostgreSQL for pg_restore.
+    The file is a SQLite database, or a dump of PostgreSQL for pg_restore.
     """
     from autokv import settings
     from autokv.storage.backup import backup as copy

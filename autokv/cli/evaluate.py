@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,6 +12,9 @@ from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.errors import InputError, RequestError
 from autokv.files import check_file, write_atomic
 
+if TYPE_CHECKING:
+    from autokv.evaluation.measurement import Measurement
+
 SUFFIXES = (".svg", ".html")
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -19,37 +22,53 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 def evaluate(
     model: Annotated[str, typer.Option(help="Hugging Face id, local folder or GGUF file.")],
     config: Annotated[list[Path], typer.Option(help="Configuration file, JSON or YAML; repeat for more.")],
-    text: Annotated[Path | None, typer.Option(help="Text file, cut into samples.")] = None,
-    prompts: Annotated[Path | None, typer.Option(help="JSONL file: prompt, optional completion.")] = None,
-    tasks: Annotated[bool, typer.Option("--tasks", help="Five kinds of generated tasks, in turn.")] = False,
+    text: Annotated[Path | None, typer.Option(help="Text file to cut prompts from.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="JSONL file: prompt, optional completion or answers.")] = None,
+    tasks: Annotated[bool, typer.Option("--tasks", help="Use generated tasks of five kinds as prompts.")] = False,
     context_tokens: Annotated[
-        int, typer.Option(min=16, help="Context length in tokens; prompts of a file keep their own.")
+        int, typer.Option(min=16, help="Context length in tokens; prompts of --prompts keep theirs.")
     ] = 1024,
     continuation_tokens: Annotated[int, typer.Option(min=2, help="Continuation length in tokens.")] = 64,
-    batch: Annotated[int, typer.Option(min=1, help="Sequences that decode attention is timed over.")] = 1,
-    samples: Annotated[int, typer.Option(min=1, help="Prompts to judge on.")] = 4,
-    dtype: Annotated[Dtype, typer.Option(help="Dtype of the model.")] = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="Sequences at once when attention is timed.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, help="Number of prompts.")] = 4,
+    dtype: Annotated[Dtype, typer.Option(help="Data type of the model.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    plot: Annotated[
-        Path | None, typer.Option(help="File for a picture of quality against bytes, .svg or .html.")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="File for a plot of quality over bytes, .svg or .html.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
-    """Judge configurations against the full cache on fixed prompts."""
-    if sum((text is not None, prompts is not None, tasks)) != 1:
-        raise RequestError("exactly one source of prompts is needed", remedy="give --text, --prompts or --tasks")
+    """Judge configurations against the 16-bit cache on fixed prompts.
+
+    Without --text, --prompts or --tasks, they are cut from a novel that ships with AutoKV.
+    """
+    if sum((text is not None, prompts is not None, tasks)) > 1:
+        raise RequestError("prompts have more than one source", remedy="give one of --text, --prompts and --tasks")
     configs = [_config(path) for path in config]
     if plot is not None:
         if plot.suffix.lower() not in SUFFIXES:
             raise RequestError(f"cannot write {plot}", field="--plot", remedy=f"name a file {' or '.join(SUFFIXES)}")
         check_file(plot)
 
+    from autokv.evaluation.prompts.records import prompt_file_facts
+    from autokv.evaluation.prompts.text import read_text
+
+    # A mistake is told before the model is loaded.
+    if prompts is not None:
+        prompt_file_facts(prompts)
+    if text is not None:
+        read_text(text)
+
     from autokv.cli.console import measurement_table, output, print_table
     from autokv.errors import AutoKVError
     from autokv.evaluation.evaluator import Evaluator, needs_of
     from autokv.evaluation.prompts import load_prompts
     from autokv.models import load
+    from autokv.report.view import FULL
 
+    if text is None and prompts is None and not tasks:
+        typer.echo("no prompts are given: judged on the text that ships with AutoKV", err=True)
+    # The reference has a row of its own; JSON holds what was asked for.
+    known = any(one.pipeline.is_identity for one in configs) or (json_output and plot is None)
+    reference = [] if known else [CompressionConfig()]
     loaded = load(model, dtype=dtype, device=device)
     sets = load_prompts(
         loaded.tokenizer,
@@ -62,20 +81,27 @@ def evaluate(
         context_limit=loaded.facts.context_tokens,
     )
     evaluator = Evaluator(
-        loaded, sets.calibration, continuation_tokens, needs_of(configs), batch=batch, generate=text is None
+        loaded,
+        sets.calibration,
+        continuation_tokens,
+        needs_of(configs),
+        batch=batch,
+        generate=tasks or prompts is not None,
     )
-    results = evaluator.evaluate(configs)
-    for path, result in zip(config, results, strict=True):
+    measurements: list[Measurement] = []
+    for source, result in zip(
+        [*(FULL for _ in reference), *config], evaluator.evaluate([*reference, *configs]), strict=True
+    ):
         if isinstance(result, AutoKVError):
-            raise InputError(result.message, field=f"{path}: {result.field or 'pipeline'}", remedy=result.remedy)
-    measurements = [result for result in results if not isinstance(result, AutoKVError)]
+            raise InputError(result.message, field=f"{source}: {result.field or 'pipeline'}", remedy=result.remedy)
+        measurements.append(result)
     if plot is not None:
         from autokv.report.evaluated import picture
 
-        judged = list(zip(_names(config), measurements, strict=True))
-        write_atomic(plot, picture(judged, plot.suffix.lower()))
+        judged = zip([*(FULL for _ in reference), *_names(config)], measurements, strict=True)
+        write_atomic(plot, picture(list(judged), plot.suffix.lower()))
     if json_output:
-        print_json([measurement.to_dict() for measurement in measurements])
+        print_json([measurement.to_dict() for measurement in measurements[len(reference) :]])
     else:
         screen = output()
         print_table(screen, measurement_table(measurements))

@@ -25,17 +25,19 @@ MAX_PROMPT_BYTES = 1 << 24
 def generate(
     config: Annotated[Path, typer.Option(help="Configuration file, JSON or YAML.")],
     model: Annotated[
-        str | None, typer.Option(help="Hugging Face id, local folder or GGUF file; else the configuration's own.")
+        str | None, typer.Option(help="Hugging Face id, local folder or GGUF file; default: the configuration's.")
     ] = None,
-    prompt: Annotated[str | None, typer.Option(help="The prompt.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Prompt.")] = None,
     prompt_file: Annotated[Path | None, typer.Option(help="Text file with the prompt.")] = None,
     chat: Annotated[
         bool | None,
         typer.Option(help="Use the model's chat template; default: on for --prompt if the model has one."),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to generate.")] = 128,
-    no_baseline: Annotated[bool, typer.Option("--no-baseline", help="Leave out the run with the full cache.")] = False,
-    dtype: Annotated[Dtype, typer.Option(help="Dtype of the model.")] = "auto",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Number of tokens to generate, at most.")] = 128,
+    no_baseline: Annotated[
+        bool, typer.Option("--no-baseline", help="Do not run the full cache for comparison.")
+    ] = False,
+    dtype: Annotated[Dtype, typer.Option(help="Data type of the model.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Generate text with a compressed KV cache.

@@ -20,7 +20,7 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 @app.callback()
 def _group() -> None:
-    """Hardware: what this device is, and what is known of others."""
+    """Devices: this one measured, others from their data sheets."""
 
 
 @app.command()
@@ -29,10 +29,7 @@ def probe(
     output: Annotated[Path | None, typer.Option(help="File for the profile, in JSON.")] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Measure this machine in a second or two.
-
-    The profile is kept under its fingerprint.
-    """
+    """Measure this machine, and keep its profile."""
     from autokv import hardware
     from autokv.errors import StorageError
     from autokv.files import write_atomic
@@ -81,13 +78,10 @@ def list_hardware(json_output: JsonOption = False) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Id or name from the list, a profile file, or here.")],
+    name: Annotated[str, typer.Argument(help="Id or name from `autokv hardware list`, a profile file, or here.")],
     json_output: JsonOption = False,
 ) -> None:
-    """Show one device.
-
-    It is in the catalog or in a profile file, or it is this machine, which is measured now.
-    """
+    """Show a device of the catalog, of a profile file, or this machine."""
     from autokv import hardware
 
     profile = hardware.find(name)

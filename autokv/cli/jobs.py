@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autokv import settings
+from autokv.cli import complete
 from autokv.cli.tables import (
     DatabaseOption,
     JsonOption,
@@ -17,6 +18,7 @@ from autokv.cli.tables import (
     print_facts,
     print_json,
     print_table,
+    short_model,
 )
 from autokv.jobs.commands import database_option, resume_command
 
@@ -35,13 +37,15 @@ def list_jobs(database: DatabaseOption = None, as_json: JsonOption = False) -> N
     if as_json:
         print_json(jobs)
         return
-    rows = [(job.id, job.state, job.request.model, _progress(job), local_time(job.created)) for job in jobs]
+    rows = [
+        (job.id, job.state, short_model(job.request.model), _progress(job), local_time(job.created)) for job in jobs
+    ]
     print_table(("job", "state", "model", "trials", "created"), rows, shrink="model", empty="no jobs yet")
 
 
 @app.command()
 def show(
-    job: Annotated[str, typer.Argument(help="Id of a job, or how it begins.")],
+    job: Annotated[str, typer.Argument(help="Id of a job, or how it begins.", autocompletion=complete.job)],
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:

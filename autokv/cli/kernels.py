@@ -29,7 +29,7 @@ def _group() -> None:
 
 @app.command("list")
 def list_kernels(device: DeviceOption = "auto", json_output: JsonOption = False) -> None:
-    """List the kernels, which of them a device uses and why."""
+    """List the kernels, and which of them a device uses."""
     from autokv.models.placement import choose_device
 
     place = choose_device(device)
@@ -58,15 +58,13 @@ def list_kernels(device: DeviceOption = "auto", json_output: JsonOption = False)
 @app.command("warm-up")
 def warm_up(
     model: Annotated[
-        str | None, typer.Option(help="Model whose attention is tuned; without it, the shapes of bench kernels.")
+        str | None, typer.Option(help="Model to tune for; default: the shapes of `autokv bench kernels`.")
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Precompile the kernels that a device uses.
 
-    On a GPU, how best to launch them is measured too.
-
-    Nothing else ever measures: without a warm-up, kernels are launched in a way that is good everywhere.
+    On a GPU, it also measures the best launch settings. Without a warm-up, default settings are used.
     """
     from autokv import settings
     from autokv.cli.console import output
@@ -89,8 +87,7 @@ def warm_up(
 def build() -> None:
     """Compile the C kernels into the installation.
 
-    They run on every processor of this kind. Machines without a C compiler, such as a container of this installation,
-    load what runs on their processor.
+    Machines without a C compiler can then use this installation, such as a container made from it.
     """
     from autokv.cli.console import output
     from autokv.errors import RequestError

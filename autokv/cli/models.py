@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def _group() -> None:
-    """Models: what can be compressed in them."""
+    """Models: what their KV caches cost."""
 
 
 @app.command()
@@ -24,7 +24,7 @@ def inspect(
     model: Annotated[str, typer.Argument(help="Hugging Face id, local folder or GGUF file.")],
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print the facts of MODEL that decide what its KV cache costs."""
+    """Show what decides the size of MODEL's KV cache."""
     from autokv import models
 
     facts = models.inspect(model)

@@ -16,9 +16,10 @@ from rich.text import Text
 
 from autokv.cli.console import WIDTH, plain
 from autokv.config import CompressionConfig
+from autokv.evaluation.naming import label
 from autokv.report import view
 from autokv.report.describe import describe
-from autokv.report.format import duration, label, quantity
+from autokv.report.format import duration, quantity
 from autokv.wire import Progress as Told
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class TuningProgress:
         self._reported = clock()
         self._progress: Progress | Told = Told(phase="", trials_total=total)
         self._last = "preparing"
+        self._doing = ""
         live = console.is_terminal and not console.is_dumb_terminal and not console.quiet
         self._live = Live(get_renderable=self.panel, console=console, refresh_per_second=4) if live else None
 
@@ -70,12 +72,15 @@ class TuningProgress:
     def batch(self, progress: Progress | Told) -> None:
         """A batch has ended."""
         self._progress, self._reported = progress, self._clock()
+        searched = bool(progress.trials_total) and progress.trials_done >= progress.trials_total
+        self._doing = "confirming the front" if searched else ""
         if self._live is None:
-            self.say(f"{self._count()} · {self._state()} · {self._time()} · {self._last}")
+            self._print(f"{self._count()} · {self._state()} · {self._time()} · {self._last}")
 
     def say(self, text: str) -> None:
-        """Print a line, above the panel where there is one."""
-        self._console.print(Text(plain(text)), soft_wrap=True)
+        """Print a line, above the panel where there is one: what is being done until the next batch has ended."""
+        self._doing = plain(text)
+        self._print(text)
 
     def panel(self) -> Panel:
         """The panel as it stands now; between two batches its clock goes on."""
@@ -85,12 +90,15 @@ class TuningProgress:
         head.add_column(justify="left")
         head.add_column(justify="right")
         head.add_row(Text(self._count(), style="bold"), Text(self._time(), style="dim"))
-        last = Text(self._last, overflow="ellipsis", no_wrap=True)
+        last = Text(self._doing or self._last, overflow="ellipsis", no_wrap=True)
         track = Table.grid(expand=True)
         track.add_row(bar)  # a bar alone ends no line
         body = Group(head, track, Text(self._state(), overflow="ellipsis", no_wrap=True), last)
         width = min(self._console.width, WIDTH)
         return Panel(body, title="tuning", title_align="left", width=width, border_style="dim")
+
+    def _print(self, text: str) -> None:
+        self._console.print(Text(plain(text)), soft_wrap=True)
 
     def _count(self) -> str:
         done, total = self._progress.trials_done, self._progress.trials_total
@@ -105,8 +113,9 @@ class TuningProgress:
 
     def _time(self) -> str:
         since = self._clock() - self._reported
-        left = self._progress.seconds_left
-        about = "" if left is None else f", about {duration(left - since)} left"
+        # The pace so far says nothing of what comes behind the search, nor of a batch that takes longer.
+        left = 0.0 if self._doing else (self._progress.seconds_left or 0.0) - since
+        about = f", about {duration(left)} left" if left > 0 else ""
         return f"{duration(self._progress.seconds + since)}{about}"
 
 
@@ -131,7 +140,7 @@ def _line(
         return plain(f"{name}: {state}, {reason or 'no reason recorded'}")
     shown = [
         quantity(metric, value) if metric == view.BYTES else f"{label(metric)} {quantity(metric, value)}"
-        for metric in ("kl_divergence", view.BYTES, view.TIME)
+        for metric in ("kl_divergence", view.BYTES, view.TIME if view.TIME in figures else "tpot_ms")
         if (value := figures.get(metric)) is not None
     ]
     return plain(f"{name}: {', '.join(shown) or state}")

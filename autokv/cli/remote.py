@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shlex
+import string
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autokv.cli import remote_alias
+from autokv.cli import complete, remote_alias
 from autokv.cli import search_options as asked
 from autokv.cli.connecting import ServerOption, connect
-from autokv.cli.tables import JsonOption, local_time, print_facts, print_json, print_table
+from autokv.cli.tables import JsonOption, local_time, print_facts, print_json, print_table, short_model
 from autokv.cli.tune import EXIT_NOTHING
 from autokv.errors import Interrupted, RequestError
 from autokv.jobs.commands import RESULTS
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
     from autokv.wire import JobView, ValidationView
 
 app = typer.Typer(no_args_is_help=True)
-app.add_typer(remote_alias.app, name="alias", help="Names that stand for configurations.")
+app.add_typer(remote_alias.app, name="alias", help="Aliases: names for configurations.")
 
-JobArgument = Annotated[str, typer.Argument(help="Id of a job.")]
+ALIAS = frozenset(string.ascii_lowercase + string.digits + "._-")
+"""Characters of an alias's name."""
+
+JobArgument = Annotated[str, typer.Argument(help="Id of a job.", autocompletion=complete.remote_job)]
 
 
 @app.command()
@@ -69,10 +74,12 @@ def submit(
     dtype: asked.Dtype = None,
     labels: Annotated[str, typer.Option(help="Labels that the worker must have: zone=a,tier=b.")] = "",
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Run on any device, and predict the costs of --hardware.")
+        bool, typer.Option("--estimate", help="Run on any device and predict the costs of --hardware.")
     ] = False,
-    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key is the same job.")] = None,
-    validate: Annotated[bool, typer.Option("--validate", help="Say what would run, and submit nothing.")] = False,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: submitting it again gives the same job.")] = None,
+    validate: Annotated[
+        bool, typer.Option("--validate", help="Check the job and show what would run; submit nothing.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
     server: ServerOption = None,
     as_json: JsonOption = False,
@@ -105,23 +112,26 @@ def submit(
 def list_jobs(
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; repeat for more.")] = None,
     model: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most jobs to list.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Number of jobs to list, at most.")] = 50,
     server: ServerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, newest first."""
     with connect(server) as client:
         jobs = list(islice(client.jobs.list(state=state or None, model=model, limit=min(limit, 200)), limit))
     if as_json:
         print_json(jobs)
         return
-    rows = [(job.id, job.state, str(job.request["model"]), _trials(job), local_time(job.created)) for job in jobs]
+    rows = [
+        (job.id, job.state, short_model(str(job.request["model"])), _trials(job), local_time(job.created))
+        for job in jobs
+    ]
     print_table(("job", "state", "model", "trials", "created"), rows, shrink="model", empty="no jobs yet")
 
 
 @app.command()
 def show(job: JobArgument, server: ServerOption = None, as_json: JsonOption = False) -> None:
-    """Show a job: how far it is, where it waits, who runs it, and why."""
+    """Show a job: its state, progress, queue and worker."""
     with connect(server) as client:
         found = client.jobs.get(job)
     if as_json:
@@ -158,25 +168,32 @@ def watch(job: JobArgument, server: ServerOption = None) -> None:
 
 @app.command()
 def cancel(job: JobArgument, server: ServerOption = None) -> None:
-    """End a job that waits or runs."""
+    """Cancel a job that waits or runs."""
     with connect(server) as client:
         typer.echo(client.jobs.cancel(job).state)
 
 
 @app.command()
 def retry(job: JobArgument, server: ServerOption = None) -> None:
-    """Run a failed or cancelled job again, with the trials that it has."""
+    """Run a failed or cancelled job again; its trials are kept."""
     with connect(server) as client:
         typer.echo(client.jobs.retry(job).state)
 
 
 @app.command()
 def download(
-    job: Annotated[str | None, typer.Argument(help="Id of a job.", metavar="[JOB]")] = None,
-    configuration: Annotated[str | None, typer.Option(help="Id or digest of a configuration instead.")] = None,
-    alias: Annotated[str | None, typer.Option(help="Alias of a configuration instead.")] = None,
+    job: Annotated[
+        str | None, typer.Argument(help="Id of a job.", metavar="[JOB]", autocompletion=complete.remote_job)
+    ] = None,
+    configuration: Annotated[
+        str | None,
+        typer.Option(
+            help="Id or digest of a configuration, instead of a job.", autocompletion=complete.remote_configuration
+        ),
+    ] = None,
+    alias: Annotated[str | None, typer.Option(help="Alias of a configuration, instead of a job.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for a job's files; file for a configuration, .json or .yaml.")
+        Path | None, typer.Option(help="Folder for a job's files, or file for a configuration (.json or .yaml).")
     ] = None,
     server: ServerOption = None,
 ) -> None:
@@ -209,6 +226,18 @@ def _watch(client: Client, job: str, server: str | None) -> None:
         raise typer.Exit(1)
     if ended.recommended is None:
         raise typer.Exit(EXIT_NOTHING)
+    for what, command in _next_commands(ended, ended.recommended, server):
+        typer.echo(f"{what}: {command}")
+
+
+def _next_commands(job: JobView, recommended: str, server: str | None) -> Iterator[tuple[str, str]]:
+    """What can be done with what a job found, each a line that runs as it stands."""
+    where = ["--server", server] if server else []
+    model = "".join(c if c in ALIAS else "-" for c in short_model(str(job.request["model"])).lower())
+    name = model[:100].strip("._-") or "recommended"
+    yield "all files", shlex.join(["autokv", "remote", "download", job.id, *where])
+    yield "recommended", shlex.join(["autokv", "remote", "download", "--configuration", recommended, *where])
+    yield "as alias", shlex.join(["autokv", "remote", "alias", "set", name, recommended, *where])
 
 
 def _say_who_is_missing(job: JobView) -> None:

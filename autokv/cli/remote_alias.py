@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autokv.cli import complete
 from autokv.cli.connecting import ServerOption, connect
 from autokv.cli.tables import JsonOption, local_time, print_facts, print_json, print_table
 
@@ -15,15 +16,13 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="Name of an alias.")]
-NoteOption = Annotated[str, typer.Option(help="Why; kept in the history.")]
-RevisionOption = Annotated[
-    int | None, typer.Option(help="Refuse unless this is its revision; without it, the one it has now.")
-]
+NoteOption = Annotated[str, typer.Option(help="Reason, kept in the history.")]
+RevisionOption = Annotated[int | None, typer.Option(help="Change the alias only if it is at this revision.")]
 
 
 @app.command("list")
 def list_aliases(server: ServerOption = None, as_json: JsonOption = False) -> None:
-    """List aliases, and what they stand for."""
+    """List aliases and their configurations."""
     with connect(server) as client:
         found = list(client.aliases.list())
     if as_json:
@@ -36,7 +35,7 @@ def list_aliases(server: ServerOption = None, as_json: JsonOption = False) -> No
 
 @app.command()
 def show(name: NameArgument, server: ServerOption = None, as_json: JsonOption = False) -> None:
-    """Show what an alias stands for, and what it stood for."""
+    """Show an alias and its history."""
     with connect(server) as client:
         alias, moves = client.aliases.get(name), list(client.aliases.history(name))
     if as_json:
@@ -58,12 +57,18 @@ def show(name: NameArgument, server: ServerOption = None, as_json: JsonOption = 
 @app.command("set")
 def set_alias(
     name: NameArgument,
-    configuration: Annotated[str, typer.Argument(help="Id of a configuration, or its digest.")],
+    configuration: Annotated[
+        str,
+        typer.Argument(
+            help="Id of a configuration, or its digest, or how that begins.",
+            autocompletion=complete.remote_configuration,
+        ),
+    ],
     note: NoteOption = "",
     revision: RevisionOption = None,
     server: ServerOption = None,
 ) -> None:
-    """Point an alias at a configuration; it is made if it is not there."""
+    """Point an alias at a configuration; a new alias is created."""
     from autokv.errors import NotFoundError
 
     with connect(server) as client:
@@ -78,12 +83,12 @@ def set_alias(
 @app.command()
 def rollback(
     name: NameArgument,
-    to: Annotated[int | None, typer.Option(help="Revision to go back to; the one before unless given.")] = None,
+    to: Annotated[int | None, typer.Option(help="Revision to go back to; default: the one before.")] = None,
     note: NoteOption = "",
     revision: RevisionOption = None,
     server: ServerOption = None,
 ) -> None:
-    """Point an alias where it pointed before."""
+    """Point an alias at an earlier configuration."""
     with connect(server) as client:
         known = revision if revision is not None else client.aliases.get(name).revision
         _told(client.aliases.roll_back(name, revision=known, to=to, note=note))

@@ -18,17 +18,17 @@ Slo = Annotated[
 KvMemory = Annotated[str | None, typer.Option(help="Memory for KV caches, such as 2GiB.")]
 Scenario = Annotated[
     str | None,
-    typer.Option(help="Deployment scenario, instead of what the trace says.", autocompletion=complete.scenario),
+    typer.Option(help="Deployment scenario; default: what the trace looks like.", autocompletion=complete.scenario),
 ]
 Column = ColumnOption
 TimeUnit = TimeUnitOption
 Tokenizer = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="Model that counts a trace of texts, instead of --model.")
+    str | None, typer.Option(metavar="MODEL", help="Model whose tokenizer counts a trace of texts; default: --model.")
 ]
 BlockSize = BlockSizeOption
 BadRows = BadRowsOption
-Prompts = Annotated[str | None, typer.Option(help="JSONL file: prompt, optional completion.")]
-Tasks = Annotated[bool | None, typer.Option(help="Generated tasks as the prompts, or none at all.")]
+Prompts = Annotated[str | None, typer.Option(help="JSONL file: prompt, optional completion or answers.")]
+Tasks = Annotated[bool | None, typer.Option(help="Use generated tasks as prompts, or do not check tasks at all.")]
 Space = Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.", autocompletion=complete.space)]
 Objective = Annotated[
     list[str] | None, typer.Option(help="Metric to optimise; repeat for more.", autocompletion=complete.metric)
@@ -42,18 +42,18 @@ Minimum = Annotated[
     typer.Option("--min", help="METRIC=VALUE: at least; repeat for more.", autocompletion=complete.bound),
 ]
 Utility = Annotated[str | None, typer.Option(help="Metric that decides what is recommended.")]
-PricePerHour = Annotated[float | None, typer.Option(help="Of the device, in any currency: shows money per tokens.")]
+PricePerHour = Annotated[float | None, typer.Option(help="Price of the device per hour: shows the price per token.")]
 Sampler = Annotated[str | None, typer.Option(help="tpe, nsgaii, gp or random.", autocompletion=complete.sampler)]
-Trials = Annotated[int | None, typer.Option(help="Candidates to run.")]
-BatchSize = Annotated[int | None, typer.Option(help="Candidates that run together.")]
+Trials = Annotated[int | None, typer.Option(help="Number of configurations to try.")]
+BatchSize = Annotated[int | None, typer.Option(help="Configurations to try at once.")]
 Timeout = Annotated[float | None, typer.Option(help="Stop the search after this many seconds.")]
-Patience = Annotated[int | None, typer.Option(help="Stop after this many trials without gain.")]
+Patience = Annotated[int | None, typer.Option(help="Stop after this many trials without improvement.")]
 Seed = Annotated[int | None, typer.Option(help="Random seed.")]
-Samples = Annotated[int | None, typer.Option(help="Calibration prompts.")]
-ValidationSamples = Annotated[int | None, typer.Option(help="Validation prompts.")]
-ContextTokens = Annotated[int | None, typer.Option(help="Context length, without a workload.")]
-MaxContextTokens = Annotated[int | None, typer.Option(help="No context is longer than this.")]
-ContinuationTokens = Annotated[int | None, typer.Option(help="Tokens judged after each context.")]
+Samples = Annotated[int | None, typer.Option(help="Number of calibration prompts.")]
+ValidationSamples = Annotated[int | None, typer.Option(help="Number of validation prompts.")]
+ContextTokens = Annotated[int | None, typer.Option(help="Context length in tokens, without a workload.")]
+MaxContextTokens = Annotated[int | None, typer.Option(help="Longest context in tokens.")]
+ContinuationTokens = Annotated[int | None, typer.Option(help="Number of tokens judged after each context.")]
 Dtype = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.", autocompletion=complete.dtype)]
 
 

@@ -23,19 +23,19 @@ def serve(
     database: DatabaseOption = None,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Workers to run here; 0 serves the API alone.")] = 1,
     device: Annotated[
-        list[str] | None, typer.Option(help="Device of the workers, as `autokv worker` has it; repeat to go round.")
+        list[str] | None, typer.Option(help="Device of a worker: auto, cpu, cuda or cuda:N; repeat for several.")
     ] = None,
-    labels: Annotated[str | None, typer.Option(help="Labels of the workers: zone=a,tier=b.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Labels of the workers, such as zone=a,tier=b.")] = None,
     drain_seconds: Annotated[
-        float, typer.Option(min=0, help="When asked to stop, workers may finish their batch for so long.")
+        float, typer.Option(min=0, help="Seconds for workers to finish their batch when stopped.")
     ] = DRAIN_SECONDS,
     ready_file: Annotated[
-        Path | None, typer.Option(help="File to write the address to, as JSON, once requests are answered.")
+        Path | None, typer.Option(help="File for the address, as JSON, written once the server is ready.")
     ] = None,
 ) -> None:
     """Serve the HTTP API, with workers that run its jobs.
 
-    Ctrl-C or SIGTERM ends all of it.
+    Ctrl-C or SIGTERM stops the server and its workers.
     """
     from autokv.cli.server import listen, run
     from autokv.cli.supervisor import Supervisor

@@ -46,47 +46,45 @@ def simulate(
     workload: Annotated[Path, typer.Option(help="Trace of your traffic.")],
     config: Annotated[Path, typer.Option(help="Configuration file, JSON or YAML.")],
     model: Annotated[
-        str | None, typer.Option(help="Hugging Face id, local folder or GGUF file; else the configuration's own.")
+        str | None, typer.Option(help="Hugging Face id, local folder or GGUF file; default: the configuration's.")
     ] = None,
     hardware: Annotated[
         str | None,
-        typer.Option(help="Device to serve on: here, a catalog's name, a file; else the one that was judged, or here."),
+        typer.Option(help="Device to serve on: here, a catalog name or a file; default: the search's, or here."),
     ] = None,
     calibrate: Annotated[
-        Path | None, typer.Option(help="Log of your server with token times, to fit 16-bit costs to.")
+        Path | None, typer.Option(help="Log of your server with token times; fits 16-bit costs to it.")
     ] = None,
-    baseline: Annotated[bool, typer.Option(help="Serve with 16 bits and fp8 as well.")] = True,
-    slo: Annotated[list[str] | None, typer.Option(help="ttft_ms=VALUE or tpot_ms=VALUE; repeat.")] = None,
+    baseline: Annotated[bool, typer.Option(help="Compare with 16 bits and fp8.")] = True,
+    slo: Annotated[list[str] | None, typer.Option(help="ttft_ms=VALUE or tpot_ms=VALUE; repeat for both.")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests per second, instead of the trace's own.")] = None,
     rate_scale: Annotated[float | None, typer.Option(help="Multiply the request rate by this factor.")] = None,
     requests: Annotated[int | None, typer.Option(min=1, help="Serve the first N requests.")] = None,
     closed_loop: Annotated[
         bool,
-        typer.Option("--closed-loop/--open-loop", help="Turns of a conversation wait for the one before, or do not."),
+        typer.Option("--closed-loop/--open-loop", help="A turn waits for the answer before it, or does not."),
     ] = True,
-    max_rate: Annotated[bool, typer.Option("--max-rate", help="Look for the highest rate within the SLO.")] = False,
-    order: Annotated[Order | None, typer.Option(help="Who is admitted first.")] = None,
-    preemption: Annotated[Preemption | None, typer.Option(help="What becomes of a preempted request.")] = None,
+    max_rate: Annotated[bool, typer.Option("--max-rate", help="Find the highest rate within the SLO.")] = False,
+    order: Annotated[Order | None, typer.Option(help="Order of admission.")] = None,
+    preemption: Annotated[Preemption | None, typer.Option(help="How a preempted request resumes.")] = None,
     prefix_caching: Annotated[
-        bool, typer.Option("--prefix-caching", help="Share prompts' beginnings by the trace's block hashes.")
+        bool, typer.Option("--prefix-caching", help="Share equal prompt prefixes; needs block hashes in the trace.")
     ] = False,
-    max_batched_tokens: Annotated[int | None, typer.Option(help="Tokens of one iteration.")] = None,
-    max_sequences: Annotated[int | None, typer.Option(help="Requests in flight at once.")] = None,
-    page_tokens: Annotated[int | None, typer.Option(help="Tokens of a page of KV memory.")] = None,
-    memory_share: Annotated[
-        float, typer.Option(min=0.01, max=1.0, help="Share of the device's memory that is used.")
-    ] = 0.9,
+    max_batched_tokens: Annotated[int | None, typer.Option(help="Tokens per iteration, at most.")] = None,
+    max_sequences: Annotated[int | None, typer.Option(help="Requests in flight, at most.")] = None,
+    page_tokens: Annotated[int | None, typer.Option(help="Tokens per page of KV memory.")] = None,
+    memory_share: Annotated[float, typer.Option(min=0.01, max=1.0, help="Share of the device's memory to use.")] = 0.9,
     kv_memory: Annotated[str | None, typer.Option(help="Memory for KV caches, such as 2GiB.")] = None,
     output_length_ratio: Annotated[
-        float | None, typer.Option(min=0.01, max=100, help="By how much outputs grow; else the configuration's own.")
+        float | None, typer.Option(min=0.01, max=100, help="Multiply output lengths by this; default: as measured.")
     ] = None,
     refuse_oversized: Annotated[
         bool, typer.Option("--refuse-oversized", help="Refuse requests that never fit, instead of stopping.")
     ] = False,
     seed: Annotated[int | None, typer.Option(help="Random seed for generated arrivals.")] = None,
-    dtype: Annotated[Dtype, typer.Option(help="Dtype of the model.")] = "auto",
-    device: Annotated[str, typer.Option(help="Where costs are measured: auto, cpu, cuda or cuda:N.")] = "auto",
-    page: Annotated[Path | None, typer.Option(help="File for an HTML page with pictures over time.")] = None,
+    dtype: Annotated[Dtype, typer.Option(help="Data type of the model.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device to measure costs on: auto, cpu, cuda or cuda:N.")] = "auto",
+    page: Annotated[Path | None, typer.Option(help="File for an HTML page with charts over time.")] = None,
     column: ColumnOption = None,
     time_unit: TimeUnitOption = None,
     tokenizer: TokenizerOption = None,
@@ -113,10 +111,9 @@ def simulate(
 
     from autokv import settings
     from autokv.cli.console import output, plain
-    from autokv.evaluation.baselines import FLOAT8
+    from autokv.evaluation.baselines import FLOAT8, UNCOMPRESSED
     from autokv.hardware import find, probe
     from autokv.jobs.judged import Judged
-    from autokv.jobs.servers import IDENTITY
     from autokv.models.placement import choose_device
     from autokv.report.describe import describe
     from autokv.report.serving_rows import remarks
@@ -135,7 +132,9 @@ def simulate(
     there = judged.device == target.name
     if log is not None:
         max_sequences = max_sequences or log.in_flight_limit
-    usual = (judged.options if there and log is None else None) or usual_options(target.kind)
+    # A log's server has scheduling and an idle pace of its own.
+    own = there and log is None
+    usual = (judged.options if own else None) or usual_options(target.kind)
     options = _options(
         usual,
         order=order,
@@ -145,7 +144,7 @@ def simulate(
         max_sequences=max_sequences,
         page_tokens=page_tokens,
     )
-    limits = limits or judged.slo
+    limits = limits or (judged.slo if own or not judged.slo_is_default else None)
     memory = memory or (judged.kv_memory if there else None)
     trace = read(workload, column, time_unit, tokenizer or name, block_size, max_bad_rows)
     again = judged.is_of(trace) and rate_scale is None and rate is None and requests is None
@@ -181,7 +180,7 @@ def simulate(
         if baseline:
             others = [
                 None if wanted.digest == other.digest else servers.server(called, other)
-                for called, other in ((FULL, IDENTITY), (FLOAT8_NAME, FLOAT8))
+                for called, other in ((FULL, UNCOMPRESSED), (FLOAT8_NAME, FLOAT8))
             ]
         say("serving the trace")
         found = compare(
@@ -193,8 +192,9 @@ def simulate(
             oversized="refuse" if refuse_oversized or again else "error",
         )
     facts = _facts(servers, target, served, options, ratio, candidate.costs.basis)
-    as_judged = _as_judged(judged, slo, kv_memory, there=there)
-    notes = (*_of_reading(trace), *changes, *as_judged, *servers.notes, *remarks(found))
+    as_judged = _as_judged(judged, slo, kv_memory, there=there, anew=found.slo_is_default)
+    doubts = () if servers.calibration is None else servers.calibration.notes
+    notes = (*_of_reading(trace), *changes, *as_judged, *doubts, *servers.notes, *remarks(found))
     if page is not None:
         from autokv.files import write_atomic
         from autokv.report.serving_page import page as serving_page
@@ -253,12 +253,16 @@ def _servers(
     return make(load(name, dtype=common["dtype"], device=device))
 
 
-def _as_judged(judged: Judged, slo: list[str] | None, kv_memory: str | None, *, there: bool) -> Iterator[str]:
-    """What was taken from the configuration's document."""
+def _as_judged(
+    judged: Judged, slo: list[str] | None, kv_memory: str | None, *, there: bool, anew: bool
+) -> Iterator[str]:
+    """What was taken from the configuration's document, and what was not; ``anew``: the SLO is this device's own."""
+    if anew and judged.slo is not None:
+        yield f"the search's SLO ({judged.slo}) is not used: it followed from an idle server on {judged.device}"
     taken = [
         words
         for words, is_taken in (
-            ("the SLO", judged.slo is not None and not slo),
+            ("the SLO", judged.slo is not None and not slo and not anew),
             ("the KV memory", there and judged.kv_memory is not None and kv_memory is None),
             ("the scheduling", there and judged.options is not None),
         )

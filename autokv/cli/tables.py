@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from autokv.storage import Database
 
 DatabaseOption = Annotated[
-    str | None, typer.Option("--database", metavar="URL", help="Database; AUTOKV_DATABASE_URL, or sqlite:///autokv.db.")
+    str | None,
+    typer.Option("--database", metavar="URL", help="Database; default: AUTOKV_DATABASE_URL, or sqlite:///autokv.db."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -39,6 +40,11 @@ def print_json(value: object) -> None:
 def local_time(moment: datetime | None) -> str:
     """A moment in this machine's time zone, to the minute; empty where there is none."""
     return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def short_model(name: str) -> str:
+    """A model's name without its folder or owner."""
+    return name.rstrip("/").rpartition("/")[2]
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, shrink: str, empty: str) -> None:

@@ -17,19 +17,21 @@ from autokv.cli.trace_options import (
     check_output,
     read,
 )
+from autokv.cli.values import byte_size
 from autokv.errors import RequestError
 
 if TYPE_CHECKING:
+    from autokv.models import ModelFacts
     from autokv.workload import Scenario, TraceStatistics, WorkloadTrace
     from autokv.workload.arrivals import ArrivalProcess
     from autokv.workload.synthesis import Lengths
 
 app = typer.Typer(no_args_is_help=True)
 
-FileArgument = Annotated[Path, typer.Argument(help="Trace in any format that is read.", metavar="FILE")]
+FileArgument = Annotated[Path, typer.Argument(help="Trace in any known format.", metavar="FILE")]
 OutputArgument = Annotated[Path, typer.Argument(help="File to write.", metavar="OUT")]
 FormatOption = Annotated[
-    str | None, typer.Option("--format", help="parquet, azure or mooncake; by default by OUT's suffix.")
+    str | None, typer.Option("--format", help="parquet, azure or mooncake; default: by OUT's suffix.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Random seed.")]
@@ -37,20 +39,23 @@ SeedOption = Annotated[int, typer.Option(min=0, help="Random seed.")]
 
 @app.callback()
 def _group() -> None:
-    """Traces: look at them, convert them, cut and rescale them, make them."""
+    """Traces: inspect, convert, slice and synthesize them."""
 
 
 @app.command()
 def inspect(
     file: FileArgument,
-    model: Annotated[str | None, typer.Option(help="Say which scenario the trace is for this model.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model to find the deployment scenario for.")] = None,
     hardware: Annotated[
-        str | None, typer.Option(help="Device with --model: a name or a file; by default this one.")
+        str | None, typer.Option(help="Device for --model: a name or a file; default: this machine.")
+    ] = None,
+    kv_memory: Annotated[
+        str | None, typer.Option(help="KV memory for --model, such as 2GiB; default: the device's.")
     ] = None,
     tokens_per_second: Annotated[
-        float, typer.Option(min=1e-3, help="Output tokens of a request in flight per second.")
+        float, typer.Option(min=1e-3, help="Assumed output tokens per second of one request.")
     ] = 20.0,
-    page: Annotated[Path | None, typer.Option(help="File for a page with pictures (HTML).")] = None,
+    page: Annotated[Path | None, typer.Option(help="File for an HTML page with charts.")] = None,
     column: ColumnOption = None,
     time_unit: TimeUnitOption = None,
     tokenizer: TokenizerOption = None,
@@ -58,24 +63,31 @@ def inspect(
     max_bad_rows: BadRowsOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Show what a trace holds.
+    """Show a trace's lengths, rates and reuse of prefixes.
 
-    That is its lengths, rates, bursts, requests in flight, reuse of prefixes, and conversations.
+    Also its bursts, its requests in flight, and its conversations.
     """
     from autokv.report import trace_rows
     from autokv.workload import statistics_of
 
-    if hardware is not None and model is None:
-        raise RequestError("says nothing without a model", field="--hardware", remedy="add --model")
+    for option, value in (("--hardware", hardware), ("--kv-memory", kv_memory)):
+        if value is not None and model is None:
+            raise RequestError("says nothing without a model", field=option, remedy="add --model")
+    memory = None if kv_memory is None else byte_size(kv_memory, "--kv-memory")
     trace = read(file, column, time_unit, tokenizer, block_size, max_bad_rows)
     found = statistics_of(trace, tokens_per_second)
-    scenario = None if model is None else _scenario(trace, model, hardware)
+    known = None if model is None else _facts_of(model)
+    scenario = None if known is None else _scenario(trace, known, hardware, memory)
+    cached = None if known is None or memory is None else _cached(trace, known, memory)
     if page is not None:
         _write_page(page, trace, found, tokens_per_second, scenario)
     if json_output:
-        print_json({**found.to_dict(), "notes": trace.notes, "scenario": scenario})
+        print_json({**found.to_dict(), "notes": trace.notes, "scenario": scenario, "cached": cached})
         return
     facts = trace_rows.facts(found)
+    if cached is not None:
+        tokens, share = cached
+        facts[f"reuse in {kv_memory}"] = f"{share:.1%} of the input tokens (of a cache of {tokens:,} tokens in 16 bits)"
     print_facts({"trace": found.name, **facts, "notes": "; ".join(trace.notes)})
     typer.echo()
     print_table(("", *trace_rows.LENGTH_COLUMNS), trace_rows.lengths(found), shrink="", empty="")
@@ -120,14 +132,12 @@ def slice_trace(
     ] = None,
     max_input_tokens: Annotated[int | None, typer.Option(min=1, help="Drop requests with longer prompts.")] = None,
     max_output_tokens: Annotated[int | None, typer.Option(min=1, help="Drop requests with longer answers.")] = None,
-    sample: Annotated[
-        float | None, typer.Option(help="Share of the requests (of the sessions, where there are) that stays.")
-    ] = None,
+    sample: Annotated[float | None, typer.Option(help="Share of the requests (or whole sessions) to keep.")] = None,
     requests: Annotated[int | None, typer.Option(min=1, help="Keep the first N requests.")] = None,
     scale_lengths: Annotated[float | None, typer.Option(help="Multiply lengths by this factor.")] = None,
     rate_scale: Annotated[float | None, typer.Option(help="Multiply the request rate by this factor.")] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Requests per second; draws Poisson arrivals where there are none.")
+        float | None, typer.Option(help="Requests per second; adds Poisson arrivals if there are none.")
     ] = None,
     seed: SeedOption = 0,
     format: FormatOption = None,
@@ -138,9 +148,9 @@ def slice_trace(
     block_size: BlockSizeOption = None,
     max_bad_rows: BadRowsOption = None,
 ) -> None:
-    """Write a part of a trace, at its own or another rate.
+    """Write a part of a trace, or change its rate and lengths.
 
-    Lengths can be scaled too. Options apply in the order of this help.
+    Options apply in the order shown here.
     """
     from autokv.workload import transform
 
@@ -169,14 +179,16 @@ def slice_trace(
 def synthesize(
     out: OutputArgument,
     requests: Annotated[int, typer.Option(min=1, help="Number of requests.")],
-    rate: Annotated[float | None, typer.Option(help="Requests per second; by default those of --like.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests per second; default: as in --like.")] = None,
     arrivals: Annotated[
         Literal["poisson", "gamma", "diurnal"] | None,
-        typer.Option(help="How requests come; by default poisson, or with --like as they do there."),
+        typer.Option(help="Arrival process; default: poisson, or as in --like."),
     ] = None,
-    cv: Annotated[float | None, typer.Option(help="gamma: standard deviation of the gaps over their mean.")] = None,
-    period: Annotated[float | None, typer.Option(help="diurnal: seconds from peak to peak; 86,400.")] = None,
-    amplitude: Annotated[float | None, typer.Option(help="diurnal: swing as a share of the mean rate; 0.5.")] = None,
+    cv: Annotated[float | None, typer.Option(help="gamma: coefficient of variation of the gaps.")] = None,
+    period: Annotated[float | None, typer.Option(help="diurnal: seconds between peaks; default: 86,400.")] = None,
+    amplitude: Annotated[
+        float | None, typer.Option(help="diurnal: swing as a share of the mean rate; default: 0.5.")
+    ] = None,
     input_tokens: Annotated[
         str | None, typer.Option(metavar="MEDIAN,P95", help="Log-normal prompts, by median and 95th percentile.")
     ] = None,
@@ -184,7 +196,7 @@ def synthesize(
         str | None, typer.Option(metavar="MEDIAN,P95", help="Log-normal answers, by median and 95th percentile.")
     ] = None,
     like: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw requests, with their gaps, from this trace instead.")
+        Path | None, typer.Option(metavar="FILE", help="Draw requests and gaps from this trace instead.")
     ] = None,
     seed: SeedOption = 0,
     format: FormatOption = None,
@@ -222,18 +234,35 @@ def synthesize(
     _write(trace, out, format)
 
 
-def _scenario(trace: WorkloadTrace, model: str, hardware: str | None) -> Scenario:
+def _facts_of(model: str) -> ModelFacts:
     from autokv import models
-    from autokv.workload import classify
 
-    facts = models.inspect(model)
+    return models.inspect(model)
+
+
+def _scenario(trace: WorkloadTrace, facts: ModelFacts, hardware: str | None, kv_memory: float | None) -> Scenario:
+    from autokv.workload import classify
+    from autokv.workload.features import MEMORY_SHARE
+
+    weights = 2 * facts.parameters
     return classify(
         trace,
         context_tokens=facts.context_tokens,
         kv_bytes_per_token=facts.kv_bytes_per_token,
-        weights_bytes=2 * facts.parameters,
-        memory_bytes=_memory_bytes(hardware),
+        weights_bytes=weights,
+        memory_bytes=_memory_bytes(hardware) if kv_memory is None else (weights + kv_memory) / MEMORY_SHARE,
     )
+
+
+def _cached(trace: WorkloadTrace, facts: ModelFacts, kv_memory: float) -> tuple[int, float] | None:
+    """Tokens that fit into the memory in 16 bits, and the share of the prompts' tokens that such a prefix cache spares;
+    ``None`` where the trace has no block hashes."""
+    from autokv.workload.reuse import reuse_at
+
+    if trace.prefixes is None:
+        return None
+    tokens = int(kv_memory // max(1, facts.kv_bytes_per_token))
+    return tokens, reuse_at(trace, [tokens])[0]
 
 
 def _memory_bytes(hardware: str | None) -> int:

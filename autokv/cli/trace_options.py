@@ -29,10 +29,11 @@ TokenizerOption = Annotated[
     str | None, typer.Option(metavar="MODEL", help="Model whose tokenizer counts a trace of texts.")
 ]
 BlockSizeOption = Annotated[
-    int | None, typer.Option("--block-size", min=1, help="Tokens of a hashed block of a trace's prompts.")
+    int | None, typer.Option("--block-size", min=1, help="Tokens per hashed block of prompts; default: by the lengths.")
 ]
 BadRowsOption = Annotated[
-    float | None, typer.Option("--max-bad-rows", min=0, max=1, help="Share of bad rows that is left out; 0.01.")
+    float | None,
+    typer.Option("--max-bad-rows", min=0, max=1, help="Largest share of bad rows to leave out; default: 0.01."),
 ]
 
 

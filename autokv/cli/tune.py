@@ -18,7 +18,7 @@ import typer
 from autokv import settings
 from autokv.cli import complete
 from autokv.cli import search_options as asked
-from autokv.cli.tables import JsonOption, print_json
+from autokv.cli.tables import DatabaseOption, JsonOption, print_json
 from autokv.errors import RequestError
 from autokv.jobs.commands import RESULTS
 from autokv.tuning.request import TuningRequest, read_request_file
@@ -33,18 +33,16 @@ EXIT_NOTHING = 3
 def tune(
     context: typer.Context,
     request_file: Annotated[
-        Path | None, typer.Argument(help="YAML file with the same fields.", metavar="[FILE]")
+        Path | None, typer.Argument(help="YAML file with these options as fields.", metavar="[FILE]")
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(help="Hugging Face id, local folder or GGUF file.", autocompletion=complete.model),
     ] = None,
-    workload: Annotated[
-        str | None, typer.Option(help="Trace of your traffic: what is served, and its lengths.")
-    ] = None,
+    workload: Annotated[str | None, typer.Option(help="Trace of your traffic.")] = None,
     hardware: Annotated[
         str | None,
-        typer.Option(help="Device to serve on: here, a catalog's name, a file.", autocompletion=complete.hardware),
+        typer.Option(help="Device to serve on: here, a catalog name or a file.", autocompletion=complete.hardware),
     ] = None,
     rate: asked.Rate = None,
     slo: asked.Slo = None,
@@ -55,7 +53,7 @@ def tune(
     tokenizer: asked.Tokenizer = None,
     block_size: asked.BlockSize = None,
     max_bad_rows: asked.BadRows = None,
-    text: Annotated[str | None, typer.Option(help="Text file, cut into samples.")] = None,
+    text: Annotated[str | None, typer.Option(help="Text file to cut prompts from.")] = None,
     prompts: asked.Prompts = None,
     tasks: asked.Tasks = None,
     space: asked.Space = None,
@@ -77,17 +75,19 @@ def tune(
     continuation_tokens: asked.ContinuationTokens = None,
     dtype: asked.Dtype = None,
     device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", autocompletion=complete.device)
+        str | None, typer.Option(help="Device to run on: auto, cpu, cuda or cuda:N.", autocompletion=complete.device)
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
-    database: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the database.")] = None,
-    resume: Annotated[str | None, typer.Option(help="Go on with this job.", metavar="JOB")] = None,
+    database: DatabaseOption = None,
+    resume: Annotated[
+        str | None, typer.Option(help="Resume this job.", metavar="JOB", autocompletion=complete.job)
+    ] = None,
     json_output: JsonOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing while it runs.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")] = False,
 ) -> None:
     """Find the best KV-cache compression for a model and its traffic.
 
-    The front is confirmed on other prompts, and one configuration is recommended; exit code 3 if none can be.
+    The best ones are confirmed on other prompts. The exit code is 3 if none can be recommended.
     """
     own = {"request_file", "output", "database", "resume", "json_output", "quiet"}
     given = asked.fields_of({name: value for name, value in context.params.items() if name not in own})

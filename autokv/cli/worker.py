@@ -16,20 +16,20 @@ Executor = Literal["local", "ray"]
 def worker(
     database: DatabaseOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    labels: Annotated[str, typer.Option(help="Labels that jobs may ask for: NAME=VALUE,NAME=VALUE.")] = "",
-    name: Annotated[str, typer.Option(help="The label `name`: jobs can ask for this worker.")] = "",
-    once: Annotated[bool, typer.Option("--once", help="End after one job, or where none waits.")] = False,
+    labels: Annotated[str, typer.Option(help="Labels that jobs may ask for, such as zone=a,tier=b.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the worker: short for --labels name=NAME.")] = "",
+    once: Annotated[bool, typer.Option("--once", help="Exit after one job, or if none waits.")] = False,
     drain_seconds: Annotated[
-        float, typer.Option(min=0, help="How long a batch of trials may go on when the worker is asked to stop.")
+        float, typer.Option(min=0, help="Seconds for the batch of trials to finish when stopped.")
     ] = 60.0,
     executor: Annotated[
-        Executor, typer.Option(help="What judges candidates: the attempt's own process, or Ray actors.")
+        Executor, typer.Option(help="Where configurations are judged: in one process, or by Ray actors.")
     ] = "local",
-    gpus: Annotated[int, typer.Option(min=1, max=1024, help="Devices that `--executor ray` spreads a batch over.")] = 1,
+    gpus: Annotated[int, typer.Option(min=1, max=1024, help="Number of devices for --executor ray.")] = 1,
 ) -> None:
     """Run the jobs of the service on one device.
 
-    SIGTERM or Ctrl-C stops it after the batch of trials that is running; a second one stops it at once.
+    SIGTERM or Ctrl-C stops it after the current batch of trials; a second one stops it at once.
     """
     from autokv import settings
     from autokv.api.logs import install

@@ -33,7 +33,7 @@ def pages(
 
 
 def get(configuration: str) -> Operation[ConfigurationView]:
-    """A configuration by its id, or by its digest; it never changes, so it is asked for once."""
+    """A configuration by its id, or by how its digest begins; it never changes, so it is asked for once."""
     return Operation("GET", path("configurations", configuration), model(ConfigurationView), remembered=True)
 
 

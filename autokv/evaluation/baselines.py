@@ -1,4 +1,4 @@
-"""What a compressed cache has to beat on a device: its best 16-bit attention, and fp8 where it has that."""
+"""What a compressed cache has to beat on a device: the 16-bit cache at its best, and fp8."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from autokv.kernels.decode_attention import eager
 Attention16 = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 """See :attr:`autokv.kernels.Backend.attention_16bit`."""
 
+UNCOMPRESSED = CompressionConfig()
 FLOAT8 = CompressionConfig.parse({"pipeline": {"quantization": {"method": "fp8", "residual_tokens": 0}}})
 _SDPA = {
     "flash": SDPBackend.FLASH_ATTENTION,

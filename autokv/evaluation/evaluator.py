@@ -25,7 +25,8 @@ from autokv.evaluation.quality import Reference, compare, compare_answers, compa
 from autokv.evaluation.snapshot import LayerSnapshot, Snapshot, take_snapshot
 from autokv.evaluation.tasks import grade
 from autokv.kernels import backend
-from autokv.models import LoadedModel
+from autokv.models import LoadedModel, ModelFacts
+from autokv.models.context import crosses
 from autokv.runtime.attention import install
 
 SHARED_LOGIT_BYTES = 1 << 28
@@ -91,7 +92,7 @@ class Evaluator:
         generate: bool = False,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        _check_lengths(prompts, model.facts.context_tokens, continuation_tokens)
+        _check_lengths(prompts, model.facts, continuation_tokens)
         install(model.model)
         self._model = model
         self._length = continuation_tokens
@@ -261,7 +262,8 @@ def _check_numbers(model: LoadedModel, logits: Tensor) -> None:
         )
 
 
-def _check_lengths(prompts: Sequence[Prompt], limit: int, continuation_tokens: int) -> None:
+def _check_lengths(prompts: Sequence[Prompt], facts: ModelFacts, continuation_tokens: int) -> None:
+    limit = facts.context_tokens
     if not prompts:
         raise PromptError("there is no prompt to evaluate", remedy="give --text, --prompts or --tasks")
     for prompt in prompts:
@@ -271,6 +273,13 @@ def _check_lengths(prompts: Sequence[Prompt], limit: int, continuation_tokens: i
                 f"{len(prompt.context)} context and {following} continuation tokens exceed the model's {limit}",
                 field=prompt.id,
                 remedy="lower --context-tokens or --continuation-tokens",
+            )
+        if crosses(facts, len(prompt.context), len(prompt.context) + following):
+            raise PromptError(
+                f"{len(prompt.context)} context and {following} continuation tokens cross {facts.switch_tokens:,}, "
+                f"where {facts.model_type} rotates all positions anew (LongRoPE)",
+                field=prompt.id,
+                remedy="lower --context-tokens, or raise it beyond that",
             )
 
 

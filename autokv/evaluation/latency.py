@@ -1,4 +1,4 @@
-"""Timed runs of decode attention: candidates and the device's best 16-bit and fp8 attention, interleaved."""
+"""Timed runs of decode attention: candidates, PyTorch's fastest 16-bit attention and fp8, in turn."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class AttentionTimes:
 
     batch: int
     baseline: Timing
-    """The best attention over the whole context in 16 bits, as it was timed."""
+    """PyTorch's fastest 16-bit attention over the whole context, as it was timed."""
     baseline_us: float
-    """What that takes: as it was timed, or as it was said to."""
+    """Its time: as it was timed now, or the first time."""
     float8: Timing | None
-    """Attention over the whole context in fp8; None where the device has no fp8."""
+    """AutoKV's attention over the whole context in fp8; None where the device has no fp8."""
     candidates: tuple[Timing, ...]
 
 
@@ -65,10 +65,11 @@ class AttentionTimer:
         Args:
             layers: layers to time, full precision, of one sequence; a batch is that sequence many times over, each in
                 memory of its own.
-            candidates: for every candidate, its compression of those layers.
+            candidates: for every candidate, its compression of those layers; no compression is timed by AutoKV's own
+                attention.
             batch: sequences to attend over at once; fewer if memory holds no more.
-            baseline_us: by batch, what the 16-bit baseline took when it was first timed over these layers; the other
-                times are given as if it took that now. What is timed for the first time is added.
+            baseline_us: by batch, what the baseline took when it was first timed over these layers; the other times
+                are given as if it took that now. What is timed for the first time is added.
         """
         batch = min(batch, _affordable(layers, len(candidates) + 2, self._device))
         passes = [self._baseline(layers, batch)]

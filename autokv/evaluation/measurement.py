@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,12 +50,22 @@ class Measurement:
 
     @classmethod
     def of_samples(cls, config: CompressionConfig, samples: Sequence[Mapping[str, Any]]) -> Measurement:
-        """Aggregate every metric over the samples that have it."""
+        """Aggregate every metric over the samples that have it.
+
+        The mean of ``compression_ratio`` is the mean 16-bit size over the mean size, not a mean of ratios, so that it
+        agrees with ``kv_bytes_per_token``.
+        """
         metrics = {}
         for name, metric in METRICS.items():
             values = [sample[name] for sample in samples if name in sample]
             if values:
                 metrics[name] = Statistics.of(values, maximize=metric.direction == "maximize")
+        if "compression_ratio" in metrics:
+            both = [one for one in samples if "compression_ratio" in one and "kv_bytes_per_token" in one]
+            full = sum(one["compression_ratio"] * one["kv_bytes_per_token"] for one in both)
+            if full:
+                ratio = full / sum(one["kv_bytes_per_token"] for one in both)
+                metrics["compression_ratio"] = replace(metrics["compression_ratio"], mean=ratio)
         return cls(config, metrics, samples)
 
     def value(self, name: str) -> float:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Protocol, cast
 
 from autokv.config import CompressionConfig, FP8Quantization, NoStage
+from autokv.evaluation.baselines import UNCOMPRESSED
 from autokv.evaluation.costs.layers import Layers
 from autokv.evaluation.costs.meter import CostMeter
 from autokv.evaluation.costs.sizes import bytes_of_sequences
@@ -17,6 +18,7 @@ from autokv.runtime.plan import make_plan
 from autokv.serving import CostModel, SequenceBytes, ServingOptions
 from autokv.serving.by_bytes import by_bytes
 from autokv.serving.calibration import Calibration, calibrate
+from autokv.serving.doubts import doubts
 from autokv.serving.estimate import ATTAINED_BANDWIDTH, LAUNCH_US, estimate
 from autokv.serving.server_log import ServerLog
 from autokv.serving.shape import Dtype, ModelShape, Product
@@ -55,11 +57,12 @@ class CacheSizes:
 
     def __init__(self, outline: ModelOutline, longest: int) -> None:
         self._outline, self._longest = outline, longest
+        self.model = outline.name
         self._known: dict[str, SequenceBytes] = {}
 
     @cached_property
     def _layers(self) -> Layers:
-        make_plan(self._outline.caching.model, CompressionConfig())  # gives it AutoKV's attention
+        make_plan(self._outline.caching.model, UNCOMPRESSED)  # gives it AutoKV's attention
         return Layers(self._outline.caching)
 
     def of(self, config: CompressionConfig) -> SequenceBytes:
@@ -159,7 +162,7 @@ def tabled(sizes: CacheSizes, shape: ModelShape, target: HardwareProfile, option
 def _tabled(
     tables: SiliconTables, sizes: CacheSizes, shape: ModelShape, target: HardwareProfile, options: ServingOptions
 ) -> CostSource | None:
-    sequence = sizes.of(CompressionConfig())
+    sequence = sizes.of(UNCOMPRESSED)
     common: dict[str, Any] = {"device": target.name, "max_batch": options.max_sequences}
     full = silicon_costs(tables, shape, sequence, **common)
     if full is None:
@@ -180,6 +183,8 @@ def fitted(
     Raises:
         RequestError: its memory holds none of the requests.
     """
-    sequence = sizes.of(CompressionConfig())
+    sequence = sizes.of(UNCOMPRESSED)
     found = calibrate(log, options, capacity_bytes, sequence)
+    said = doubts(found, log, shape, model=sizes.model, device=target.name, bandwidth=1e9 * target.copy_gb_per_s.median)
+    found = replace(found, notes=tuple(said))
     return DerivedCosts(found.costs.cost_model(sequence, found.words), None, sizes, shape, target), found

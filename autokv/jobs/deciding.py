@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.naming import aim
 from autokv.jobs.serving import ServingJudge
 from autokv.serving.comparison import Comparison
 from autokv.serving.coverage import overload
-from autokv.serving.verdict import SAME, hedged, percent, size_text, times
+from autokv.serving.verdict import SAME, hedged, more, percent, size_text, times
 from autokv.tuning.objectives import constraints_of
 from autokv.tuning.recommend import BYTES, UTILITY, passes
 from autokv.tuning.request import TuningRequest
@@ -75,7 +76,7 @@ def _plain(decision: Decision, found: Comparison, able: bool) -> str:
     if not able:
         return "No compressed configuration keeps to the bounds, so the 16-bit cache is recommended"
     if decision.objective != UTILITY:
-        return f"No compressed configuration is better in {decision.objective} than 16 bits"
+        return f"No compressed configuration beats 16 bits: they have the {aim(decision.objective)}"
     full = found.full
     if full is None or found.memory_short:
         return "Compression does not help this workload: no configuration sustains more requests/s than 16 bits"
@@ -92,7 +93,7 @@ def _gain(chosen: Measurement, decision: Decision, found: Comparison) -> str:
         )
         before, after = (decision.baseline.get(UTILITY), chosen.value(UTILITY))
         if before:
-            parts.append(f"sustains {percent(after, before)} requests/s within the SLO")
+            parts.append(f"sustains {more(after / before - 1)} requests/s within the SLO")
         good, was = (run.report.goodput_requests_per_s for run in (found.candidate, full))
         told = (found.candidate.report.slo_attainment or 0.0) >= TOLD
         if told and good and was and abs(good / was - 1) > SAME:

@@ -13,6 +13,9 @@ from autokv.workload import WorkloadTrace
 
 T = TypeVar("T")
 
+AUTOMATIC = ", five times what an idle server takes"
+"""How a search's note on its SLO ends where the user gave none."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -27,6 +30,8 @@ class Judged:
     trace_requests: int | None = None
     """Of the whole workload."""
     slo: SLO | None = None
+    slo_is_default: bool = False
+    """Whether the user gave none, so that it follows from how fast the device is."""
     options: ServingOptions | None = None
     kv_memory: float | None = None
     """Bytes."""
@@ -50,6 +55,10 @@ class Judged:
             trace=_text(workload.get("trace")),
             trace_requests=_count(workload.get("requests")),
             slo=_made(SLO, serving.get("slo")),
+            slo_is_default=any(
+                isinstance(note, str) and note.startswith("SLO: ") and note.endswith(AUTOMATIC)
+                for note in _list(serving.get("notes"))
+            ),
             options=_made(ServingOptions, serving.get("options")),
             kv_memory=_positive(serving.get("kv_memory_bytes")),
             rate=_positive(serving.get("rate")),
@@ -61,6 +70,10 @@ class Judged:
     def is_of(self, trace: WorkloadTrace) -> bool:
         """Whether it was this trace."""
         return (self.trace, self.trace_requests) == (trace.name, len(trace))
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _text(value: object) -> str | None:

@@ -28,7 +28,6 @@ from autokv.workload import WorkloadTrace
 
 UNSHARED = "what an eviction or a low-rank stage holds depends on the whole prompt, so prefixes are not shared"
 INSTALL = "pip install 'autokv[silicon]'"
-IDENTITY = CompressionConfig.parse({"pipeline": {}})
 
 
 class Servers:

@@ -9,23 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autokv.errors import RequestError
-from autokv.evaluation.baselines import FLOAT8
+from autokv.evaluation.baselines import FLOAT8, UNCOMPRESSED
 from autokv.evaluation.costs import CostCache
 from autokv.evaluation.measurement import Measurement, Statistics
 from autokv.evaluation.metrics import METRICS
 from autokv.hardware import HardwareProfile
-from autokv.jobs.servers import IDENTITY, Servers
+from autokv.jobs.servers import Servers
 from autokv.models import LoadedModel
 from autokv.serving import SLO, KVMemory
 from autokv.serving.advice import Advisor
 from autokv.serving.compare import FLOAT8 as FLOAT8_NAME
-from autokv.serving.compare import FULL, Server, compare
+from autokv.serving.compare import FULL, Server, compare, sustained_rate
 from autokv.serving.comparison import Comparison
 from autokv.serving.options import usual_options
-from autokv.serving.rate import default_slo, max_sustainable_rate
+from autokv.serving.rate import default_slo
 from autokv.serving.traffic import traffic
-from autokv.tuning.recommend import TIE
+from autokv.tuning.objectives import TIE
 from autokv.tuning.request import TuningRequest
 from autokv.workload import WorkloadTrace
 
@@ -128,10 +127,8 @@ class ServingJudge:
 
     def _confirmed(self, measurement: Measurement) -> Measurement:
         server = self._servers.server("candidate", measurement.config, _stretch(measurement))
-        try:
-            rate = max_sustainable_rate(self._trace, server.serve, self._slo).requests_per_s
-        except RequestError:  # no request of the trace fits into the memory
-            rate = 0.0
+        highest = sustained_rate(self._trace, server, self._slo)
+        rate = 0.0 if highest is None else highest.requests_per_s
         found = {"sustained_requests_per_s": rate}
         tokens = rate * float(np.mean(self._trace.output_tokens)) * _stretch(measurement)
         if self._price is not None and tokens:
@@ -150,7 +147,7 @@ class ServingJudge:
     @property
     def full(self) -> Server:
         """The server with 16 bits."""
-        return self._servers.server(FULL, IDENTITY)
+        return self._servers.server(FULL, UNCOMPRESSED)
 
     @property
     def moved(self) -> float:

@@ -27,6 +27,8 @@ from autokv.wire import JobSubmission
 INLINE = "inline"
 """The request's space where the submission spells one out."""
 MAX_SPACE_DEPTH = 16
+NAMED = 5
+"""Models that a message lists."""
 SIMILAR = 20
 """Finished jobs that an estimate of the time looks at."""
 _ONLY_SUBMITTED = {"labels", "estimate"}
@@ -106,16 +108,27 @@ def _check_model(name: str, machine: Settings, field: str = "model") -> Iterator
     """Refuse what no worker could load. A server that offers no models itself leaves it to its workers; of one that
     does, the name must be one of them, or an id of the hub.
     """
-    remedy = "name a model of /v1/models, or an id of the Hugging Face Hub"
+    known = [model.name for model in offered(machine)]
     parts = name.split("/")
     if not name.isprintable() or name.startswith(("/", "~", ".")) or "\\" in name or {"", ".."} & set(parts):
-        raise RequestError("is a path", field=field, remedy=remedy)
+        raise RequestError(
+            "is a path, but a model is one that the server or its workers have", field=field, remedy=_offers(known)
+        )
     try:
         resolve(name, machine)
     except ModelError as error:
-        if offered(machine):
-            raise RequestError(f"{name:.200} {error.message}", field=field, remedy=error.remedy) from None
+        if known:
+            remedy = nearest(name, known) or _offers(known)
+            raise RequestError(f"{name:.200} {error.message}", field=field, remedy=remedy) from None
         yield f"this server offers no models; a worker must have {name}"
+
+
+def _offers(known: Sequence[str]) -> str:
+    """Which models a submission can name."""
+    if not known:
+        return "name an id of the Hugging Face Hub, or a model that a worker has"
+    more = f" and {len(known) - NAMED} more (GET /v1/models)" if len(known) > NAMED else ""
+    return f"choose from {', '.join(known[:NAMED])}{more}, or name an id of the Hugging Face Hub"
 
 
 def _upload(database: Database, kind: UploadKind, field: str, upload_id: str | None) -> Upload | None:

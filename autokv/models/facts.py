@@ -40,6 +40,9 @@ class ModelFacts:
     vocab_size: int
     attention_softcap: float | None = None
     """Attention logits pass ``c·tanh(x/c)`` with this c (Gemma 2, 2024)."""
+    switch_tokens: int | None = None
+    """Where LongRoPE (Ding et al., 2024) goes over from its short factors to its long ones: a longer sequence rotates
+    all of its positions anew, so that no cache of a shorter one can be continued. None for other models."""
     revision: str | None = None
     """Of the weights: a commit of the hub, or ``weights-`` and a digest of their files; None where there are none."""
 

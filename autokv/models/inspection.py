@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 from autokv import settings
 from autokv.errors import ModelError
 from autokv.models.checkpoint import check_folder
-from autokv.models.context import context_tokens
+from autokv.models.context import context_tokens, switch_tokens
 from autokv.models.facts import ModelFacts
 from autokv.models.gguf import converted, read_config
 from autokv.models.quiet import reading
@@ -88,6 +88,7 @@ def facts_of(config: PreTrainedConfig, name: str) -> ModelFacts:
         hidden_size=hidden,
         vocab_size=_size(text, "vocab_size", name),
         attention_softcap=attribute(text, "attn_logit_softcapping", name),
+        switch_tokens=switch_tokens(longest, rope, _own_switch(text)),
     )
 
 
@@ -106,6 +107,12 @@ def _size(text: PreTrainedConfig, key: str, name: str, default: int | None = Non
     if not isinstance(value, int) or value < 1:
         raise ModelError(f"{key} of {text.model_type} is {value!r}, not a positive number", field=name)
     return value
+
+
+def _own_switch(text: PreTrainedConfig) -> object:
+    """The switch that generation heeds: configurations whose class has the field (Phi-3), not those that carry it."""
+    key = "original_max_position_embeddings"
+    return getattr(text, key) if hasattr(type(text), key) else None
 
 
 def _rope(text: PreTrainedConfig, name: str) -> dict[str, Any]:

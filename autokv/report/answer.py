@@ -8,10 +8,12 @@ from typing import Any
 
 from autokv.config import CompressionConfig
 from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.naming import label
 from autokv.report import view
 from autokv.report.changes import change
 from autokv.report.describe import describe, explain
-from autokv.report.format import heading, label, number, quantity
+from autokv.report.format import heading, number, quantity
+from autokv.report.front_tables import REFERENCE
 from autokv.report.headline import NO_HELP, headline
 from autokv.report.html import Markup, data, join, tag, unbroken
 from autokv.tuning.objectives import Constraint, speedup
@@ -31,7 +33,7 @@ def answer(result: TuningResult, job: Mapping[str, Any]) -> Markup:
         tag("p", _lead(config, gained), class_="lead"),
         *(tag("p", _sentence_case(text)) for text in (() if decision is None else decision.advice)),
         _tiles(result, point),
-        *(tag("p", _sentence_case(text), class_="note") for text in _notes(result)),
+        *(tag("p", _sentence_case(text), class_="note") for text in _notes(result, job)),
         _configuration(config),
         _alternatives(result),
     )
@@ -40,15 +42,20 @@ def answer(result: TuningResult, job: Mapping[str, Any]) -> Markup:
 def _lead(config: CompressionConfig, gained: str) -> Markup:
     if config.pipeline.is_identity:
         return join("Recommended: keep the ", tag("b", describe(config)), ".")
-    opening = "Should memory become short: " if gained == NO_HELP else "Recommended: "
+    opening = "If memory runs short: " if gained == NO_HELP else "Recommended: "
     return join(opening, tag("b", unbroken(describe(config))), f". It {explain(config)}.")
 
 
-def _notes(result: TuningResult) -> Iterable[str]:
-    if result.reason:
-        yield result.reason
+def _notes(result: TuningResult, job: Mapping[str, Any]) -> Iterable[str]:
+    """Why this one, and what a reader must know; without what the section on the traffic says."""
+    serving = job.get("serving") or {}
+    comparison = serving.get("comparison") or {}
+    told = {serving.get("predicted"), *(serving.get("notes") or ())} if comparison else set()
+    reason = result.reason.removesuffix(f"; {comparison.get('verdict')}")
+    if reason:
+        yield reason
     if result.decision is not None:
-        yield from result.decision.notes
+        yield from (note for note in result.decision.notes if note not in told)
 
 
 def _tiles(result: TuningResult, point: FrontPoint) -> Markup:
@@ -77,16 +84,16 @@ def _against(metric: str, value: float, full: float | None) -> Markup:
 
 
 def _timed(found: Measurement) -> str:
-    """The ratio in words, and that of fp8 to the same baseline."""
+    """The ratio in words, what it is a ratio to, and fp8's to the same."""
     many = view.batch(found)
     over = f"one layer, {f'{many} sequences' if many > 1 else 'one sequence'}"
     float8, full = view.mean(found, view.FP8_TIME), view.mean(found, view.BASELINE_TIME)
     other = f"; fp8 {quantity(view.RATIO, float8 / full)}" if float8 and full else ""
-    return f"of the 16-bit cache's, timed in turn: {_speed(found)}; {over}{other}"
+    return f"of {REFERENCE}, timed in turn: {_speed(found)}; {over}{other}"
 
 
 def _speed(found: Measurement) -> str:
-    """How attention compares with the 16-bit cache's timed beside it; empty where it was not timed."""
+    """How attention compares with :data:`REFERENCE`; empty where it was not timed."""
     compared = speedup(found)
     if compared is None:
         return ""
@@ -145,11 +152,12 @@ def _line(result: TuningResult, point: FrontPoint) -> str:
 def _nothing(result: TuningResult, constraints: Sequence[Constraint]) -> Markup:
     stopped = result.stopped_by == "interrupt"
     parts = [tag("h1", "Stopped before anything was confirmed" if stopped else "Nothing meets the constraints")]
-    if result.reason:
-        parts.append(tag("p", _sentence_case(result.reason), class_="lead"))
     miss = view.closest_miss(result, constraints)
+    reason = result.reason if stopped or miss is None else result.reason.partition("; ")[0]
+    if reason:
+        parts.append(tag("p", _sentence_case(reason), class_="lead"))
     if miss is None:
-        parts.append(tag("p", f"None of the {len(result.trials)} trials gave a measurement; the reasons are below."))
+        parts.append(tag("p", f"None of the {len(result.trials)} trials could be measured; the reasons are below."))
     elif not stopped:
         parts.append(tag("p", f"The closest miss is {describe(miss.config)}: {_misses(miss, constraints)}."))
         parts.append(_configuration(miss.config))
@@ -162,7 +170,7 @@ def _misses(miss: Measurement, constraints: Sequence[Constraint]) -> str:
         for one in constraints
         if view.excess(one, miss) > 0
     ]
-    return "; ".join(over) or "no measured value of it is over a limit, but it was not confirmed"
+    return "; ".join(over) or "within every limit, but not confirmed"
 
 
 def _sentence_case(text: str) -> str:

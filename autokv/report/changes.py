@@ -8,7 +8,7 @@ from typing import Literal
 from autokv.report import view
 from autokv.report.format import MISSING, number
 from autokv.report.html import Markup, join, tag
-from autokv.tuning.recommend import TIE
+from autokv.tuning.objectives import TIE
 
 Mark = Literal["better", "worse", "same"]
 MANY = 2.0

@@ -13,7 +13,10 @@ from autokv.tuning.trial import FrontPoint, TuningResult
 
 
 def picture(judged: Sequence[tuple[str, Measurement]], suffix: str) -> str:
-    """The measurements, each with its name, as an SVG, or as an HTML page that holds it and needs no script."""
+    """The measurements, each with its name, as an SVG, or as an HTML page that holds it and needs no script.
+
+    The dot of the 16-bit cache is called so, as in a report.
+    """
     drawn = front_svg(
         TuningResult(
             objectives=("kl_divergence", view.BYTES),
@@ -23,7 +26,11 @@ def picture(judged: Sequence[tuple[str, Measurement]], suffix: str) -> str:
                 for number, (_, measurement) in enumerate(judged)
             ],
             recommended=None,
-            named={name: measurement.config.digest for name, measurement in judged},
+            named={
+                name: measurement.config.digest
+                for name, measurement in judged
+                if not measurement.config.pipeline.is_identity
+            },
         )
     )
     if suffix == ".svg":

@@ -6,56 +6,16 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from autokv.evaluation.metrics import METRICS
+from autokv.evaluation.naming import label, unit
 
-LABELS = {
-    "kl_divergence": "KL divergence",
-    "top1_agreement": "top-1 agreement",
-    "nll_delta": "NLL change",
-    "task_score": "task score",
-    "negative_sample_rate": "negative samples",
-    "output_length_ratio": "output length",
-    "kv_bytes_per_token": "KV cache",
-    "compression_ratio": "compression",
-    "attention_us": "attention per layer",
-    "attention_baseline_us": "16-bit attention per layer",
-    "attention_fp8_us": "fp8 attention per layer",
-    "attention_ratio": "attention time against 16-bit",
-    "compress_us": "compression per layer",
-    "ttft_ms": "time to first token",
-    "ttft_p95_ms": "time to first token, p95",
-    "tpot_ms": "time per output token",
-    "tpot_p95_ms": "time per output token, p95",
-    "throughput_tokens_per_s": "throughput",
-    "goodput_requests_per_s": "goodput",
-    "concurrent_requests": "requests that fit at once",
-    "sustained_requests_per_s": "sustained rate within the SLO",
-    "price_per_million_tokens": "price",
-}
-UNITS = {"us": "µs", "fraction": "", "ratio": "×", "bytes": "B/token", "money": "per million tokens"}
-RATIOS = frozenset({"attention_ratio"})
-"""Ratios that only reports have."""
 MISSING = "–"
 SPANS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (0.0, "seconds"))
-
-
-def label(metric: str) -> str:
-    """Name of a metric for a heading; an unlisted metric keeps its own name."""
-    return LABELS.get(metric, metric.replace("_", " "))
-
-
-def unit(metric: str) -> str:
-    """Printed unit of a metric; empty for a fraction."""
-    if metric in RATIOS:
-        return "×"
-    written = METRICS[metric].unit if metric in METRICS else ""
-    return UNITS.get(written, written)
 
 
 def heading(metric: str) -> str:
     """The label with a capital: ``Attention per layer``."""
     text = label(metric)
-    return f"{text[:1].upper()}{text[1:]}"
+    return text if text.startswith("fp8") else f"{text[:1].upper()}{text[1:]}"
 
 
 def title(metric: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from autokv.evaluation.naming import label
 from autokv.report import svg, view
 from autokv.report.describe import describe
-from autokv.report.format import heading, label, quantity, title
+from autokv.report.format import heading, quantity, title
 from autokv.report.html import Markup, join
 from autokv.report.labels import Box, Label
 from autokv.report.plot import Plot

@@ -15,17 +15,24 @@ from autokv.report.near import distinct
 from autokv.tuning.objectives import speedup
 from autokv.tuning.trial import FrontPoint, TuningResult
 
+REFERENCE = "PyTorch's fastest 16-bit attention"
+"""What attention times are compared with."""
+
 
 def front_tables(result: TuningResult) -> Markup:
     """The points that differ by more than noise, and below them all of them."""
     rows = distinct(result)
     folded = len(result.front) - len(rows)
-    parts = [_front(result, [(point, len(like)) for point, like in rows])]
+    parts = [
+        tag("p", "Scroll the table sideways for more columns.", class_="note sideways"),
+        _front(result, [(point, len(like)) for point, like in rows]),
+    ]
+    if view.RATIO in view.columns(result):
+        parts.append(tag("p", f"Attention: 1× is {REFERENCE}, which the 16-bit cache is served with.", class_="note"))
     if folded:
-        text = f"{folded} configurations that differ from one of these by no more than noise are in the table below."
-        parts.append(
-            tag("p", text.replace("1 configurations that differ", "1 configuration that differs"), class_="note")
-        )
+        many = "1 configuration differs" if folded == 1 else f"{folded} configurations differ"
+        text = f"{many} from one of these only within noise and can be found in the full table."
+        parts.append(tag("p", text, class_="note"))
     summary = f"All {len(result.front)} configurations, on calibration and on validation prompts"
     parts.append(tag("details", join(tag("summary", summary), _every(result)), class_="folded"))
     return join(*parts)

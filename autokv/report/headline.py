@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from autokv.evaluation.naming import aim, label
 from autokv.report import view
-from autokv.report.format import label, number
+from autokv.report.format import number
+from autokv.serving.verdict import times
 from autokv.tuning.trial import FrontPoint, TuningResult
 
 NO_HELP = "Compression does not help this workload"
@@ -28,7 +30,7 @@ SHORT = {"kl_divergence": "KL"}
 
 
 def headline(result: TuningResult, point: FrontPoint, job: Mapping[str, Any]) -> str:
-    """What was decided says it itself; results of versions that did not say are read for it."""
+    """The decision's own headline; for results that have none, one made from their figures."""
     if result.decision is not None:
         return result.decision.headline
     if point.calibration.config.pipeline.is_identity:
@@ -40,9 +42,8 @@ def first_line(result: TuningResult, job: Mapping[str, Any]) -> str:
     """By which metric the recommendation was chosen, and whether that rests on a prediction; empty without one."""
     if result.recommended is None:
         return ""
-    decided, predicted = view.deciding(result), view.predicted(result, job)
-    words = "bytes per token" if decided == view.BYTES else label(decided)
-    return f"chosen by {words}" + (f", {predicted}" if predicted else "")
+    predicted = view.predicted(result, job)
+    return f"chosen for the {aim(view.deciding(result))}" + (f", {predicted}" if predicted else "")
 
 
 def served(comparison: Mapping[str, Any]) -> str:
@@ -87,8 +88,3 @@ def share(ratio: float) -> str:
     if abs(ratio / nearest - 1) <= NEAR:
         return f"{SHARES[nearest]} the bytes"
     return f"{times(1 / ratio)} fewer bytes" if ratio < 1 else "No fewer bytes"
-
-
-def times(ratio: float) -> str:
-    """A factor with two figures: ``2.9×``."""
-    return f"{ratio:.1f}×" if ratio < 10 else f"{ratio:,.0f}×"

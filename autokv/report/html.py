@@ -6,7 +6,8 @@ import json
 import math
 from html import escape
 
-from autokv.report.format import MISSING, number, unit
+from autokv.evaluation.naming import unit
+from autokv.report.format import MISSING, number
 
 
 class Markup(str):

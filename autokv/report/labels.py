@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,8 @@ GAP = 10.0
 """Pixels between a point's centre and its label."""
 BESIDE = 14.0
 """Pixels beyond the plot's right end that a label may take."""
+BEFORE = 3.0
+"""Pixels between a text's side and its leader."""
 REACH = 9
 """Lines by which a label may move up or down to find room."""
 
@@ -43,6 +46,25 @@ class Box:
         high = min(self.bottom, other.bottom) - max(self.top, other.top)
         return max(0.0, wide) * max(0.0, high)
 
+    def crossed(self, start: tuple[float, float], end: tuple[float, float]) -> float:
+        """Pixels of the straight line from ``start`` to ``end`` that lie within (Liang and Barsky, 1984)."""
+        (x, y), along, down = start, end[0] - start[0], end[1] - start[1]
+        enters, leaves = 0.0, 1.0
+        for step, far in (
+            (-along, x - self.left),
+            (along, self.right - x),
+            (-down, y - self.top),
+            (down, self.bottom - y),
+        ):
+            if step == 0:
+                if far < 0:
+                    return 0.0
+            elif step < 0:
+                enters = max(enters, far / step)
+            else:
+                leaves = min(leaves, far / step)
+        return max(0.0, leaves - enters) * math.hypot(along, down)
+
     def outside(self, width: float, height: float) -> float:
         """Pixels by which the box leaves the plot."""
         return max(0.0, -self.left, -self.top, self.right - width, self.bottom - height)
@@ -68,12 +90,15 @@ class Label:
 
     @property
     def leader(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
-        """Ends of the line that ties a label to its point; ``None`` where they touch."""
+        """Ends of the line that ties a label to its point, short of the text; ``None`` where they are near."""
         if abs(self.dy) <= LINE and abs(self.dx) <= GAP:
             return None
         box = self.box
-        end = (min(max(self.x, box.left), box.right), box.bottom - 2 if self.dy < 0 else box.top + 2)
-        return (self.x, self.y), (end if abs(self.dy) > LINE / 2 else (self.x + self.dx, self.y + self.dy))
+        if abs(self.dy) > LINE / 2:
+            end = min(max(self.x, box.left), box.right), box.bottom if self.dy < 0 else box.top
+        else:
+            end = self.x + self.dx - math.copysign(BEFORE, self.dx), self.y + self.dy
+        return (self.x, self.y), end
 
 
 def place(
@@ -85,8 +110,8 @@ def place(
 ) -> list[Label]:
     """Place each text near its point, the first ones first, where it covers least.
 
-    No text lies over other text, over a ``reserved`` box or beyond the plot while there is any place where it does not;
-    ``obstacles`` it only avoids.
+    No text lies over other text, over another text's leader, over a ``reserved`` box or beyond the plot while there is
+    any place where it does not; ``obstacles`` it only avoids.
     """
     taken = list(reserved)
     placed: list[Label] = []
@@ -100,11 +125,19 @@ def place(
             cost = far + 1e4 * box.outside(width + BESIDE, height) + sum(box.overlap(other) for other in obstacles)
             cost += 1e3 * sum(box.overlap(other) for other in taken)
             if cost < least:
+                cost += 1e3 * sum(_crossing(label, other) for other in placed)
+            if cost < least:
                 best, least = label, cost
         if best is not None:
             taken.append(best.box)
             placed.append(best)
     return placed
+
+
+def _crossing(one: Label, other: Label) -> float:
+    """Pixels of either's leader within the other's text."""
+    pairs = ((one.box, other.leader), (other.box, one.leader))
+    return sum(box.crossed(*leader) for box, leader in pairs if leader is not None)
 
 
 _ACROSS: tuple[tuple[float, Literal["start", "middle", "end"]], ...] = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +39,8 @@ class Lines:
     """Whether the horizontal axis is logarithmic."""
     steps: bool = False
     """Whether a value holds until the next one."""
+    whole: bool = False
+    """Whether ``x`` counts something."""
     level: tuple[float, str] | None = None
     """A value that is drawn across, and its name."""
     place: tuple[float, str] | None = None
@@ -97,20 +99,25 @@ class Lines:
 
     def _zones(self, plot: Plot) -> Iterable[Markup]:
         count = int(plot.width / ZONE)
+        first = min((x for one in self.series for x in one.x), default=0.0)
         for index in range(count):
             x = plot.x.value((index + 0.5) / count)
+            if self.whole:
+                x = max(float(round(x)), first)
             lines = [f"{one.name}: {number(value)}" for one in self.series if (value := self._at(one, x)) is not None]
             shape = svg.element(
                 "rect", class_="reach", x=index * plot.width / count, y=0, width=plot.width / count, height=plot.height
             )
-            title = tag("title", "\n".join([f"{self.x_name}: {number(x)}", *lines]))
+            at = f"{x:,.0f}" if self.whole else number(x)
+            title = tag("title", "\n".join([f"{self.x_name}: {at}", *lines]))
             yield svg.element("g", join(title, shape), class_="zone")
 
     def _at(self, one: Series, x: float) -> float | None:
         if not len(one.x) or x > one.x[-1]:
             return None
-        found = bisect_left(one.x, x)
-        return one.y[max(0, found - 1) if self.steps else found]
+        if self.steps:
+            return one.y[max(0, bisect_right(one.x, x) - 1)]
+        return one.y[bisect_left(one.x, x)]
 
 
 def _key(style: str, one: Series) -> Markup:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from autokv.evaluation.measurement import Measurement
 from autokv.report import view
-from autokv.tuning.recommend import TIE
+from autokv.tuning.objectives import TIE
 from autokv.tuning.trial import FrontPoint, TuningResult
 
 SIZE = 0.05

@@ -19,7 +19,7 @@ from autokv.report.lines import Lines, Series
 from autokv.report.projection import projections
 from autokv.report.provenance import provenance
 from autokv.report.samples import samples_chart
-from autokv.report.sections import failure_table, importance_table
+from autokv.report.sections import failures_section, importance_table
 from autokv.report.serving_section import serving_section
 from autokv.tuning.trial import TuningResult
 
@@ -36,7 +36,7 @@ def page(result: TuningResult, job: Mapping[str, Any]) -> str:
         _why(result),
         _samples(result, job),
         tag("section", join(tag("h2", "What was measured where"), provenance(result, job))),
-        tag("section", join(tag("h2", "Not measured"), failure_table(result))),
+        failures_section(result),
     )
     return document(f"AutoKV: {_name(job)}", body)
 
@@ -60,8 +60,8 @@ def _front(result: TuningResult, job: Mapping[str, Any]) -> Markup:
         for found in projections(result, view.limits(job))
     ]
     legend = (
-        "Blue: the front, as validation prompts judge it. Grey: the other trials, on calibration prompts. "
-        "Line: Pareto front. Hover over or tap a point, or go through them with Tab and the arrow keys."
+        "Blue: the front, on validation prompts. Grey: the other trials, on calibration prompts. "
+        "Line: Pareto front. Hover over a point, tap it, or use Tab and the arrow keys."
     )
     parts = [tag("h2", "The front")]
     if drawn:
@@ -84,11 +84,12 @@ def _why(result: TuningResult) -> Markup:
             "trials",
             "hypervolume",
             steps=True,
+            whole=True,
             place=(known + 0.5, "known settings end") if 0 < known < len(trials) else None,
         )
         caption = (
-            f"Share of the space between reference and ideal point; {number(result.hypervolume[-1])} at the end. "
-            "Higher is better; where the line is flat, more trials found nothing new."
+            f"Share of the objective space that the front dominates; {number(result.hypervolume[-1])} at the end. "
+            "Higher is better. Where the line is flat, trials found nothing better."
         )
         parts.append(tag("div", figure("hypervolume", "Hypervolume over trials", caption, lines.draw), class_="pair"))
     return tag("section", join(*parts))

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autokv.evaluation.measurement import Measurement
-from autokv.evaluation.metrics import METRICS
 from autokv.report import view
-from autokv.report.format import duration, unit
+from autokv.report.facts import name_of, section, told
+from autokv.report.format import duration
+from autokv.report.front_tables import REFERENCE
 from autokv.report.html import Markup, join, tag
 from autokv.tuning.trial import TuningResult
 
@@ -23,24 +24,14 @@ FACTS = {
     "versions": "Versions",
 }
 """The blocks of a job's facts and their headings, in the page's order."""
-PACKAGES = {
-    "autokv": "AutoKV",
-    "torch": "PyTorch",
-    "transformers": "Transformers",
-    "optuna": "Optuna",
-    "numpy": "NumPy",
-    "python": "Python",
-}
-LONG = 12
-"""A list of more values than this is shortened."""
 
 
 def provenance(result: TuningResult, job: Mapping[str, Any]) -> Markup:
-    """A few sentences, and every fact folded away below them."""
+    """A few sentences, and all details folded away below them."""
     said = tag("ul", join(*(tag("li", text) for text in sentences(result, job))), class_="provenance")
     run = {"job": job.get("id"), "finished": job.get("finished"), "stopped by": result.stopped_by}
-    blocks = [_block("Run", run), *(_block(name, job[key]) for key, name in FACTS.items() if _told(job, key))]
-    return join(said, tag("details", join(tag("summary", "Every fact"), tag("div", join(*blocks), class_="facts"))))
+    blocks = [section("Run", run), *(section(name, job[key]) for key, name in FACTS.items() if told(job.get(key)))]
+    return join(said, tag("details", join(tag("summary", "All details"), tag("div", join(*blocks), class_="facts"))))
 
 
 def sentences(result: TuningResult, job: Mapping[str, Any]) -> Iterable[str]:
@@ -52,7 +43,7 @@ def sentences(result: TuningResult, job: Mapping[str, Any]) -> Iterable[str]:
     ran = sum(trial.state != "infeasible" for trial in result.trials)
     more = len(result.trials) - ran
     left_out = f"; {more} more candidates were infeasible and not run" if more else ""
-    yield f"{ran} trials{took}{f', finished{when}' if when else ''}{left_out}."
+    yield f"{ran} trial{'' if ran == 1 else 's'}{took}{f', finished{when}' if when else ''}{left_out}."
     yield from _prompts(result)
     tasks = (job.get("contexts") or {}).get("tasks")
     if tasks:
@@ -63,7 +54,7 @@ def sentences(result: TuningResult, job: Mapping[str, Any]) -> Iterable[str]:
         revision = f", revision {model['revision']}" if model.get("revision") else ""
         yield f"Model: {model['name']}{revision}."
     versions = job.get("versions") or {}
-    named = [f"{PACKAGES.get(name, name)} {version}" for name, version in versions.items()]
+    named = [f"{name_of(name)} {version}" for name, version in versions.items()]
     if named:
         yield f"Versions: {', '.join(named)}."
 
@@ -82,7 +73,7 @@ def _measured(result: TuningResult) -> Iterable[str]:
     if view.BYTES in names:
         yield "bytes per token"
     if view.TIME in names:
-        yield "attention times, each beside the 16-bit cache's"
+        yield f"attention times, in turn with {REFERENCE}"
 
 
 def _prompts(result: TuningResult) -> Iterable[str]:
@@ -110,45 +101,3 @@ def _simulated(result: TuningResult, job: Mapping[str, Any]) -> Iterable[str]:
         yield f"Simulated: serving {count} on {serving['device']}; its costs are {predicted}."
     else:
         yield f"Simulated: serving {count} on {serving['device']}, from times that were measured on it."
-
-
-def _told(job: Mapping[str, Any], key: str) -> bool:
-    return bool(job.get(key)) and any(True for _ in _leaves(job[key]))
-
-
-def _leaves(block: object) -> Iterable[tuple[str, str]]:
-    kept = block
-    if isinstance(block, Mapping):
-        kept = {key: value for key, value in block.items() if key != "comparison"}  # a table of its own
-    return ((key, value) for key, value in flatten(kept) if value not in ("", "None"))
-
-
-def _block(heading: str, block: object) -> Markup:
-    items = [join(tag("dt", key.replace("_", " ")), tag("dd", value)) for key, value in _leaves(block)]
-    return tag("section", join(tag("h3", heading), tag("dl", join(*items))))
-
-
-def flatten(block: object, path: str = "") -> Iterable[tuple[str, str]]:
-    """The leaves of nested mappings as ``a b c`` and a printed value; a long list is shortened, and says so."""
-    if isinstance(block, Mapping):
-        for key, value in block.items():
-            yield from flatten(value, f"{path} {key}".strip())
-    elif isinstance(block, list | tuple | set | frozenset):
-        values = [_plain(value) for value in block]
-        more = f", … ({len(values)} in all)" if len(values) > LONG else ""
-        yield path or "values", ", ".join(values[:LONG]) + more
-    else:
-        yield path or "value", _with_unit(path, block)
-
-
-def _with_unit(name: str, value: object) -> str:
-    mark = unit(name) if name in METRICS else ""
-    return f"{_plain(value)} {mark}".strip()
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bool) or value is None:
-        return "" if value is None else "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) >= 10_000 else str(value)
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -22,6 +22,8 @@ from autokv.report.trials import trials_csv
 from autokv.tuning.trial import FrontPoint, TuningResult
 
 RECOMMENDED = "recommended.json"
+LARGEST = 2.0**53
+"""Up to which floats hold every whole number."""
 
 
 def write_results(
@@ -83,7 +85,16 @@ def request_yaml(request: Mapping[str, Any], submission: Mapping[str, Any] | Non
     command = "autokv tune" if submission is None else "autokv remote submit"
     asked = request if submission is None else submission
     fields = {name: value for name, value in asked.items() if value is not None and value != {}}
-    return f"# {command} request.yaml\n" + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    return f"# {command} request.yaml\n" + yaml.safe_dump(_whole(fields), sort_keys=False, allow_unicode=True)
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401 - of every kind
+    """``value`` with whole numbers as people write them: ``60000000``, not ``60000000.0``."""
+    if isinstance(value, dict):
+        return {name: _whole(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < LARGEST else value
 
 
 def pareto(result: TuningResult) -> list[dict[str, Any]]:

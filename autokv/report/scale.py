@@ -12,8 +12,13 @@ TIMES = ("_us", "_ms", "_ratio")
 """Endings of what is drawn on a logarithmic axis where it spans more than the factor of :data:`WIDE`."""
 WIDE = 10.0
 SIXTHS = [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0]
-CLOCK = {"seconds": SIXTHS, "minutes": SIXTHS, "hours": [1.0, 2.0, 3.0, 6.0, 12.0, 24.0]}
-"""Steps between the ticks of an axis of time."""
+STEPS = {
+    "seconds": SIXTHS,
+    "minutes": SIXTHS,
+    "hours": [1.0, 2.0, 3.0, 6.0, 12.0, 24.0],
+    "trials": [1.0, 2.0, 5.0, 10.0],
+}
+"""Steps between the ticks of an axis of time, or of what is counted."""
 NARROWEST = 0.1
 """Least span of a linear axis, as a share of its values."""
 MARGIN = 0.06
@@ -100,6 +105,6 @@ class Scale:
         rough = (self.high - self.low) / max(1, most - 1)
         power = 10.0 ** math.floor(math.log10(rough))
         usual = [size * power for size in (1, 2, 2.5, 5, 10)]
-        step = next(step for step in CLOCK.get(self.metric, usual) + usual if step >= rough)
+        step = next(step for step in STEPS.get(self.metric, usual) + usual if step >= rough)
         first, last = math.ceil(self.low / step), math.floor(self.high / step)
         return [round(index * step, 12) for index in range(first, last + 1)]

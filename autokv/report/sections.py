@@ -33,15 +33,15 @@ def _bar(share: float) -> Markup:
     )
 
 
-def failure_table(result: TuningResult) -> Markup:
-    """What was not measured, with reasons and counts."""
+def failures_section(result: TuningResult) -> Markup:
+    """What was not measured, with reasons and counts; nothing where every trial was."""
     found = view.failures(result.trials)
     if not found:
-        return tag("p", f"All {len(result.trials)} trials ran.", class_="note")
+        return Markup("")
     rows = [
         tag("tr", join(tag("td", str(count), class_="number"), tag("td", state), tag("td", reason, class_="reason")))
         for state, reason, count in found
     ]
     heads = [tag("th", text, scope="col") for text in ("Trials", "State", "Reason (first of its kind)")]
     table = tag("table", join(tag("thead", tag("tr", join(*heads))), tag("tbody", join(*rows))), class_="failures")
-    return wide(table, "What was not measured")
+    return tag("section", join(tag("h2", "Not measured"), wide(table, "What was not measured")))

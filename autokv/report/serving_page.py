@@ -46,7 +46,7 @@ def page(comparison: Comparison, facts: Mapping[str, str], notes: Sequence[str])
         ),
         tag("section", join(tag("h2", "Figures"), comparison_table(figures))),
         tag("section", join(tag("h2", "Over time"), tag("div", join(*_charts(comparison)), class_="pair"))),
-        tag("section", join(tag("h2", "What this rests on"), _facts(facts), _notes(notes))),
+        tag("section", join(tag("h2", "Basis of the figures"), _facts(facts), _notes(notes))),
     )
     return document(f"AutoKV: {comparison.trace}", body)
 
@@ -57,14 +57,14 @@ def _charts(comparison: Comparison) -> list[Markup]:
     peak = max(run.report.peak_kv_bytes for run in runs)
     scale, unit = next((least or 1e3, unit) for least, unit in _SIZES if peak >= least)
     near = capacity < NEAR * peak
-    room = f"{capacity / scale:,.3g} {unit} are there for it" + (", the dashed line." if near else ".")
+    room = f"{capacity / scale:,.3g} {unit}" + (" (dashed line)" if near else "")
     waiting = lines(comparison, "requests waiting", lambda times: times.waiting)
     running = lines(comparison, "requests in flight", lambda times: times.running)
     level = (capacity / scale, "capacity") if near else None
     memory = lines(comparison, f"KV cache ({unit})", lambda times: times.kv_bytes / scale, level)
-    queue = "Requests that have arrived and hold no memory. Every line is an average over iterations."
-    batch = "Requests that are being prefilled or decoded."
-    held = f"KV memory in {unit}: bytes of all caches, in whole pages; {room} The peaks are in the table."
+    queue = "Requests that wait to be scheduled. Lines are averages over iterations."
+    batch = "Requests in prefill or decoding."
+    held = f"All caches together, in whole pages. Capacity: {room}. The peaks are in the table."
     return [
         figure("waiting", "Queue", join(waiting.legend, queue), waiting.draw),
         figure("running", "Batch", join(running.legend, batch), running.draw),

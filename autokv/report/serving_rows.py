@@ -16,6 +16,7 @@ SECONDS_FROM = 1e4
 """Milliseconds from which times are given in seconds."""
 POINTS = 1.0
 """Percentage points up to which shares are the same."""
+COMMANDS = ("autokv", "pip")
 COUNT = "count"
 """Unit of what comes in whole numbers."""
 
@@ -85,8 +86,9 @@ def remarks(comparison: Comparison) -> tuple[str, ...]:
 
 
 def sentence(text: str) -> str:
-    """``text`` with a full stop and, unless it begins with a name such as ``fp8``, a capital."""
-    named = any(character.isdigit() for character in text.partition(" ")[0])
+    """``text`` with a full stop and, unless it begins with a name such as ``fp8`` or with a command, a capital."""
+    first = text.partition(" ")[0]
+    named = first in COMMANDS or any(character.isdigit() for character in first)
     return f"{text}." if named else f"{text[:1].upper()}{text[1:]}."
 
 

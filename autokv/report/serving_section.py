@@ -26,7 +26,7 @@ def serving_section(job: Mapping[str, Any]) -> Markup:
     if scenario:
         parts += [
             tag("h2" if not parts else "h3", "The scenario"),
-            tag("ul", join(*(tag("li", sentence(why)) for why in scenario["why"])), class_="note"),
+            tag("ul", join(*(tag("li", sentence(why)) for why in dict.fromkeys(scenario["why"]))), class_="note"),
         ]
     return tag("section", join(*parts)) if parts else Markup("")
 
@@ -52,6 +52,6 @@ def _line(row: Row, full: int | None) -> Markup:
 
 def _basis(serving: Mapping[str, Any]) -> str:
     predicted = serving.get("predicted")
-    how = view.hedge(serving["comparison"]["verdict"], ["predicted"]) if predicted else "from times measured there"
+    how = view.hedge(serving["comparison"]["verdict"], ["predicted"]) if predicted else "from times measured on it"
     notes = [f"simulated on {serving['device']}, {how}", *serving["notes"], *([predicted] if predicted else [])]
     return " ".join(sentence(note) for note in notes)

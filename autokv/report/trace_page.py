@@ -71,12 +71,12 @@ def _over_time(times: OverTime) -> Markup:
         figure("requests", "Arrivals", f"Requests per second, {means}.", arrivals.draw),
         figure(
             "tokens",
-            "Tokens asked for",
-            join(tokens.legend, f"Tokens per second by the time of arrival, {means}."),
+            "Token demand",
+            join(tokens.legend, f"Tokens per second by arrival time, {means}."),
             tokens.draw,
         ),
         figure(
-            "flight", "Requests in flight", f"If each answers at a steady rate and nobody waits, {means}.", flight.draw
+            "flight", "Requests in flight", f"Assumes a steady decoding rate and no queueing; {means}.", flight.draw
         ),
     )
     return tag("div", join(*drawn), class_="pair")
@@ -95,16 +95,16 @@ def _length_chart(lengths: OverLength) -> Markup:
         log=True,
         steps=True,
     )
-    caption = join(lines.legend, "Share of the requests; four bins for each doubling of the length.")
+    caption = join(lines.legend, "Share of the requests; four bins per doubling of the length.")
     return tag("div", figure("lengths", "Tokens per request", caption, lines.draw), class_="pair")
 
 
 def _reuse_chart(reuse: Reuse) -> Markup:
     caches, shares = zip(*reuse.caches, strict=True)
-    spared = Series("spared (%)", [float(size) for size in caches], [100 * share for share in shares])
-    lines = Lines((spared,), "tokens that the cache holds", "% of the input tokens", log=True)
+    saved = Series("saved (%)", [float(size) for size in caches], [100 * share for share in shares])
+    lines = Lines((saved,), "tokens in the cache", "% of the input tokens", log=True)
     caption = (
-        f"Input tokens (%) that a prefix cache of this size spares if it forgets what was used longest ago; one that "
-        f"forgets nothing spares {number(100 * reuse.share)}%."
+        f"Input tokens (%) that an LRU prefix cache of this size saves; an unlimited one saves "
+        f"{number(100 * reuse.share)}%."
     )
-    return tag("div", figure("reuse", "Reuse by size of the cache", caption, lines.draw), class_="pair")
+    return tag("div", figure("reuse", "Prefix reuse by cache size", caption, lines.draw), class_="pair")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from pathlib import Path
+from types import MethodType
 from typing import Any, Self
 
 from torch import Tensor
@@ -10,6 +12,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 
 from autokv.config import CompressionConfig
 from autokv.errors import ModelError, RequestError
+from autokv.models.context import crossing
 from autokv.runtime.layer import CompressedLayer
 from autokv.runtime.plan import Plan, make_plan
 
@@ -33,6 +36,8 @@ class CompressedCache(Cache):
         for layer in plan.facts.full_layers:
             layers[layer] = CompressedLayer(plan, layer)
         super().__init__(layers=layers)
+        if plan.facts.switch_tokens is not None:
+            _never_drop(plan.model)
         self._last: CompressedLayer | None = None
 
     @classmethod
@@ -83,7 +88,8 @@ class CompressedCache(Cache):
         """Take one layer's new keys and values; transformers calls it.
 
         Raises:
-            ModelError: the layers before did not attend through AutoKV, or the model's context is full.
+            ModelError: the layers before did not attend through AutoKV, the model's context is full, or it cannot grow
+                across the switch of LongRoPE.
             RequestError: another batch than before.
         """
         if self._last is not None and self._last.waiting:
@@ -111,3 +117,25 @@ class CompressedCache(Cache):
         self._last = None
         for layer in self.layers:
             layer.reset()
+
+
+def _never_drop(model: PreTrainedModel) -> None:
+    """Let ``model`` refuse to generate where transformers would silently go on without a compressed cache.
+
+    Models with LongRoPE begin anew behind their switch, with a cache of transformers' own; an empty one they drop too,
+    though nothing in it is wrong.
+    """
+    name = "prepare_inputs_for_generation"
+    own = getattr(type(model), name)
+
+    @wraps(own)
+    def prepare(self: PreTrainedModel, *args: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - as the model's own
+        inputs: dict[str, Any] = own(self, *args, **kwargs)
+        given = kwargs.get("past_key_values")
+        if isinstance(given, CompressedCache) and inputs.get("past_key_values") is not given:
+            if given.get_seq_length():
+                raise crossing(given._plan.facts)
+            inputs["past_key_values"] = given
+        return inputs
+
+    vars(model)[name] = MethodType(prepare, model)

@@ -36,7 +36,7 @@ def attend_several(plan: Plan, contents: LayerContents, call: AttentionCall) -> 
         raise RequestError(
             "masks some of the tokens that follow a compressed prompt",
             field="attention_mask",
-            remedy="pad only the first prompt, and do not split a padded one",
+            remedy="pad only the first prompt, on the left, and give no prefill_chunk_size with padding",
         )
     output = _attend_dense(contents, call)
     keys, values, done = call.key.flatten(0, 1), call.value.flatten(0, 1), 0

@@ -10,6 +10,7 @@ from transformers.cache_utils import CacheLayerMixin
 
 from autokv.compression import LayerContext
 from autokv.errors import ModelError, RequestError
+from autokv.models.context import check_room
 from autokv.runtime.attention import ATTENTION, AttentionCall, as_stated, mark, plain_attention
 from autokv.runtime.contents import LayerContents
 from autokv.runtime.continuing import attend_one, attend_several
@@ -172,12 +173,7 @@ class CompressedLayer(CacheLayerMixin):
                 field=plan.facts.name,
                 remedy="make a new cache, which gives the model AutoKV's attention",
             )
-        if self._seen + new > plan.facts.context_tokens:
-            raise ModelError(
-                f"{self._seen + new} tokens are more than the {plan.facts.context_tokens} that it was made for",
-                field=plan.facts.name,
-                remedy="lower max_new_tokens or shorten the prompt",
-            )
+        check_room(plan.facts, self._seen, new)
         if self._contents is not None and batch != self._contents.batch:
             raise RequestError(
                 f"has a batch of {batch}, but the cache holds {self._contents.batch} sequences",

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from autokv.errors import ModelError, RequestError
 from autokv.kernels import held_tensors
 from autokv.models import ModelFacts
+from autokv.models.context import check_room
 from autokv.runtime.attention import (
     AttentionCall,
     AttentionMode,
@@ -156,16 +157,19 @@ class PackedBatch:
             if self._complete(chunk.request) or not len(chunk.ids):
                 what = "has no tokens" if not len(chunk.ids) else "comes after its end"
                 raise RequestError(f"a chunk of the prompt of request {chunk.request} {what}", field="chunks")
-        limit = self._plan.facts.context_tokens
+        facts, beyond = self._plan.facts, set()
         grown = [(request, 1) for request, _ in decoding] + [(chunk.request, len(chunk.ids)) for chunk in chunks]
         for request, new in grown:
-            tokens = new + (self._sequences[request].seen if request in self._sequences else 0)
-            if tokens > limit:
-                raise ModelError(
-                    f"{tokens} tokens of request {request} are more than the {limit} that it was made for",
-                    field=self._plan.facts.name,
-                    remedy="shorten the requests",
-                )
+            seen = self._sequences[request].seen if request in self._sequences else 0
+            check_room(facts, seen, new, f"tokens of request {request}")
+            beyond.add(facts.switch_tokens is not None and seen + new > facts.switch_tokens)
+        if len(beyond) > 1:
+            raise ModelError(
+                f"rotates positions otherwise for requests of more than {facts.switch_tokens:,} tokens (LongRoPE), and "
+                "this batch has shorter ones too",
+                field=facts.name,
+                remedy=f"serve requests within {facts.switch_tokens:,} tokens and longer ones apart",
+            )
 
     def _complete(self, request: int) -> bool:
         sequence = self._sequences.get(request)

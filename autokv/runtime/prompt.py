@@ -27,7 +27,7 @@ def compress_prompt(plan: Plan, call: AttentionCall, layer_index: int) -> Compre
         raise RequestError(
             f"the first {valid.shape[1]} tokens of a prompt in the batch are all padding",
             field="attention_mask",
-            remedy="leave the prompt out if it is empty; if it is read in chunks, raise prefill_chunk_size",
+            remedy="make prefill_chunk_size larger than the padding; leave the prompt out if it is empty",
         )
     calls = [_entry(call, entry, place) for entry, place in enumerate(places)]
     parts = [_compress(plan, part, layer_index) for part in calls]

@@ -42,7 +42,7 @@ class _Installation:
 
     def install(self, model: PreTrainedModel) -> None:
         def compressing(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - as generate()
-            if options.get("past_key_values") is None and _uses_cache(model, options):
+            if options.get("past_key_values") is None and _uses_cache(model, args, options):
                 options["past_key_values"] = self._chosen().new_cache()
             return self.generate(*args, **options)
 
@@ -126,9 +126,21 @@ def _leave(model: PreTrainedModel, compression: Compression) -> None:
             installed.remove(model)
 
 
-def _uses_cache(model: PreTrainedModel, options: dict[str, Any]) -> bool:
-    """Whether ``generate(**options)`` will use a cache: an argument says it, or the generation configuration."""
+def _uses_cache(model: PreTrainedModel, args: tuple[Any, ...], options: dict[str, Any]) -> bool:
+    """Whether ``generate(*args, **options)`` will use a cache.
+
+    Raises:
+        RequestError: a generation configuration switches it off, which fine-tuning often leaves behind; only an
+            argument of the call itself may.
+    """
     given = options.get("use_cache")
-    if given is None:
-        given = getattr(options.get("generation_config") or model.generation_config, "use_cache", None)
-    return given is not False
+    if given is not None:
+        return bool(given)
+    stated = options.get("generation_config") or (args[1] if len(args) > 1 else None) or model.generation_config
+    if getattr(stated, "use_cache", None) is False:
+        raise RequestError(
+            "is False, so that nothing would be compressed",
+            field="generation_config.use_cache",
+            remedy="pass use_cache=True to generate(), or use_cache=False to go without compression",
+        )
+    return True

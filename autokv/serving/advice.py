@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from autokv.errors import RequestError
-from autokv.serving.compare import Server
+from autokv.serving.compare import Server, sustained_rate
 from autokv.serving.options import SLO
-from autokv.serving.rate import max_sustainable_rate
-from autokv.serving.verdict import SAME, size_text
+from autokv.serving.verdict import SAME, more, size_text
 from autokv.workload import WorkloadTrace
 from autokv.workload.transform import scale_lengths
 
@@ -61,8 +59,8 @@ class Advisor:
         if found is None:
             return f"Less memory does not make compression pay, down to {size_text(have / 2**OCTAVES)} for KV caches"
         gain = self._gain(self.trace, found)
-        more = "serves what 16 bits cannot" if gain is None else f"sustains {gain:+.0%} requests/s"
-        return f"With {size_text(found)} for KV caches instead of {size_text(have)}, compression {more}"
+        what = "serves what 16 bits cannot" if gain is None else f"sustains {more(gain)} requests/s"
+        return f"With {size_text(found)} for KV caches instead of {size_text(have)}, compression {what}"
 
     def _more_load(self) -> str:
         memory = self.full.capacity_bytes
@@ -76,8 +74,8 @@ class Advisor:
             longer = scale_lengths(self.trace, factor)
             gain = self._gain(longer, self.full.capacity_bytes)
             if gain is None or gain > self.worth:
-                more = "serves what 16 bits cannot" if gain is None else f"sustains {gain:+.0%} requests/s"
-                return f"With requests {factor:g} times as long, compression {more}"
+                what = "serves what 16 bits cannot" if gain is None else f"sustains {more(gain)} requests/s"
+                return f"With requests {factor:g} times as long, compression {what}"
         if not tried:
             return f"Requests cannot be much longer: the model's context ends at {self.context_tokens:,} tokens"
         return f"Longer requests do not make compression pay, up to {tried[-1]:g} times as long"
@@ -97,18 +95,15 @@ class Advisor:
         return inside
 
     def _pays(self, trace: WorkloadTrace, memory: float) -> bool:
-        if not self._sustained(self.candidate, trace, memory):
-            return False
         gain = self._gain(trace, memory)
         return gain is None or gain > self.worth
 
     def _gain(self, trace: WorkloadTrace, memory: float) -> float | None:
-        """How much more the candidate sustains, as a share; None where 16 bits sustain nothing."""
-        new, old = (self._sustained(server, trace, memory) for server in (self.candidate, self.full))
+        """How much more the candidate sustains, as a share; None where only 16 bits sustain nothing."""
+        new = self._sustained(self.candidate, trace, memory)
+        old = self._sustained(self.full, trace, memory) if new else 0.0
         return new / old - 1 if old else None if new else 0.0
 
     def _sustained(self, server: Server, trace: WorkloadTrace, memory: float) -> float:
-        try:
-            return max_sustainable_rate(trace, replace(server, capacity_bytes=memory).serve, self.slo).requests_per_s
-        except RequestError:  # there is no room for a single page
-            return 0.0
+        found = sustained_rate(trace, replace(server, capacity_bytes=memory), self.slo)
+        return 0.0 if found is None else found.requests_per_s

@@ -87,6 +87,8 @@ class Calibration:
     errors: Mapping[str, float]
     """On the held-out requests, relative to the log: of the mean, ``ttft`` and ``tpot``, signed; and the mean of what
     single requests are off by, ``ttft_each`` and ``tpot_each``."""
+    notes: tuple[str, ...] = ()
+    """For what the fit holds, and what speaks against that."""
 
     @property
     def words(self) -> str:

@@ -137,7 +137,7 @@ def _run(trace: WorkloadTrace, server: Server, slo: SLO, max_rate: bool) -> Run:
     outcome = server.serve(trace)
     said = (*server.notes, overload(outcome), lateness(outcome), *extrapolations(server.costs, outcome))
     notes = [note for note in (*said, server.costs.predicted, server.costs.remark) if note]
-    highest = _rate(trace, server, slo) if max_rate else None
+    highest = sustained_rate(trace, server, slo) if max_rate else None
     if highest is not None and highest.sample:
         notes.append(f"the sustained rate is found on {highest.sample}")
     return Run(
@@ -149,8 +149,12 @@ def _run(trace: WorkloadTrace, server: Server, slo: SLO, max_rate: bool) -> Run:
     )
 
 
-def _rate(trace: WorkloadTrace, server: Server, slo: SLO) -> SustainableRate | None:
-    """What is sustained; None where no request fits into the memory."""
+def sustained_rate(trace: WorkloadTrace, server: Server, slo: SLO) -> SustainableRate | None:
+    """What a server sustains; None where no request fits into its memory.
+
+    Raises:
+        RequestError: all requests of the trace arrive at once.
+    """
     try:
         return max_sustainable_rate(trace, server.serve, slo)
     except RequestError:

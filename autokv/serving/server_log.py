@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from autokv.errors import RequestError
 from autokv.workload import WorkloadTrace
 
+MODEL_NAMES = ("model", "model_id", "model_name", "served_model_name", "gen_ai.request.model")
+"""What the model may be called, in a request or in a result file."""
 MAX_BYTES = 1 << 30
 FEWEST = 20
 """Requests below which no costs are fitted."""
@@ -52,6 +54,8 @@ class ServerLog:
     trace: WorkloadTrace
     first_token_s: NDArray[np.float64]
     finish_s: NDArray[np.float64]
+    models: tuple[str, ...] = ()
+    """That the log names."""
 
     @property
     def ttft_s(self) -> NDArray[np.float64]:
@@ -120,7 +124,7 @@ def read_log(path: str | Path) -> ServerLog:
         output_tokens=outputs[order].astype(np.int64),
         notes=() if usable.all() else (f"{int((~usable).sum()):,} requests without a time or a token are left out",),
     )
-    return ServerLog(trace, first[order] - start, last[order] - start)
+    return ServerLog(trace, first[order] - start, last[order] - start, _models(rows))
 
 
 def _rows(path: Path, where: str) -> Sequence[Mapping[str, Any]]:
@@ -143,10 +147,17 @@ def _rows(path: Path, where: str) -> Sequence[Mapping[str, Any]]:
     elif isinstance(document, dict) and isinstance(document.get("ttfts"), list):
         lists = {name: document[key] for key, name in LISTS.items() if isinstance(document.get(key), list)}
         lists.setdefault("start_time", [0.0] * len(document["ttfts"]))
-        rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=False)]
+        named = {name: document[name] for name in MODEL_NAMES if name in document}
+        rows = [{**named, **dict(zip(lists, row, strict=True))} for row in zip(*lists.values(), strict=False)]
     else:
         rows = [document]
     return [row for row in rows if isinstance(row, dict)]
+
+
+def _models(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Every model that a row names, once."""
+    named = (row.get(name) for row in rows for name in MODEL_NAMES)
+    return tuple(dict.fromkeys(name for name in named if isinstance(name, str) and name))
 
 
 def _lines(text: str, where: str) -> list[Mapping[str, Any]]:

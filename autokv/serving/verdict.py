@@ -141,8 +141,8 @@ def _bits(run: Run) -> str:
 
 
 def times(ratio: float) -> str:
-    """A ratio as a multiple: ``2.9x``."""
-    return f"{ratio:.2g}x" if ratio < 10 else f"{ratio:.0f}x"
+    """A ratio as a multiple: ``2.9×``."""
+    return f"{ratio:.2g}×" if ratio < 10 else f"{ratio:,.0f}×"
 
 
 def _percent(after: float, before: float, new: str, old: str) -> str:
@@ -154,6 +154,11 @@ def _percent(after: float, before: float, new: str, old: str) -> str:
 def percent(after: float, before: float) -> str:
     """The change of a figure: ``+85%``."""
     return f"{after / before - 1:+.0%}"
+
+
+def more(share: float) -> str:
+    """A gain in words: ``85% more``, ``12% fewer``."""
+    return f"{abs(share):.0%} {'fewer' if share < 0 else 'more'}"
 
 
 def _time(value: float) -> str:

@@ -49,7 +49,7 @@ class Move:
 
 
 class Aliases:
-    """The repository of aliases. A configuration is named by its id, or by a digest that one has."""
+    """The repository of aliases. A configuration is named by its id, or by how its digest begins."""
 
     def __init__(self, reading: Sessions, writing: Sessions) -> None:
         self._reading, self._writing = reading, writing

@@ -15,7 +15,12 @@ from autokv.errors import NotFoundError, StorageError
 from autokv.storage.lookup import only_match
 from autokv.storage.paging import Cursor, cut, newest_first
 from autokv.storage.sessions import Sessions
-from autokv.storage.tables import DIGEST, ConfigurationRow, JobRow, ModelRow
+from autokv.storage.tables import ConfigurationRow, JobRow, ModelRow
+
+SHORTEST = 8
+"""Characters of a digest that stand for it where no other digest begins so."""
+SHOWN = 3
+"""Digests that are named where several begin so."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +87,10 @@ class Configurations:
         return tuple(sorted(found, key=lambda one: (order[one.job_id], "recommended" not in one.roles, one.roles)))
 
     def find(self, key: str) -> StoredConfiguration:
-        """The configuration of this id, or the newest one of this whole digest.
+        """The configuration of this id, or the newest one of the only digest that begins so.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is none, or several digests begin so.
         """
         with self._reading() as session:
             return _stored(row_of(session, key))
@@ -147,21 +152,31 @@ class Configurations:
 
 
 def row_of(session: Session, key: str) -> ConfigurationRow:
-    """The row of this id, or the newest one of this whole digest.
+    """The row of this id, or the newest one of the only digest that begins so.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: there is none, or several digests begin so.
     """
-    column = ConfigurationRow.digest if len(key) == DIGEST else ConfigurationRow.id
-    newest = (ConfigurationRow.created_at.desc(), ConfigurationRow.id.desc())
-    row = session.scalars(select(ConfigurationRow).where(column == key.lower()).order_by(*newest).limit(1)).first()
-    if row is None:
+    wanted = key.lower()
+    row = session.scalar(select(ConfigurationRow).where(ConfigurationRow.id == wanted))
+    if row is not None:
+        return row
+    begins = ConfigurationRow.digest.startswith(wanted, autoescape=True)
+    query = select(ConfigurationRow.digest).where(begins).distinct().order_by(ConfigurationRow.digest)
+    digests = session.scalars(query.limit(SHOWN + 1)).all()
+    if len(wanted) < SHORTEST or not digests:
         raise NotFoundError(
             "there is no such configuration",
             field=f"configuration {key}",
-            remedy="give an id, or all 64 characters of a digest",
+            remedy=f"give an id, or {SHORTEST} or more characters of a digest",
         )
-    return row
+    if len(digests) > 1:
+        several = ", ".join(digest[:12] for digest in digests[:SHOWN]) + (", …" if len(digests) > SHOWN else "")
+        raise NotFoundError(
+            f"could be {several}", field=f"configuration {key}", remedy="give more characters of the digest"
+        )
+    newest = (ConfigurationRow.created_at.desc(), ConfigurationRow.id.desc())
+    return session.scalars(select(ConfigurationRow).where(begins).order_by(*newest).limit(1)).one()
 
 
 def _query(job: str) -> Select[ConfigurationRow]:

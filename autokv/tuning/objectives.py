@@ -9,6 +9,7 @@ from typing import Literal
 
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.metrics import METRICS
+from autokv.evaluation.naming import label, unit
 from autokv.tuning.request import TuningRequest
 
 LOGARITHMIC = {
@@ -31,6 +32,9 @@ LOGARITHMIC = {
 makes no difference that anyone can see, and a goodput may be 0."""
 SMALLEST = 1e-300
 WIDEST_TIE = 0.1
+TIE = 0.03
+"""Simulated metrics that differ by a smaller share are equal: a sustained rate is found to within 1.1%, and the ratios
+of times behind it to a few percent."""
 BESIDE = {"attention_us": "attention_baseline_us", "attention_fp8_us": "attention_baseline_us"}
 """Times that are compared as ratios to a baseline that was timed beside them."""
 
@@ -64,6 +68,16 @@ class Constraint:
     def __str__(self) -> str:
         unit = METRICS[self.metric].unit
         return f"{self.metric} {'<=' if self.kind == 'max' else '>='} {self.limit:g} {unit}"
+
+    @property
+    def words(self) -> str:
+        """For a sentence: ``KL divergence of at most 0.05 nats/token``."""
+        return f"{label(self.metric)} of at {'most' if self.kind == 'max' else 'least'} {self.amount(self.limit)}"
+
+    def amount(self, value: float) -> str:
+        """A value of the metric with its unit: ``0.05 nats/token``."""
+        mark = unit(self.metric)
+        return f"{value:,.4g}{'' if mark in ('', '×') else ' '}{mark}"
 
     def violation(self, value: float) -> float:
         """How far ``value`` lies beyond the limit, as a share of the limit; 0 or less where the constraint holds."""
@@ -100,7 +114,8 @@ def unusable(measurement: Measurement, metrics: Iterable[str]) -> str | None:
 
 
 def speedup(measurement: Measurement) -> tuple[float, bool] | None:
-    """Attention time of the 16-bit cache over this one's, and whether it is a tie; ``None`` where one was not timed.
+    """Time of PyTorch's fastest 16-bit attention over this one's, and whether it is a tie; ``None`` where one was not
+    timed.
 
     Both were timed in turn on the same samples; a difference of their sums that is no larger than the spread of their
     runs is a tie, but never one of more than a tenth: noise makes nothing fast.

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from autokv.evaluation.measurement import Measurement
-from autokv.tuning.objectives import Constraint, losses, meets
+from autokv.evaluation.metrics import SERVING_METRICS
+from autokv.tuning.objectives import TIE, Constraint, losses, meets
 from autokv.tuning.trial import TrialRecord
 
 TIMED = frozenset({"attention_us", "attention_baseline_us", "attention_fp8_us", "compress_us"})
 """Metrics that come from timed runs: a difference smaller than its own spread is a tie."""
+UNSTEADY = TIMED | SERVING_METRICS
+"""These, and what is simulated from timed runs: a difference smaller than the simulator's error is a tie."""
 
 
 def dominates(first: Sequence[float], second: Sequence[float]) -> bool:
@@ -37,14 +40,14 @@ def pareto_front(
 ) -> list[TrialRecord]:
     """The front of the complete trials that meet the constraints; of all complete ones where none does.
 
-    A trial that another of the front beats everywhere but in timings, and there by less than the spread of the
-    difference, is left out: it is no better and the clock cannot tell.
+    A trial that another of the front beats everywhere but in times, and there by less than the spread of the
+    difference or the simulator's error, is left out: it is no better as far as anyone can tell.
     """
     complete = [(trial, trial.measurement) for trial in trials if trial.measurement is not None]
     feasible = [(trial, measurement) for trial, measurement in complete if meets(measurement, constraints)]
     pool = feasible or complete
     exact = [pool[index] for index in non_dominated([losses(measurement, objectives) for _, measurement in pool])]
-    steady = [name for name in objectives if name not in TIMED]
+    steady = [name for name in objectives if name not in UNSTEADY]
     kept: list[tuple[TrialRecord, Measurement]] = []
     for trial, measurement in sorted(exact, key=lambda pair: losses(pair[1], [*steady, *objectives])):
         if not any(_as_good(other, measurement, objectives, steady) for _, other in kept):
@@ -53,14 +56,18 @@ def pareto_front(
 
 
 def _as_good(first: Measurement, second: Measurement, objectives: Sequence[str], steady: Sequence[str]) -> bool:
-    """Whether ``first`` dominates ``second`` when timings within their spread count as equal."""
-    worse = [name for name in objectives if name in TIMED and not _tie(first, second, name)]
+    """Whether ``first`` dominates ``second`` when ties count as equal."""
+    worse = [name for name in objectives if name in UNSTEADY and not _tie(first, second, name)]
     own, other = losses(first, [*steady, *worse]), losses(second, [*steady, *worse])
     return bool(own) and dominates(own, other)
 
 
 def _tie(first: Measurement, second: Measurement, name: str) -> bool:
-    """Whether two timings of the same prompts differ by less than the spread of their runs (``NAME_spread``)."""
+    """Whether two timings of the same prompts differ by less than the spread of their runs (``NAME_spread``), or two
+    simulated figures by less than the simulator's error."""
+    if name in SERVING_METRICS:
+        values = first.value(name), second.value(name)
+        return abs(values[0] - values[1]) <= TIE * max(map(abs, values))
     timed = {sample["id"]: sample for sample in second.samples if name in sample}
     pairs = [(sample, timed[sample["id"]]) for sample in first.samples if name in sample and sample["id"] in timed]
     if not pairs:

@@ -9,8 +9,9 @@ import numpy as np
 
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.metrics import METRICS
+from autokv.evaluation.naming import aim, label, unit
 from autokv.tuning.hypervolume import Box
-from autokv.tuning.objectives import Constraint, compared, loss, losses, meets, speedup, violations
+from autokv.tuning.objectives import TIE, Constraint, compared, loss, losses, meets, speedup, violations
 from autokv.tuning.trial import FrontPoint
 
 QUALITY = frozenset(
@@ -19,18 +20,15 @@ QUALITY = frozenset(
 UTILITY = "sustained_requests_per_s"
 """What a configuration is worth where a trace is served: cost per request is its inverse."""
 BYTES = "kv_bytes_per_token"
-"""What decides where none is."""
-TIE = 0.03
-"""Relative difference of a simulated metric that is none: a sustained rate is found to within 1.1%, and the ratios of
-times that it follows from are no better than a few percent."""
+"""What decides without a trace."""
 ALIKE_BYTES = 0.01
-"""Relative difference of bytes that is none."""
+"""Sizes that differ by a smaller share are equal."""
 SAFE_RATIO = 2.0
 """Compression from which a configuration may be called the safest."""
 ALIKE = 0.1
 """Losses of quality that differ by no more are the same."""
 DEFAULT_QUALITY = Constraint("kl_divergence", "max", 0.05)
-"""What is asked of a recommendation where the user bounds no quality: a smallest cache without it would be useless."""
+"""The bound where the user gives none on quality; without one the smallest cache would be useless."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Recommendation:
     objective: str = BYTES
     """The metric that decided."""
     slower: bool = False
-    """Whether every compressed configuration that meets the constraints attends slower than 16 bits do."""
+    """Whether every compressed configuration that meets the constraints attends slower than 16 bits."""
 
 
 def required(constraints: Sequence[Constraint]) -> tuple[Constraint, ...]:
@@ -96,7 +94,7 @@ def recommend(
     quality = next((name for name in objectives if name in QUALITY), DEFAULT_QUALITY.metric)
     named = _named([one for one in measured if meets(one, constraints)] or measured, objectives, quality)
     wanted = required(constraints)
-    asked = " and ".join(map(str, wanted)) + _said(constraints)
+    asked = " and ".join(one.words for one in wanted) + _said(constraints)
     passing = [(one, point) for one, point in confirmed if passes(one, constraints)]
     if not passing:
         return Recommendation(None, named, _why_none(measured, wanted, asked))
@@ -108,7 +106,7 @@ def recommend(
         pool if all(objective in one.metrics for one in pool) else [one for one in pool if objective in one.metrics]
     )
     if not judged:
-        reason = f"{objective}, which was to decide, was measured of no configuration, so none is recommended"
+        reason = f"{label(objective)} was to decide, but no configuration has a value of it, so none is recommended"
         return Recommendation(None, named, reason)
     slower = False
     if objective == BYTES:
@@ -116,20 +114,19 @@ def recommend(
         slower = bool(bent) and all(map(_slower, bent))
         judged = bent if slower else [one for one in judged if not _slower(one)]
     best = _best(judged, objective, quality)
-    word = "smallest"
+    word, speed, count = "the smallest", "", len(pool)
     if objective != BYTES:
-        figure = f"{best.value(objective):.4g} {METRICS[objective].unit}{_beside(judged, best, objective)}"
-        word = f"best {objective} ({figure})"
+        figure = f"{best.value(objective):.4g} {unit(objective)}".rstrip()
+        word = f"the {aim(objective)} ({figure}{_beside(judged, best, objective)})"
     elif not slower and len(judged) < len(pool):
-        word += " that attends no slower than 16 bits"
-    many = f"{word} of {len(pool)} configurations" if len(pool) > 1 else "the one configuration"
-    verb = "meet" if len(pool) > 1 else "meets"
-    reason = f"{many} that {verb} {asked} on {where} prompts: {best.value(BYTES):,.0f} bytes per token"
+        speed, count = " and attention no slower than with 16 bits", len(judged)
+    many = f"{word} of {count} configurations" if count > 1 else "the only configuration"
+    reason = f"{many} with {asked} on {where} prompts{speed}: {best.value(BYTES):,.0f} bytes per token"
     return Recommendation(best.config.digest, named, reason, objective, slower)
 
 
 def _kept(pool: Sequence[Measurement]) -> str:
-    """What decides where a trace is served: what is sustained; where nothing keeps the SLO, what comes next to it."""
+    """What decides where a trace is served: the sustained rate; where nothing keeps the SLO, goodput or throughput."""
     ranked = (UTILITY, "goodput_requests_per_s", "throughput_tokens_per_s")
     known = [name for name in ranked if all(name in one.metrics for one in pool)]
     return next((name for name in known if any(one.value(name) > 0 for one in pool)), UTILITY)
@@ -146,13 +143,13 @@ def _best(pool: Sequence[Measurement], objective: str, quality: str) -> Measurem
 
 
 def _beside(pool: Sequence[Measurement], best: Measurement, objective: str) -> str:
-    """That another is ahead by a tie, and why it was not taken."""
+    """That another one is ahead within noise, and why it was not taken."""
     maximize = METRICS[objective].direction == "maximize"
     values = [one.value(objective) for one in pool]
     first = max(values) if maximize else min(values)
     if first == best.value(objective):
         return ""
-    return f"; {first:.4g} is a tie within {TIE:.0%}, and of lower quality or less simple"
+    return f"; another reaches {first:.4g}, which is within noise ({TIE:.0%}), at lower quality or with more stages"
 
 
 def _class(measurement: Measurement, quality: str) -> int:
@@ -165,9 +162,15 @@ def _stages(measurement: Measurement) -> int:
 
 
 def _slower(measurement: Measurement) -> bool:
-    """Whether it attends slower than 16 bits by more than the spread; no compression is what it is compared with."""
+    """Whether it attends slower than PyTorch's 16-bit attention by more than noise; the 16-bit cache never does."""
     found = None if measurement.config.pipeline.is_identity else speedup(measurement)
     return found is not None and found[0] < 1 and not found[1]
+
+
+def _time(measurement: Measurement, metric: str) -> float:
+    """A time, or its ratio to PyTorch's 16-bit attention where that was timed; the 16-bit cache is served with that."""
+    plain = metric == "attention_us" and measurement.config.pipeline.is_identity
+    return 1.0 if plain and "attention_baseline_us" in measurement.metrics else compared(measurement, metric)
 
 
 def _named(measured: Sequence[Measurement], objectives: Sequence[str], quality: str) -> dict[str, str]:
@@ -175,7 +178,7 @@ def _named(measured: Sequence[Measurement], objectives: Sequence[str], quality: 
     for metric in ("tpot_ms", "attention_us"):
         timed = [one for one in measured if metric in one.metrics]
         if timed:
-            named["fastest"] = min(timed, key=lambda one, name=metric: compared(one, name))  # type: ignore[misc]
+            named["fastest"] = min(timed, key=lambda one, name=metric: _time(one, name))  # type: ignore[misc]
             break
     bent = [one for one in measured if not one.config.pipeline.is_identity] or measured
     points = np.array([losses(one, objectives) for one in bent])
@@ -193,17 +196,17 @@ def _why_none(measured: Sequence[Measurement], wanted: Sequence[Constraint], ask
         fewest = min(meeting, key=lambda one: (len(lost_tasks(one)), one.value(BYTES)))
         lost = lost_tasks(fewest)
         return (
-            f"every configuration of the front that meets {asked} loses generated tasks that the full cache solves, so "
+            f"every configuration of the front with {asked} loses generated tasks that the full cache solves, so "
             f"none is recommended; {fewest.config.digest[:12]} loses the fewest: {', '.join(lost)}"
         )
     closest = min(measured, key=lambda one: _shortfall(one, wanted))
     missed = ", ".join(
-        f"{constraint.metric} {closest.value(constraint.metric):.4g}"
+        f"{label(constraint.metric)} {constraint.amount(closest.value(constraint.metric))}"
         for constraint in wanted
         if constraint.violation(closest.value(constraint.metric)) > 0
     )
     return (
-        f"no configuration of the front meets {asked} on validation prompts, so none is recommended; "
+        f"no configuration of the front has {asked} on validation prompts, so none is recommended; "
         f"{closest.config.digest[:12]} comes closest with {missed}"
     )
 

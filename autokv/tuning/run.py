@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from autokv.config import CompressionConfig
-from autokv.evaluation.baselines import FLOAT8
+from autokv.evaluation.baselines import FLOAT8, UNCOMPRESSED
 from autokv.evaluation.measurement import Measurement
 from autokv.search_spaces import SearchSpace
 from autokv.tuning.hypervolume import history
@@ -19,7 +19,6 @@ from autokv.tuning.search import Evaluate, Progress, SearchOutcome, search
 from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
 
 Confirm = Callable[[Sequence[Measurement]], Sequence[Measurement]]
-UNCOMPRESSED = CompressionConfig()
 BASELINE = "baseline: 16-bit"
 """Source of the trial of no compression."""
 SLOWER = "Every configuration that meets the constraints attends slower than 16 bits here, so bytes decided"

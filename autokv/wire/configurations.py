@@ -65,7 +65,7 @@ class AliasMoveRequest(_Body):
     """Where an alias is to point. ``If-Match`` names the revision that is replaced; ``If-None-Match: *`` creates."""
 
     configuration: str = Field(
-        min_length=1, max_length=64, description="id of a configuration, or a digest that one has"
+        min_length=1, max_length=64, description="id of a configuration, or how a digest that one has begins"
     )
     note: str = Field("", max_length=1000)
 

@@ -22,6 +22,7 @@ from autokv.workload.readers import (
     Tokenizer,
     installed_readers,
 )
+from autokv.workload.readers.chats import only_prompts
 from autokv.workload.readers.columns import Columns, counted
 from autokv.workload.readers.mapped import date_options, first_row, proposal
 from autokv.workload.readers.remedies import column_options, command
@@ -30,6 +31,8 @@ from autokv.workload.source import Source
 from autokv.workload.trace import WorkloadTrace
 from autokv.workload.units import mixed_units, perhaps_seconds
 
+LONGBENCH = frozenset({"context", "input"})
+"""Keys of a benchmark's prompts."""
 MAX_REJECTED_SHARE = 0.01
 """A file with a larger share of bad rows is refused."""
 
@@ -127,6 +130,8 @@ def _reader(source: Source, options: ReadOptions) -> Reader:
     for reader in (*installed_readers().values(), *READERS.values()):
         if reader.recognizes(opening):
             return reader
+    if opening.keys >= LONGBENCH:
+        raise only_prompts(source)
     guessed = proposal(opening)
     named = guessed or {"input_tokens": "NAME", "output_tokens": "NAME"}
     asked = [*column_options(named), *date_options(first_row(opening), named)]

@@ -121,7 +121,8 @@ def test_what_cannot_be_had_is_refused(client: TestClient, found: tuple[StoredCo
     problem(client.get(f"{where}?format=toml"), 422, "invalid")
     problem(client.get(f"{where}?fromat=yaml"), 422, "invalid")
     problem(client.get(where, headers={"If-None-Match": "unquoted"}), 422, "invalid")
-    for key in (found[0].id[:6], found[0].digest[:12], "0" * 12, "0" * 64):
+    assert client.get(f"/v1/configurations/{found[0].digest[:12]}").json()["id"] == found[0].id
+    for key in (found[0].id[:6], found[0].digest[:7], "0" * 12, "0" * 64):
         problem(client.get(f"/v1/configurations/{key}"), 404, "not-found")
         problem(client.get(f"/v1/configurations/{key}/document"), 404, "not-found")
     problem(client.get("/v1/configurations/..%00"), 422, "invalid")

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from autokv.data import builtin_text
+
 Run = Callable[..., tuple[int, str, str]]
 K4V2 = {
     "quantization": {
@@ -32,16 +34,32 @@ def test_the_judged_are_drawn(autokv: Run, model: Path, text: Path, tmp_path: Pa
     (tmp_path / "full.json").write_text('{"pipeline": {}}')
     (tmp_path / "kivi.yaml").write_text(yaml.safe_dump({"pipeline": K4V2}))
     options = ["--model", model, "--text", text, "--context-tokens", 96, "--continuation-tokens", 8, "--samples", 1]
-    configs = ["--config", "full.json", "--config", "kivi.yaml"]
-    for name in ("plot.svg", "new/plot.html"):
+    for name, files in (("plot.svg", ["kivi.yaml"]), ("new/plot.html", ["full.json", "kivi.yaml"])):
+        configs = [part for file in files for part in ("--config", file)]
         code, out, err = autokv("evaluate", *options, *configs, "--plot", name)
         assert code == 0, err
         assert name in out
+        # The reference is there once, asked for or not, and is called as in a report.
+        assert out.count("16-bit cache") == 1
         drawn = (tmp_path / name).read_text()
-        assert ">full, 16-bit<" in drawn
+        assert drawn.count(">16-bit<") == 2, "once in each of two panels"
         assert ">kivi<" in drawn
         assert "<script" not in drawn
     assert drawn.startswith("<!doctype html>")
+    assert len(json.loads(autokv("evaluate", *options, "--config", "kivi.yaml", "--json")[1])) == 1
+
+
+def test_without_prompts_the_text_that_ships_with_autokv_is_taken(autokv: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "kivi.yaml").write_text(yaml.safe_dump({"pipeline": K4V2}))
+    small = ["--context-tokens", 96, "--continuation-tokens", 8, "--samples", 1, "--json"]
+    code, out, err = autokv("evaluate", "--model", model, "--config", "kivi.yaml", *small)
+    assert (code, err) == (0, "no prompts are given: judged on the text that ships with AutoKV\n")
+    named = autokv("evaluate", "--model", model, "--config", "kivi.yaml", *small, "--text", builtin_text())
+    assert (named[0], named[2]) == (0, "")
+    ours, theirs = (json.loads(one)[0]["metrics"]["kl_divergence"] for one in (out, named[1]))
+    assert ours == theirs
+    code, _, err = autokv("evaluate", "--model", model, "--config", "kivi.yaml", "--tasks", "--text", builtin_text())
+    assert (code, "give one of --text, --prompts and --tasks" in err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +73,20 @@ def test_a_picture_that_cannot_be_written_is_told_before_a_model_is_loaded(
     assert code == 2
     assert says in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "says"), [("--prompts", "holds requests, not prompts; give it as a workload: "), ("--text", "not UTF-8")]
+)
+def test_prompts_that_are_none_are_told_before_a_model_is_loaded(
+    autokv: Run, tmp_path: Path, option: str, says: str
+) -> None:
+    (tmp_path / "c.json").write_text("{}")
+    (tmp_path / "log.csv").write_bytes(
+        b"timestamp,prompt_tokens,completion_tokens\n0,10,20\n" + b"\xff" * (option == "--text")
+    )
+    code, _, err = autokv("evaluate", "--model", "nobody/none", "--config", "c.json", option, "log.csv")
+    assert (code, says in err, len(err.splitlines())) == (2, True, 1)
 
 
 @pytest.mark.parametrize(

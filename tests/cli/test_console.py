@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import pytest
 from rich.console import Console
 from rich.table import Column, Table
 
-from autokv.cli.console import front_table, measurement_table, output, plain, print_table
+from autokv.cli.console import SHORT, Name, answer, front_table, measurement_table, output, plain, print_table
 from autokv.cli.progress import TuningProgress, trial_line
 from autokv.config import CompressionConfig
-from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.measurement import Measurement, Statistics
+from autokv.evaluation.metrics import METRICS as METRICS_KNOWN
+from autokv.evaluation.metrics import SERVING_METRICS
+from autokv.report.describe import describe
+from autokv.report.format import heading
 from autokv.tuning.search import Progress
-from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
+from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
 
 LONG = CompressionConfig.model_validate(
     {
@@ -84,6 +89,75 @@ def test_the_fronts_table_fits_and_marks_the_recommended_one(objectives: tuple[s
     assert "…" not in text
 
 
+def test_attention_is_a_ratio_whose_reference_is_named() -> None:
+    text = text_of(front_table(build_result(("kl_divergence", "kv_bytes_per_token", "attention_us"))))
+    small, large = (next(line for line in text.splitlines() if size in line) for size in ("1,000", "99,999"))
+    assert f" {1234 / 4321:.3f} " in small
+    assert " 1.00 " in large, "the 16-bit cache is what the others are compared with, however it was timed"
+    assert "µs" not in text
+    assert "PyTorch's fastest 16-bit attention" in text
+    assert "PyTorch" not in text_of(front_table(build_result(("kl_divergence", "kv_bytes_per_token"))))
+
+
+@pytest.mark.parametrize("decided", ["sustained_requests_per_s", "price_per_million_tokens"])
+@pytest.mark.parametrize("served", sorted(SERVING_METRICS))
+def test_a_served_front_fits_too_and_keeps_its_marks(served: str, decided: str) -> None:
+    figures = {"tpot_ms": 1234.5, served: 12345.6, decided: 12345.6}
+    small = measurement(LONG, kv_bytes_per_token=1000.0, **figures)
+    front = [FrontPoint(0, "tpe", small, small, False)]
+    objectives = tuple(dict.fromkeys(("kl_divergence", "kv_bytes_per_token", "tpot_ms", served)))
+    named = dict.fromkeys(("fastest", "smallest"), LONG.digest)
+    result = TuningResult(objectives, [], front, LONG.digest, named, decision=Decision(decided, "more"))
+    for terminal in (True, False):
+        text = text_of(front_table(result), terminal=terminal)
+        assert max(map(len, text.splitlines())) <= 80
+        assert {"★,", "fast,", "small,", "over", "limit"} <= set(text.split())
+
+
+def test_what_decided_is_said_in_words() -> None:
+    decision = Decision("sustained_requests_per_s", "2.9× as many requests at once")
+    said = answer(dataclasses.replace(build_result(("kl_divergence",)), decision=decision))
+    assert said == ["2.9× as many requests at once (chosen for the highest sustained requests/s within the SLO)"]
+
+
+@pytest.mark.parametrize("width", [20, 30, 48, 80, 200])
+def test_a_long_name_wraps_between_its_parts(width: int) -> None:
+    lines = text_of(Name(LONG), width).splitlines()
+    assert " ".join(map(str.strip, lines)) == describe(LONG)
+    assert max(map(len, lines)) <= width
+    for part in describe(LONG).split(", "):
+        if len(part) < width:
+            assert any(part in line for line in lines), "a part that fits stays whole"
+
+
+@pytest.mark.parametrize("objectives", [("kl_divergence", "kv_bytes_per_token", "attention_us"), ("nll_delta",)])
+def test_no_word_of_a_name_is_broken_in_the_fronts_table(objectives: tuple[str, ...]) -> None:
+    words = text_of(front_table(build_result(objectives))).split()
+    assert set(describe(LONG).split()) <= set(words)
+
+
+@pytest.mark.parametrize("served", [3, 8], ids=["those of a scenario", "all of them"])
+def test_a_table_of_serving_metrics_cuts_and_breaks_nothing(served: int) -> None:
+    names = ("goodput_requests_per_s", "concurrent_requests", "sustained_requests_per_s", "ttft_ms", "ttft_p95_ms",
+             "tpot_ms", "tpot_p95_ms", "throughput_tokens_per_s")[:served]  # fmt: skip
+    result = build_result(("kl_divergence", *names))
+    figures = Statistics(1234.5, 1.0, 1.0, 1.0, 3)
+    for point in result.front:
+        for measured in filter(None, (point.calibration, point.validation)):
+            measured.metrics.update(dict.fromkeys(names, figures))  # type: ignore[attr-defined]
+    for terminal in (True, False):
+        text = text_of(front_table(result), terminal=terminal)
+        assert "…" not in text
+        for word in ("nats/token", "req/s", "at once", "unconfirmed", "value/channel", "small,"):
+            assert word in text
+        assert (max(map(len, text.splitlines())) <= 80) == (served == 3)
+
+
+@pytest.mark.parametrize("metric", METRICS_KNOWN)
+def test_every_metric_has_a_heading_that_leaves_room_for_others(metric: str) -> None:
+    assert len(SHORT.get(metric, heading(metric))) <= 11
+
+
 def test_the_evaluations_table_fits_and_keeps_the_order() -> None:
     table = measurement_table([measurement(LONG), measurement(CompressionConfig(), kl_divergence=0.0)])
     text = text_of(table)
@@ -147,6 +221,34 @@ def test_the_panel_shows_everything_within_80_columns() -> None:
         "Expected",
     ):
         assert part in text
+
+
+def test_what_comes_behind_the_search_is_named_and_no_time_is_promised() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    clock = [100.0]
+    progress = TuningProgress(console, 60, clock=lambda: clock[0])
+    progress.batch(Progress(56, 60, 2, 1, 5, 0.625, 300.0, 20.0))
+    assert "about 20 s left" in text_of(progress.panel())
+    clock[0] = 130.0
+    assert " left" not in text_of(progress.panel()), "a batch that takes longer than expected has no time left"
+    progress.batch(Progress(60, 60, 2, 1, 5, 0.625, 320.0, 0.0))
+    text = text_of(progress.panel())
+    assert "confirming the front" in text
+    assert " left" not in text
+    progress.say("timing 4 configurations of the front again, in turn")
+    text = text_of(progress.panel())
+    assert "timing 4 configurations of the front again" in text
+    assert " left" not in text
+
+
+def test_a_search_that_ends_early_is_followed_by_what_is_done_then() -> None:
+    progress = TuningProgress(Console(file=io.StringIO(), width=80, force_terminal=True), 60, clock=lambda: 1.0)
+    progress.batch(Progress(20, 60, 2, 1, 5, 0.625, 300.0, 600.0))
+    progress.say("prefilling 8 validation prompts")
+    text = text_of(progress.panel())
+    assert ("prefilling 8 validation prompts" in text, " left" in text) == (True, False)
+    progress.batch(Progress(24, 60, 2, 1, 5, 0.625, 300.0, 500.0))
+    assert "about 8 min 20 s left" in text_of(progress.panel())
 
 
 WORDS = ["recommended configuration", "a sentence of several words that is as long as a person writes", "short"]

@@ -64,7 +64,17 @@ def test_list(url: str, jobs: list[str]) -> None:
     assert "1/1" in done
     assert "queued" in waiting
     assert "0/60" in waiting
-    assert MODEL in done, "what is piped is not cut"
+    assert MODEL.rpartition("/")[2] in done, "what is piped is not cut"
+
+
+def test_a_model_in_a_folder_is_listed_by_its_name(url: str) -> None:
+    folder = "/home/somebody/a-folder-with-a-long-name/and-another-one/SmolLM2-360M-Instruct"
+    with Database(url) as database:
+        database.jobs.create(TuningRequest(model=folder, trials=1))
+    out = run("list", "--database", url).stdout
+    assert " SmolLM2-360M-Instruct " in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert json.loads(run("list", "--database", url, "--json").stdout)[0]["request"]["model"] == folder
 
 
 def test_list_as_json(url: str, jobs: list[str]) -> None:

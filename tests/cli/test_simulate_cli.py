@@ -230,6 +230,11 @@ def test_a_servers_own_log_gives_the_costs(autokv: Run, options: list[object], t
     assert document["basis"] == "fitted"
     assert document["calibration"]["fitted"] == 27
     assert any("Costs fitted to 27 requests of log.jsonl" in note for note in document["notes"])
+    assert any("they hold only for the server that wrote the log" in note for note in document["notes"])
+    assert not any("warning" in note for note in document["notes"])
+    log.write_text("".join(f"{json.dumps({**line, 'model': 'org/other'})}\n" for line in lines))
+    noted = json.loads(autokv(*options, "--calibrate", log, "--hardware", "l4", "--json")[1])["notes"]
+    assert any("warning: log.jsonl names the model org/other, not " in note for note in noted)
     assert document["runs"][1]["tpot_ms"]["p50"] == pytest.approx(20, rel=0.25)
     log.write_text("".join(f"{json.dumps({k: v for k, v in line.items() if k[0] != 'l'})}\n" for line in lines))
     assert "no time of the last token" in refused(autokv(*options, "--calibrate", log, "--hardware", "l4"))
@@ -274,6 +279,22 @@ def test_a_recommended_document_is_simulated_as_it_was_judged(
     assert other["slo"]["ttft_ms"] == 9
     assert other["runs"][0]["capacity_bytes"] != 3e6
     assert "5 requests in flight" not in other["facts"]["server"]
+    mine = json.loads(autokv(*options, "--json", "--hardware", "here")[1])
+    assert (mine["slo"], mine["slo_is_default"]) == (serving["slo"], False)
+    # An SLO that followed from how fast the other device is holds on that device alone.
+    serving["notes"] = ["SLO: TTFT <= 123 ms and TPOT <= 45 ms, five times what an idle server takes"]
+    (tmp_path / "int8.json").write_text(json.dumps(document))
+    assert json.loads(autokv(*options, "--json")[1])["slo"] == serving["slo"]
+    new = json.loads(autokv(*options, "--json", "--hardware", "here")[1])
+    assert new["slo_is_default"]
+    assert new["slo"] != serving["slo"]
+    said = (
+        "the search's SLO (TTFT <= 123 ms and TPOT <= 45 ms) is not used: it followed from an idle server on H100 PCIe"
+    )
+    assert any(note.startswith(said[:90]) for note in new["notes"])
+    given = json.loads(autokv(*options, "--json", "--hardware", "here", "--slo", "ttft_ms=9")[1])
+    assert given["slo"]["ttft_ms"] == 9
+    assert not any("is not used" in note for note in given["notes"])
     # Facts that nobody can read are no facts.
     document["workload"] = {"serving": {"slo": {"ttft_ms": -1}, "options": 5, "kv_memory_bytes": "much", "rate": True}}
     (tmp_path / "int8.json").write_text(json.dumps(document))

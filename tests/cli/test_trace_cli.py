@@ -80,6 +80,37 @@ def test_inspect_names_the_scenario_for_a_model(trace: Run, tiny_model_folder: C
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_memory_decides_what_a_prefix_cache_spares_and_the_scenario(
+    trace: Run, tmp_path: Path, tiny_model_folder: Callable[..., Path]
+) -> None:
+    # Two prompts of two blocks of 512 tokens in turn: a cache of one forgets it before it comes again.
+    rows = [
+        {
+            "timestamp": 1000 * row,
+            "input_length": 1024,
+            "output_length": 5,
+            "hash_ids": [2 * (row % 2), 2 * (row % 2) + 1],
+        }
+        for row in range(40)
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    model = tiny_model_folder("llama")
+    per_token = 4 * 3 * 2 * 16  # 16 bits of keys and values, three layers, two heads of 16 channels
+    asked = ("inspect", tmp_path / "a.jsonl", "--model", model)
+    for tokens, share in ((1024, 0.0), (2048, 38 / 40)):
+        found = json.loads(trace(*asked, "--kv-memory", tokens * per_token, "--json")[1])
+        assert found["cached"] == [tokens, pytest.approx(share)]
+    weights = [
+        json.loads(trace(*asked, "--kv-memory", size, "--json")[1])["scenario"]["weights"] for size in ("1MB", "90GB")
+    ]
+    assert weights[0] != weights[1]
+    shown = trace(*asked, "--kv-memory", "2 MB")[1]
+    assert "reuse in 2 MB" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "add --model" in trace("inspect", tmp_path / "a.jsonl", "--kv-memory", "1MB")[2]
+    assert "is not a size" in trace(*asked, "--kv-memory", "much")[2]
+
+
 def test_convert_there_and_back(trace: Run, tmp_path: Path) -> None:
     assert trace("convert", EXAMPLE, tmp_path / "a.jsonl")[0] == 0
     assert trace("convert", tmp_path / "a.jsonl", tmp_path / "b.csv")[0] == 0

@@ -10,6 +10,7 @@ import pytest
 
 from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.evaluation.metrics import SERVING_METRICS
+from autokv.jobs.judged import Judged
 from autokv.storage import Database
 
 SMALL = ["--samples", "2", "--validation-samples", "2", "--continuation-tokens", "8", "--trials", "4"]
@@ -46,6 +47,7 @@ def test_a_workload_decides_space_and_objectives_and_is_served(
     assert serving["slo"] == {"ttft_ms": 5000, "tpot_ms": 500}
     assert serving["kv_memory_bytes"] == 120_000
     assert serving["requests"] == 40
+    assert not Judged.of(ConfigurationDocument(workload=job.workload)).slo_is_default
     measured = [trial.measurement for trial in trials if trial.measurement is not None]
     assert measured
     assert all(set(SERVING_METRICS) <= set(one.metrics) for one in measured)
@@ -90,6 +92,7 @@ def test_another_device_is_an_estimate_and_says_so(autokv: Run, model: Path, tra
     assert "Predicted for" in job.workload["serving"]["predicted"]
     points = json.loads((tmp_path / "autokv-results" / "pareto.json").read_text())
     assert all("tpot_ms" in point["metrics"] for point in points)
+    assert Judged.of(ConfigurationDocument(workload=job.workload)).slo_is_default
 
 
 def test_a_trace_without_arrivals_is_not_served(autokv: Run, model: Path, tmp_path: Path) -> None:

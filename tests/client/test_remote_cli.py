@@ -9,11 +9,13 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
+from autokv.cli import complete
 from autokv.cli.main import main
 from autokv.client import Client
 from autokv.config import CompressionConfig, ConfigurationDocument
@@ -133,7 +135,50 @@ def test_a_job_is_watched_to_its_end(remote: Run, worker: ScriptedWorker) -> Non
     assert "loading tiny\n" in out
     assert "trial 1 of 3 · front 1 · hypervolume 0.250" in out
     assert "★" in out
-    assert out.endswith("done: it is the only one\n")
+    assert "done: it is the only one\n" in out
+
+
+def test_the_commands_that_come_next_run_as_they_are_printed(
+    remote: Run, server: Server, worker: ScriptedWorker, client: Client, tmp_path: Path
+) -> None:
+    job = remote("submit", "--model", "org/Tiny Model_1", "--trials", 3)[1].strip()
+    worker.claim()
+    worker.finish()
+    code, out, _ = remote("watch", job, "--server", server.url)
+    assert code == 0
+    commands = [shlex.split(line.partition(": autokv remote ")[2]) for line in out.splitlines()[-3:]]
+    recommended = client.jobs.get(job).recommended
+    assert commands[0] == ["download", job, "--server", server.url]
+    assert commands[1] == ["download", "--configuration", recommended, "--server", server.url]
+    assert commands[2] == ["alias", "set", "tiny-model_1", recommended, "--server", server.url]
+    for command in commands:
+        code, _, err = remote(*command)
+        assert code == 0, err
+    assert (tmp_path / "autokv-results" / "report.html").is_file()
+    assert client.aliases.get("tiny-model_1").configuration == recommended
+
+
+def test_the_models_of_the_server_are_named_where_a_path_of_this_machine_is_given(
+    remote: Run, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = remote("submit", "--model", tmp_path)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "model: is a path, but a model is one that the server or its workers have; name an id of the Hugging" in err
+    monkeypatch.setattr("autokv.models.offered._last", {})
+    monkeypatch.setenv("AUTOKV_MODEL_ROOTS", str(tmp_path / "models"))
+    server.stop()
+    server.start()
+    for number in range(7):
+        folder = tmp_path / "models" / f"m{number}"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+        (folder / "model.safetensors").write_bytes(b"12345")
+    code, _, err = remote("submit", "--model", tmp_path)
+    assert code == 2
+    assert "choose from m0, m1, m2, m3, m4 and " in err
+    assert "more (GET /v1/models), or name an id of the Hugging Face Hub" in err
+    assert len(err.splitlines()) == 1
+    assert "did you mean m1?" in remote("submit", "--model", "M1 ")[2]
 
 
 def test_a_job_that_is_not_done_is_exit_code_1(remote: Run) -> None:
@@ -190,6 +235,15 @@ def test_what_a_job_found_is_downloaded(remote: Run, done: str, client: Client, 
     assert yaml.safe_load((tmp_path / "by.yaml").read_text()) == json.loads((tmp_path / "prod.json").read_text())
 
 
+def test_ids_of_the_server_are_completed(done: str, client: Client, server: Server) -> None:
+    context = SimpleNamespace(params={"server": server.url})
+    ((job, what),) = complete.remote_job(context, done[:4])  # type: ignore[arg-type]
+    assert (job, what) == (done, "done, tiny")
+    ((configuration, roles),) = complete.remote_configuration(context, "")  # type: ignore[arg-type]
+    assert (configuration, "recommended" in roles) == (client.jobs.get(done).recommended, True)
+    assert complete.remote_job(context, "zz") == []  # type: ignore[arg-type]
+
+
 def test_an_alias_from_its_making_to_its_end(remote: Run, done: str, client: Client, worker: ScriptedWorker) -> None:
     first = client.jobs.get(done).recommended
     assert remote("alias", "list")[1] == "no aliases yet\n"
@@ -198,7 +252,9 @@ def test_an_alias_from_its_making_to_its_end(remote: Run, done: str, client: Cli
     worker.claim()
     worker.finish()
     second = client.jobs.get(job).recommended
-    assert remote("alias", "set", "prod", second)[1] == f"prod is at revision 2: configuration {second}\n"
+    digest = client.configurations.get(second).digest
+    assert remote("alias", "set", "prod", digest[:12])[1] == f"prod is at revision 2: configuration {second}\n"
+    assert "8 or more characters of a digest" in remote("alias", "set", "prod", digest[:4])[2]
     code, _, err = remote("alias", "set", "prod", first, "--revision", 1)
     assert code == 2
     assert err.startswith("error: ")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -165,6 +167,27 @@ def test_messages_go_through_the_chat_template(chat_tokenizer: PreTrainedTokeniz
 
 
 USER = {"role": "user", "content": "hi"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "timestamp,prompt_tokens,completion_tokens\n0,10,20\n",
+        '{"timestamp": 0, "input_length": 10, "output_length": 5, "hash_ids": [1]}\n',
+    ],
+)
+def test_a_trace_is_no_file_of_prompts_and_the_command_that_takes_it_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "my trace"
+    path.write_text(text)
+    with pytest.raises(PromptError, match="holds requests, not prompts") as caught:
+        records_module.prompt_file_facts(path)
+    command = re.search("`(.*)`$", str(caught.value))
+    assert command is not None
+    assert shlex.split(command[1]) == ["autokv", "tune", "--model", "MODEL", "--workload", str(path)]
+    path.write_text('{"prompt": "good"}\n' + text)
+    with pytest.raises(PromptError) as caught:
+        records_module.prompt_file_facts(path)
+    assert caught.value.field == f"{path}:2"
 
 
 @pytest.mark.parametrize(

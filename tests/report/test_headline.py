@@ -60,8 +60,8 @@ def test_an_older_result_is_read_for_what_it_gained(result: TuningResult, job: d
     assert point is not None
     job["serving"] = {"comparison": comparison({"goodput_requests_per_s": 1.85}, {})}
     assert headline(result, point, job) == "2.9× as many requests at once, goodput +85%"
-    assert first_line(result, job) == "chosen by bytes per token"
+    assert first_line(result, job) == "chosen for the fewest bytes per token"
     job["serving"]["predicted"] = "scaled from another device"
-    assert first_line(result, job) == "chosen by bytes per token, predicted, unvalidated"
+    assert first_line(result, job) == "chosen for the fewest bytes per token, predicted, unvalidated"
     job["serving"]["comparison"]["verdict"] = "predicted from kernel tables: compared with the 16-bit cache: more"
-    assert first_line(result, job) == "chosen by bytes per token, predicted from kernel tables"
+    assert first_line(result, job) == "chosen for the fewest bytes per token, predicted from kernel tables"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,19 @@ if TYPE_CHECKING:
 
 LIMITS = (Constraint("kl_divergence", "max", 0.08), Constraint("kv_bytes_per_token", "max", 12_000))
 WIDTHS = (375, 768, 1280)
+
+
+def crossings(labels: list[Label]) -> list[str]:
+    """Texts that another's leader runs through for more than a pixel, walked in small steps."""
+    found = []
+    for one, other in itertools.permutations(labels, 2):
+        if other.leader is not None:
+            (x, y), (right, below) = other.leader
+            way = [(x + (right - x) * step / 400, y + (below - y) * step / 400) for step in range(401)]
+            inside = sum(one.box.left < a < one.box.right and one.box.top < b < one.box.bottom for a, b in way)
+            if inside * math.hypot(right - x, below - y) / 400 > 1.5:
+                found.append(f"{other.text} through {one.text}")
+    return found
 
 
 def collisions(labels: list[Label], others: list[Box]) -> list[str]:
@@ -57,8 +71,12 @@ def test_labels_lie_by_their_own_dots_and_over_nothing(
         assert any(FULL in label.text for label in labels)
         named = [Box.around(*at, 10, 10) for _, at in dots]
         assert collisions(labels, [*named, *projection.bounds(plot.width, plot.height)]) == []
+        assert crossings(labels) == []
         for label in labels:
             assert (label.x, label.y) in [at for roles, at in dots if ", ".join(roles) == label.text]
+            if label.leader is not None:
+                ink = Box(label.box.left, label.box.top + 1, label.box.right, label.box.bottom - 1)
+                assert ink.crossed(*label.leader) == 0, "a leader ends before the text"
             near = Box.around(label.x, label.y, 24, 24).overlap(label.box)
             assert near or label.leader is not None
             assert label.box.outside(plot.width + 18, plot.height) == 0
@@ -72,6 +90,7 @@ def test_labels_of_dots_anywhere_never_collide(points: list[tuple[float, float]]
     labels = place(wanted, [], 280, 250, [Box.around(*point, 14, 14) for point in points])
     assert [label.text for label in labels] == [name for name, _ in wanted]
     assert collisions(labels, []) == []
+    assert crossings(labels) == []
 
 
 def test_every_dot_can_be_focused_and_says_what_it_is(
@@ -166,6 +185,25 @@ def test_in_a_browser_no_text_of_a_picture_lies_over_another(
 ) -> None:
     found = browse(page(decided, job), width, TEXTS)
     assert found == {"scroll": width, "shown": [1] * 5, "over": [], "small": []}
+
+
+HINT = """(page) => {
+  const hint = page.document.querySelector(".sideways"), table = page.document.querySelector("div.wide");
+  return {
+    hint: page.getComputedStyle(hint).display !== "none", beyond: table.scrollWidth > table.clientWidth,
+    shadow: page.getComputedStyle(table).backgroundAttachment.includes("local"),
+  };
+}"""
+
+
+@pytest.mark.parametrize(("width", "narrow"), [(375, True), (1280, False)])
+def test_in_a_browser_a_table_that_scrolls_says_so(
+    decided: TuningResult, job: dict[str, Any], browse: Callable[[str, int, str], Any], width: int, narrow: bool
+) -> None:
+    result = browse(page(decided, job), width, HINT)
+    assert result["hint"] == narrow
+    assert result["shadow"]
+    assert result["beyond"] or not narrow
 
 
 KEYS = """(page) => {

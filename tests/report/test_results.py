@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import autokv.report.results as results
 from autokv.config import CompressionConfig, ConfigurationDocument
@@ -52,6 +53,14 @@ def test_every_file_is_written_and_nothing_else(
         assert written["validation"]["metrics"] == point.validation.to_dict()["metrics"]
         assert (written["trial"], written["source"], written["feasible"]) == (point.trial, point.source, point.feasible)
         assert ("recommended" in written["roles"]) == (written["digest"] == result.recommended)
+
+
+def test_whole_numbers_of_a_request_are_written_as_such() -> None:
+    request = {"kv_memory": 6e7, "rate": 0.2, "maximums": {"kl_divergence": 1.0}, "objectives": ("a", "b"), "x": 1e300}
+    written = results.request_yaml(request, None)
+    assert "kv_memory: 60000000\n" in written
+    assert "kl_divergence: 1\n" in written
+    assert yaml.safe_load(written) == {**request, "objectives": ["a", "b"]}
 
 
 def test_a_stale_recommendation_does_not_survive(

@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x1b[2J"
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("the trace is short", "The trace is short."),
+        ("fp8: a note", "fp8: a note."),
+        ("pip install 'autokv[silicon]' has more", "pip install 'autokv[silicon]' has more."),
+        ("autokv trace inspect says why", "autokv trace inspect says why."),
+    ],
+)
+def test_a_sentence_has_a_capital_unless_it_begins_with_a_name_or_a_command(text: str, said: str) -> None:
+    assert sentence(text) == said
+
+
 def costs(per_token: float) -> CostModel:
     return CostModel(
         rest=Curve((1.0, 512.0, 2048.0), (0.002, 0.02, 0.08)),
@@ -49,7 +62,7 @@ def test_it_says_the_gain_the_verdict_and_every_figure(found: Comparison, reader
     gain = found.gain(found.full) if found.full else None
     assert gain is not None
     assert gain.goodput is not None
-    expected = f"{gain.concurrent_requests:.1f}× as many requests at once, goodput {gain.goodput - 1:+.0%}"
+    expected = f"{gain.concurrent_requests:.2g}× as many requests at once, goodput {gain.goodput - 1:+.0%}"
     assert reader.text_of("h1") == expected
     assert sentence(found.verdict) in reader.visible
     for row in rows(found.to_dict()):

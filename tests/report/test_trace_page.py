@@ -91,7 +91,7 @@ def test_charts_hold_what_was_measured() -> None:
             )
     reuse = statistics_of(trace).reuse
     assert reuse is not None
-    assert told(document, "reuse", "tokens that the cache holds")[-1][1] == pytest.approx(100 * reuse.share, rel=0.01)
+    assert told(document, "reuse", "tokens in the cache")[-1][1] == pytest.approx(100 * reuse.share, rel=0.01)
 
 
 def ticks(document: str, figure: str) -> list[str]:

@@ -168,3 +168,20 @@ def test_padding_behind_a_compressed_prompt(tiny: Tiny, ids: Ids) -> None:
     cache = CompressedCache.from_config(model, CompressionConfig())
     with pytest.raises(RequestError, match="all padding"):
         model(ids(2, 20), past_key_values=cache, attention_mask=mask[:, :20])
+
+
+def test_a_padded_batch_that_is_read_in_chunks(tiny: Tiny, ids: Ids) -> None:
+    model, prompt = tiny("llama"), ids(2, 40)
+    mask = torch.ones(2, 40, dtype=torch.long)
+    mask[1, :30] = 0
+
+    def generate(chunk: int | None) -> object:
+        cache = CompressedCache.from_config(model, CompressionConfig())
+        options = {"do_sample": False, "eos_token_id": None, "max_new_tokens": 2, "prefill_chunk_size": chunk}
+        return model.generate(prompt, attention_mask=mask, past_key_values=cache, **options)
+
+    with pytest.raises(RequestError, match="first 16 tokens of a prompt in the batch are all padding") as caught:
+        generate(16)
+    assert caught.value.field == "attention_mask"
+    assert "prefill_chunk_size larger than the padding" in str(caught.value)
+    assert torch.equal(generate(32), generate(None)), "the remedy works"  # type: ignore[arg-type]

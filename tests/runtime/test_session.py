@@ -149,9 +149,24 @@ def test_a_block_that_cannot_open_changes_nothing(tiny: Tiny, ids: Ids) -> None:
 
 def test_a_generation_without_a_cache_gets_none(tiny: Tiny, ids: Ids) -> None:
     model = tiny("llama")
+    with autokv.compress(model, EIGHT_BITS) as compression:
+        model.generate(ids(), use_cache=False, **GREEDY)
+        assert compression.cache is None
+
+
+def test_a_configuration_that_switches_the_cache_off_is_no_silent_generation_in_full(tiny: Tiny, ids: Ids) -> None:
+    model = tiny("llama")
     without = GenerationConfig(max_new_tokens=4, use_cache=False, eos_token_id=None, pad_token_id=2)
     with autokv.compress(model, EIGHT_BITS) as compression:
-        model.generate(ids(), generation_config=without)
-        assert compression.cache is None
+        for call in (
+            lambda: model.generate(ids(), generation_config=without),
+            lambda: model.generate(ids(), without),
+        ):
+            with pytest.raises(RequestError, match="use_cache=True to generate") as caught:
+                call()
+            assert caught.value.field == "generation_config.use_cache"
         model.generate(ids(), generation_config=without, use_cache=True)
         assert used(compression) == EIGHT_BITS
+        model.generation_config.use_cache = False
+        with pytest.raises(RequestError, match="nothing would be compressed"):
+            model.generate(ids(), **GREEDY)

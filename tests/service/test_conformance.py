@@ -198,7 +198,12 @@ def test_every_answer_is_as_described(seeded: Seeded) -> None:
                 # Few of many bodies and headers fit.
                 *(
                     {"include-name": name, "generation": {"max-examples": 10 * EXAMPLES}}
-                    for name in ("POST /v1/traces", "POST /v1/prompts", "PUT /v1/aliases/{name}")
+                    for name in (
+                        "POST /v1/traces",
+                        "POST /v1/prompts",
+                        "PUT /v1/aliases/{name}",
+                        "DELETE /v1/aliases/{name}",
+                    )
                 ),
             ],
             "warnings": False,

@@ -13,8 +13,10 @@ import pytest
 
 from autokv.errors import RequestError
 from autokv.serving import SequenceBytes, ServingOptions, simulate
-from autokv.serving.calibration import EngineCosts, calibrate
+from autokv.serving.calibration import Calibration, EngineCosts, calibrate
+from autokv.serving.doubts import doubts
 from autokv.serving.server_log import ServerLog, read_log
+from autokv.serving.shape import ModelShape, Product
 from autokv.workload import WorkloadTrace
 
 SEQUENCE = SequenceBytes(1000.0)
@@ -151,3 +153,42 @@ def test_a_real_engine_is_met_within_a_tenth_on_what_was_held_out() -> None:
     found = calibrate(log, options, 574_608 * 131_072, SequenceBytes(131_072.0))
     assert abs(found.errors["ttft"]) < 0.1
     assert abs(found.errors["tpot"]) < 0.1
+
+
+SHAPE = ModelShape(8 * 10**9, 16 * 10**9, 32, 32, 8, 128, "bfloat16", (Product(4096, 4096),))
+"""Its weights take 8 ms at 2 TB/s."""
+
+
+def said(iteration: float, models: tuple[str, ...] = (), shape: ModelShape = SHAPE) -> list[str]:
+    """What is said of a fit; the log names ``models``."""
+    trace = WorkloadTrace("log", "test", np.zeros(1), np.ones(1, np.int64), np.ones(1, np.int64))
+    found = Calibration(EngineCosts(iteration, 1e-6, 1e-6, 1e-9), "log.jsonl", 20, 10, {})
+    log = ServerLog(trace, np.ones(1), np.ones(1), models)
+    return list(doubts(found, log, shape, model="folder/Llama-3.1-8B", device="a GPU", bandwidth=2e12))
+
+
+def test_a_fit_holds_for_its_server_only_and_says_so() -> None:
+    (holds,) = said(0.010, ("meta-llama/llama-3.1-8b",))
+    assert holds.startswith("the costs are taken to be those of folder/Llama-3.1-8B on a GPU; they hold only")
+
+
+def test_a_log_of_another_model_is_told_by_its_name() -> None:
+    _, warning = said(0.010, ("meta-llama/Llama-3.1-8B", "gpt2"))
+    assert warning == "warning: log.jsonl names the model gpt2, not folder/Llama-3.1-8B"
+
+
+def test_a_step_that_is_faster_than_the_weights_can_be_read_is_told() -> None:
+    _, warning = said(0.003)
+    assert "fitted to take 3 ms, but a GPU needs 8 ms to read the weights" in warning
+    # A mixture of experts reads only a part of them.
+    assert len(said(0.003, shape=replace(SHAPE, products=()))) == 1
+
+
+def test_the_models_of_a_log_are_read_from_its_rows_and_from_the_file_of_a_benchmark(tmp_path: Path) -> None:
+    rows = [{"arrival": n, "ttft": 0.1, "e2e": 1.0, "input_len": 9, "output_len": 9, "model": "a/b"} for n in range(20)]
+    path = tmp_path / "log"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert read_log(path).models == ("a/b",)
+    lists = {"input_lens": [9] * 20, "output_lens": [9] * 20, "ttfts": [0.1] * 20, "itls": [[0.1] * 8] * 20}
+    path.write_text(json.dumps({"model_id": "c/d", **lists}))
+    assert read_log(path).models == ("c/d",)

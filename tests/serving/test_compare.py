@@ -70,7 +70,7 @@ def test_where_16_bits_are_short_of_memory_the_gain_is_named() -> None:
     assert gain.concurrent_requests == pytest.approx(4, rel=0.02)
     assert "does not help" not in found.verdict
     assert f"{gain.goodput - 1:+.0%}" in found.verdict
-    assert "compared with the 16-bit cache, which runs out of memory: 4x as many requests fit at once" in found.verdict
+    assert "compared with the 16-bit cache, which runs out of memory: 4× as many requests fit at once" in found.verdict
 
 
 def test_where_nothing_is_within_the_slo_throughput_is_compared() -> None:

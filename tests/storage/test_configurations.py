@@ -88,9 +88,25 @@ def test_an_id_finds_one_for_ever_and_a_digest_the_newest(database: Database) ->
     assert old.id != new.id
     assert database.configurations.find(old.id) == old
     assert database.configurations.find(new.digest) == new
-    for wrong in (old.id[:6], old.digest[:12], "0" * 12, "0" * 64):
+    assert database.configurations.find(new.digest[:12]) == new
+    assert database.configurations.find(new.digest[:8].upper()) == new
+    for wrong in (old.id[:6], old.digest[:7], "0" * 12, "0" * 64):
         with pytest.raises(NotFoundError, match=f"configuration {wrong}: there is no such configuration"):
             database.configurations.find(wrong)
+
+
+def test_a_digest_that_could_be_several_is_refused_with_their_names(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeps = [0.01 * number for number in range(1, 40)]
+    job = finish(database, *keeps)
+    digests = [one.digest for one in database.configurations.page(job=job, limit=100)[0]]
+    first = next(one for one in digests if sum(other[0] == one[0] for other in digests) > 1)
+    monkeypatch.setattr("autokv.storage.configurations.SHORTEST", 1)
+    with pytest.raises(NotFoundError, match="give more characters") as caught:
+        database.configurations.find(first[0])
+    several = sorted(one[:12] for one in digests if one[0] == first[0])
+    assert f"could be {', '.join(several[:3])}" in str(caught.value)
 
 
 def test_filters_are_and_pages_are_whole(database: Database) -> None:

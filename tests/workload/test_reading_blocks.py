@@ -122,3 +122,29 @@ def test_a_real_trace_in_blocks_of_16_has_the_reuse_that_counting_gives() -> Non
     assert reuse is not None
     assert reuse.share == pytest.approx(reused / total)
     assert reuse.share < 0.1
+
+
+def test_a_size_that_is_said_wrongly_is_refused_with_the_one_that_fits(tmp_path: Path) -> None:
+    path = write(tmp_path / "a b", (100, list(range(7))), (1600, list(range(100))), (33, [1, 2, 3]))
+    with pytest.raises(WorkloadError, match=r"100 tokens have 7 hashes, more than they have blocks of 512") as caught:
+        read_trace(path, block_size=512)
+    assert caught.value.field == f"{path}:1"
+    command = re.search("`(.*)`$", str(caught.value))
+    assert command is not None
+    assert shlex.split(command[1]) == ["autokv", "trace", "inspect", str(path), "--block-size", "16"]
+    trace = read_trace(path, block_size=16)
+    assert trace.prefixes is not None
+    assert trace.prefixes.block_tokens == 16
+    assert trace.notes == ()
+
+
+def test_fewer_hashes_than_blocks_of_the_size_that_is_said_are_worth_a_warning(tmp_path: Path) -> None:
+    path = write(tmp_path / "a", *((1024 * count, list(range(2 * count))) for count in range(1, 5)))
+    assert read_trace(path, block_size=512).notes == ()
+    trace = read_trace(path, block_size=64)
+    assert trace.prefixes is not None
+    assert trace.prefixes.block_tokens == 64
+    said = (
+        "warning: 100% of the prompts have fewer hashes than blocks of 64 tokens; blocks of 512 tokens fit the lengths"
+    )
+    assert trace.notes == (said,)

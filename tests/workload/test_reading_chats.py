@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,30 @@ def test_what_a_turn_adds_to_its_conversation(tmp_path: Path) -> None:
     assert rows(trace) == [(0.0, 4, 5), (2.0, 4 + 5 + 2, 6)]
 
 
-def test_a_prompt_of_which_nothing_says_how_long_its_answer_is_is_bad(tmp_path: Path) -> None:
-    with pytest.raises(WorkloadError, match="has neither an answer nor a number of output tokens"):
-        read(tmp_path / "a", {"prompt": "abcd"})
+PROMPTS = [
+    {"prompt": "abcd"},
+    {"messages": ROLES[:1], "answers": ["x"]},
+    {"input": "Who?", "context": "A text.", "answers": ["a"], "length": 3},
+    {"context": "long " * 10_000, "input": "Who?"},
+]
+
+
+@pytest.mark.parametrize("row", PROMPTS)
+@pytest.mark.parametrize("counted", [True, False], ids=["with a tokenizer", "without"])
+def test_a_file_of_prompts_is_refused_with_the_command_that_judges_on_them(
+    tmp_path: Path, row: dict[str, Any], counted: bool
+) -> None:
+    path = tmp_path / "my prompts.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for _ in range(3)))
+    with pytest.raises(WorkloadError, match="holds prompts, not requests") as caught:
+        read_trace(path, tokenizer=letters if counted else None)
+    command = re.search("`(.*)`$", str(caught.value))
+    assert command is not None
+    parts = shlex.split(command[1])
+    assert parts[:2] == ["autokv", "evaluate"]
+    assert parts[-2:] == ["--prompts", str(path)]
+
+
+def test_one_prompt_without_an_answer_among_many_is_a_bad_row(tmp_path: Path) -> None:
+    with pytest.raises(WorkloadError, match=r"1 of 2 rows are bad, .*neither an answer nor a number of output tokens"):
+        read(tmp_path / "a", {"prompt": "abcd"}, {"prompt": "abcd", "output_length": 3})

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from autokv.config import CompressionConfig, NoStage
+from autokv.evaluation.baselines import UNCOMPRESSED
 from autokv.evaluation.costs.forms import held_tokens, only_eviction, stored_form, without_eviction
 from autokv.evaluation.costs.layers import Layers
 from autokv.evaluation.costs.points import bent, ladder
@@ -17,10 +18,12 @@ from autokv.serving.curves import Curve
 SHORTEST = 64
 LAYER_SECONDS = 1.0
 """A stage is measured until one layer of a prompt takes so long, and drawn on from there."""
-RUNS = 3
+RUNS, FEW_RUNS = 3, 2
+RATIO, WIDE_RATIO = 4.0, 16.0
+"""Between two sizes of prompts; the latter of each where few points have to do."""
 
 
-def compression_of_prompts(layers: Layers, plan: Plan, stopwatch: Stopwatch, longest: int) -> Curve:
+def compression_of_prompts(layers: Layers, plan: Plan, stopwatch: Stopwatch, longest: int, *, thorough: bool) -> Curve:
     """Tokens of a prompt to seconds of compressing it, all layers.
 
     Scores and the choice of what stays are timed over the whole prompt, quantization and low rank over what stays.
@@ -31,16 +34,16 @@ def compression_of_prompts(layers: Layers, plan: Plan, stopwatch: Stopwatch, lon
     if evicts:
         chooses = make_plan(layers.model.model, only_eviction(plan.config))
         stage = {"kind": "eviction", "eviction": pipeline.eviction.model_dump(mode="json")}
-        curve = _curve(layers, chooses, stopwatch, stage, longest)
+        curve = _curve(layers, chooses, stopwatch, stage, longest, thorough)
         points, limit = [curve(size) for size in sizes], curve.measured_to
     if not evicts or pipeline.quantization != NoStage() or pipeline.low_rank != NoStage():
         stores = make_plan(layers.model.model, without_eviction(plan.config))
-        curve = _curve(layers, stores, stopwatch, _storing(plan.config), longest)
+        curve = _curve(layers, stores, stopwatch, _storing(plan.config), longest, thorough)
         points = [point + curve(held_tokens(plan, size)) for point, size in zip(points, sizes, strict=True)]
         if evicts:
             # Both were timed with what storing in 16 bits takes at least; together they store once.
-            bare = make_plan(layers.model.model, CompressionConfig())
-            once = _curve(layers, bare, stopwatch, _storing(CompressionConfig()), longest)
+            bare = make_plan(layers.model.model, UNCOMPRESSED)
+            once = _curve(layers, bare, stopwatch, _storing(UNCOMPRESSED), longest, thorough)
             points = [
                 max(0.0, point - once(held_tokens(plan, size))) for point, size in zip(points, sizes, strict=True)
             ]
@@ -52,12 +55,15 @@ def _storing(config: CompressionConfig) -> dict[str, Any]:
     return {"kind": "storing a prompt", **stored_form(config)}
 
 
-def _curve(layers: Layers, plan: Plan, stopwatch: Stopwatch, stage: dict[str, Any], longest: int) -> Curve:
+def _curve(
+    layers: Layers, plan: Plan, stopwatch: Stopwatch, stage: dict[str, Any], longest: int, thorough: bool
+) -> Curve:
     """Tokens to seconds of one layer."""
     measured: list[tuple[int, float]] = []
-    for tokens in ladder(SHORTEST, longest, 4):
+    for tokens in ladder(SHORTEST, longest, RATIO if thorough else WIDE_RATIO):
         prepare = partial(_prepare, layers, plan, stopwatch, tokens)
-        seconds = stopwatch.seconds(layers.shape, stage, 1, tokens, prepare, runs=RUNS)
+        runs = RUNS if thorough else FEW_RUNS
+        seconds = stopwatch.seconds(layers.shape, stage, 1, tokens, prepare, runs=runs)
         measured.append((tokens, seconds))
         if seconds > LAYER_SECONDS:
             break

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autokv.config import CompressionConfig
+from autokv.evaluation.baselines import UNCOMPRESSED
 from autokv.evaluation.costs.forms import first_room, held_tokens
 from autokv.evaluation.costs.layers import Layers
 from autokv.evaluation.costs.points import ladder
@@ -31,7 +31,7 @@ def attention_while_decoding(
     if not layers.sliding:
         return grid
     window = min(int(layers.sliding[0].sliding_window or longest), longest)
-    plain = make_plan(layers.model.model, CompressionConfig())
+    plain = make_plan(layers.model.model, UNCOMPRESSED)
     bounded = _grid(layers, plain, stopwatch, window, max_batch, output_tokens, thorough).scaled(len(layers.sliding))
     sizes = ladder(SHORTEST, longest)
     return Grid.fit(

@@ -8,13 +8,14 @@ from functools import cached_property
 import torch
 
 from autokv.config import CompressionConfig
+from autokv.evaluation.baselines import UNCOMPRESSED
 from autokv.evaluation.costs.cache import CostCache, MemoryCache
 from autokv.evaluation.costs.compression import compression_of_prompts
 from autokv.evaluation.costs.decoding import attention_while_decoding
 from autokv.evaluation.costs.layers import Layers
 from autokv.evaluation.costs.sizes import bytes_of_sequences
 from autokv.evaluation.costs.timing import Stopwatch, clock_of
-from autokv.evaluation.costs.whole import attention_within_prompts, bare_pass, rest_of_the_model
+from autokv.evaluation.costs.whole import attention_within_prompts, first_layers, rest_of_the_model
 from autokv.models import LoadedModel
 from autokv.runtime.plan import Plan, make_plan
 from autokv.serving.costs import CostModel
@@ -23,7 +24,8 @@ from autokv.serving.memory import SequenceBytes
 
 OUTPUT_TOKENS = 256
 YARDSTICK_TOKENS = 8
-"""Of the pass without attention beside which everything is timed: it reads all weights, as a decoding step does."""
+YARDSTICK_SHARE = 1 / 3
+"""Of the layers of a pass without attention: it reads weights, as a decoding step does, and costs less."""
 ROUNDS = 5
 """In which forms are timed again, in turn: more than the runs of the first time, whose outliers they outvote."""
 
@@ -40,8 +42,8 @@ class CostMeter:
         max_batch: requests that decode at once.
         max_batched_tokens: of one iteration.
         output_tokens: of a request, on average: what a window holds and how often a block leaves it follow from it.
-        thorough: time decoding at all sizes, and with what was generated beside the prompt; else, as for a search over
-            many configurations, at two sizes and over prompts alone.
+        thorough: time at all sizes, and decoding with what was generated beside the prompt; else, as for a search over
+            many configurations, at few sizes, less often, and over prompts alone.
         cache: where times are kept for later; None keeps them for this meter alone.
         say: told in a few words what is about to be measured.
         check: called before every measurement; may raise to stop.
@@ -67,7 +69,7 @@ class CostMeter:
         check: Callable[[], None] = lambda: None,
         now: Callable[[], float] | None = None,
     ) -> None:
-        self._plain = plan = make_plan(model.model, CompressionConfig())
+        self._plain = plan = make_plan(model.model, UNCOMPRESSED)
         self._model = model
         self._layers = Layers(model)
         self._stopwatch = Stopwatch(
@@ -77,7 +79,7 @@ class CostMeter:
             cache or MemoryCache(),
             say,
             check,
-            bare_pass(self._layers, YARDSTICK_TOKENS, 1),
+            first_layers(self._layers, YARDSTICK_SHARE, YARDSTICK_TOKENS),
         )
         self._longest = max(1, min(longest_tokens, model.facts.context_tokens))
         self._max_batch, self._max_batched_tokens = max(1, max_batch), max(1, max_batched_tokens)
@@ -95,7 +97,9 @@ class CostMeter:
             return CostModel(
                 rest=self._rest,
                 prefill_attention=self._within_prompts,
-                compress=compression_of_prompts(self._layers, plan, self._stopwatch, self._longest),
+                compress=compression_of_prompts(
+                    self._layers, plan, self._stopwatch, self._longest, thorough=self._thorough
+                ),
                 decode_attention=attention_while_decoding(
                     self._layers,
                     plan,

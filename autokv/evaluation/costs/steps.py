@@ -9,28 +9,31 @@ from typing import Any, Literal
 
 import torch
 
+from autokv.evaluation.baselines import UNCOMPRESSED
 from autokv.evaluation.clock import ColdClock
 from autokv.evaluation.costs.forms import held_tokens, read_form
 from autokv.evaluation.costs.layers import Layers
 from autokv.evaluation.costs.passes import AttentionPass
 from autokv.evaluation.costs.points import ladder
 from autokv.evaluation.costs.sequences import Sequences
-from autokv.evaluation.costs.timing import Run, Stopwatch
+from autokv.evaluation.costs.timing import Run, Stopwatch, Timed
+from autokv.evaluation.costs.whole import beside_attention
 from autokv.evaluation.memory import free_bytes
 from autokv.runtime.continuing import attend_one
-from autokv.runtime.plan import Plan
+from autokv.runtime.plan import Plan, make_plan
 from autokv.serving.curves import Curve
 
 SHORTEST = 64
 RATIO = 4.0
 ENOUGH = 1024
 """Tokens up to which attention is timed where two points have to do."""
-RUNS = 4
+RUNS, FEW_RUNS = 4, 3
 ROOM = 2 * (RUNS + 1)
 """Tokens that a window must take while it is timed without a block leaving it."""
 BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}
 """Sequences that are timed; more of them cost in proportion."""
-FEW_BATCHES = {"cpu": (1, 3), "cuda": (1, 16)}
+FEW_BATCHES = {"cpu": (3,), "cuda": (1, 16)}
+"""The same where few points have to do: a CPU attends for one sequence after the other."""
 MEMORY_SHARE = 0.25
 """Of the memory that is free, for the sequences of one layer."""
 
@@ -46,7 +49,9 @@ class StepTimes:
         self, layers: Layers, plan: Plan, stopwatch: Stopwatch, longest: int, max_batch: int, *, thorough: bool
     ) -> None:
         self._layers, self._plan, self._stopwatch = layers, plan, stopwatch
+        self._plain = make_plan(layers.model.model, UNCOMPRESSED)
         self._joined = layers.model.device.type == "cuda"
+        self._runs = RUNS if thorough else FEW_RUNS
         batches = (BATCHES if thorough else FEW_BATCHES)[layers.model.device.type]
         self.batches = sorted({min(batch, max_batch) for batch in batches})
         held = held_tokens(plan, longest)
@@ -76,9 +81,12 @@ class StepTimes:
         return Curve.fit(self._points[state, batch])
 
     def leaving(self) -> float:
-        """Seconds of a block that leaves one sequence's window in one layer."""
+        """Seconds of a block that leaves one sequence's window in one layer; what else there is was measured."""
         size = self._sizes[0]
-        return max(0.0, self._time("leaving", 1, size) - self._time("grown", 1, size))
+        batch = self.batches[0]
+        state: State = "grown" if ("grown", batch) in self._points else "prompt"
+        (_, staying), *_ = self._points[state, batch]
+        return max(0.0, self._time("leaving", 1, size) - staying / batch)
 
     @cached_property
     def _generated(self) -> float:
@@ -98,7 +106,8 @@ class StepTimes:
         if state == "leaving" and self._plan.eviction is not None:
             stage["eviction"] = self._plan.eviction.model_dump(mode="json")
         prepare = partial(self._prepare, state, batch, size)
-        return self._stopwatch.seconds(self._layers.shape, stage, batch, size, prepare, runs=RUNS)
+        usual = None if self._joined else beside_attention(self._layers, self._plain, self._stopwatch, batch)
+        return self._stopwatch.seconds(self._layers.shape, stage, batch, size, prepare, runs=self._runs, usual=usual)
 
     def _affordable(self, size: int) -> int:
         """Sequences of ``size`` tokens that a share of the free memory holds in one layer, and a copy of them."""
@@ -113,12 +122,12 @@ class StepTimes:
             return self._cold(sequences, state, batch)
         step = AttentionPass(self._layers, self._plan, sequences, batch, self._stopwatch.now)
 
-        def run() -> float:
+        def run() -> Timed:
             if state == "leaving":
                 sequences.fill()
             else:
                 sequences.open(ROOM)
-            return step.seconds()[0]
+            return Timed(*step.seconds())
 
         return run
 
@@ -127,13 +136,13 @@ class StepTimes:
         clock, contents = ColdClock(self._layers.model.device), cycle(one for (one,) in sequences.contents)
         call = self._layers.newest(self._layers.full[0], batch)
 
-        def run() -> float:
+        def run() -> Timed:
             held = next(contents)
             if state == "leaving":
                 sequences.fill()
             else:
                 attend_one(self._plan, held, call)
-            return clock.us(lambda: attend_one(self._plan, held, call)) / 1e6
+            return Timed(clock.us(lambda: attend_one(self._plan, held, call)) / 1e6)
 
         return run
 

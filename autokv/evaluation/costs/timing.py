@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +19,18 @@ SECONDS = 1.0
 """Of one point's runs, as far as a single run lets."""
 ANCHOR_LOOKS = 9
 """At the yardstick when a device is first timed; the faster half of them counts."""
-Run = Callable[[], float]
-"""Runs something once and gives its seconds."""
+
+
+class Timed(NamedTuple):
+    """One run of something."""
+
+    seconds: float
+    beside: float | None = None
+    """Of work around it that is always the same, if there is any."""
+
+
+Run = Callable[[], Timed]
+"""Runs something once."""
 _PACKAGES = ("autokv", "torch", "transformers", "triton")
 
 
@@ -52,9 +62,10 @@ def clock_of(device: torch.device) -> Callable[[], float]:
 class Stopwatch:
     """Times calls on one device, unless what they depend on has been timed before.
 
-    Other processes make a machine slower and faster from one second to the next. So every run stands between two looks
-    at a yardstick, work that is always the same: what counts is the ratio of the two, times what the yardstick took
-    when this device was first timed, which is kept with the times.
+    Other processes make a machine slower and faster from one moment to the next. So what counts of every run is its
+    ratio to work that is always the same, times what that took when this device was first timed, which is kept with
+    the times: work around the run itself where it says how long that took, else a yardstick, looked at before and
+    after.
 
     Args:
         device: fingerprint of the device.
@@ -77,7 +88,7 @@ class Stopwatch:
     def __post_init__(self) -> None:
         self._points: dict[str, _Point] = {}
         self._used: set[str] = set()
-        self._looks: list[float] = []
+        self._paces: list[float] = []
         self._facts = {
             "device": self.device,
             "threads": torch.get_num_threads(),
@@ -94,6 +105,7 @@ class Stopwatch:
         prepare: Callable[[], Run],
         *,
         runs: int = RUNS,
+        usual: float | None = None,
     ) -> float:
         """The median of up to ``runs`` runs, or what was measured of the same before.
 
@@ -106,18 +118,19 @@ class Stopwatch:
             tokens: of each.
             prepare: makes what is run.
             runs: at most, and no more of them than a second has room for.
+            usual: seconds of the work beside each run when this device was first timed; None looks at the yardstick.
         """
         document = {**self._facts, "shape": dict(shape), "stage": dict(stage), "batch": batch, "tokens": tokens}
         key = key_of(document)
         self._used.add(key)
         if key not in self._points:
             found = self.cache.get(key)
-            self._points[key] = point = _Point(document, prepare, found)
+            self._points[key] = point = _Point(document, prepare, found, usual)
             if found is None:
                 self.check()
                 self.say(f"{stage['kind']} of {batch} x {tokens} tokens")
                 del self._points[key]  # an interruption leaves nothing behind
-                point.add(self._beside_the_yardstick(shape, prepare(), runs))
+                self._first_runs(point, runs)
                 self._points[key] = point
                 self.cache.put(key, document, point.time)
         return self._points[key].time.seconds
@@ -145,68 +158,80 @@ class Stopwatch:
             prepared = [point.prepare() for point in points]
             for run in prepared:
                 run()
+            look = None
             for _ in range(rounds):
                 for point, run in zip(points, prepared, strict=True):
-                    point.add(self._pair(point.document["shape"], run))
+                    look = self._turn(point, run, look)
             for point in points:
                 self.cache.put(key_of(point.document), point.document, point.time)
 
     @property
     def moved(self) -> float:
-        """How many times as long the yardstick took in this process's slow moments (90th percentile) as in its fast
-        ones (10th); 1 where it was not looked at."""
-        if not self._looks:
+        """How many times as long the same work took in this process's slow moments (90th percentile) as in its fast
+        ones (10th); 1 where nothing was timed."""
+        if not self._paces:
             return 1.0
-        fast, slow = np.percentile(self._looks, (10, 90))
+        fast, slow = np.percentile(self._paces, (10, 90))
         return float(slow / fast) if fast > 0 else 1.0
 
     def timed(self, call: Callable[[], object], before: Callable[[], object] = lambda: None) -> Run:
         """``call`` as a run; ``before`` is called ahead of each and is not timed."""
 
-        def run() -> float:
+        def run() -> Timed:
             before()
             start = self.now()
             call()
-            return self.now() - start
+            return Timed(self.now() - start)
 
         return run
 
-    def _beside_the_yardstick(self, shape: Mapping[str, Any], run: Run, runs: int) -> list[float]:
+    def _first_runs(self, point: _Point, runs: int) -> None:
+        run, look = point.prepare(), None
         first = run()
-        if first > SECONDS:
-            return [first * self._scale(shape, self._look())]
-        found: list[float] = []
-        while len(found) < runs and sum(found) < SECONDS:
-            found += self._pair(shape, run)
-        return found
+        if first.seconds > SECONDS:
+            self._count(point, first, self._look())
+            return
+        while len(point.runs) < runs and sum(point.runs) < SECONDS:
+            look = self._turn(point, run, look)
 
-    def _pair(self, shape: Mapping[str, Any], run: Run) -> list[float]:
-        before = self._look()
-        seconds = run()
-        return [seconds * self._scale(shape, (before + self._look()) / 2)]
+    def _turn(self, point: _Point, run: Run, look: float | None) -> float | None:
+        """Run once. ``look`` is the one at the yardstick just before, if there was one; gives the one behind."""
+        if point.usual is not None:
+            self._count(point, run(), None)
+            return look
+        before = self._look() if look is None else look
+        timed, after = run(), self._look()
+        self._count(point, timed, (before + after) / 2)
+        return after
 
-    def _scale(self, shape: Mapping[str, Any], look: float) -> float:
-        """From seconds of this moment to those of the moment at which the device was first timed."""
-        return self._anchor(shape) / look if look > 0 else 1.0
+    def _count(self, point: _Point, timed: Timed, look: float | None) -> None:
+        """Add a run, in seconds of the moment at which the device was first timed."""
+        now, usual = timed.beside, point.usual
+        if usual is None:
+            now, usual = look, self._anchor(point.document["shape"])
+        pace = now / usual if now and usual else 1.0
+        self._paces.append(pace)
+        point.runs.append(timed.seconds / pace)
 
     def _look(self) -> float:
-        """Seconds of the yardstick, now."""
+        """Seconds of the yardstick, now; 0 without one."""
         if self.yardstick is None:
             return 0.0
         start = self.now()
         self.yardstick()
-        self._looks.append(self.now() - start)
-        return self._looks[-1]
+        return self.now() - start
 
     def _anchor(self, shape: Mapping[str, Any]) -> float:
+        if self.yardstick is None:
+            return 0.0
         document = {**self._facts, "shape": dict(shape), "stage": {"kind": "yardstick"}}
         key = key_of(document)
         if key not in self._points:
-            point = _Point(document, lambda: self._look, self.cache.get(key))
+            point = _Point(document, lambda: lambda: Timed(self._look()), self.cache.get(key))
             if point.found is None:
                 # What disturbs only ever adds: the fast moments are the machine's own.
                 looks = sorted(self._look() for _ in range(ANCHOR_LOOKS))
-                point.add(looks[: (len(looks) + 1) // 2])
+                point.runs += looks[: (len(looks) + 1) // 2]
                 self.cache.put(key, document, point.time)
             self._points[key] = point
         return self._points[key].time.seconds
@@ -220,10 +245,9 @@ class _Point:
     prepare: Callable[[], Run]
     found: KernelTime | None
     """What was known before."""
+    usual: float | None = None
+    """See :meth:`Stopwatch.seconds`."""
     runs: list[float] = field(default_factory=list)
-
-    def add(self, seconds: Sequence[float]) -> None:
-        self.runs += seconds
 
     @property
     def time(self) -> KernelTime:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from autokv.evaluation.costs.layers import Layers, NoAttention
 from autokv.evaluation.costs.passes import AttentionPass
 from autokv.evaluation.costs.points import bent, ladder
 from autokv.evaluation.costs.sequences import Sequences
-from autokv.evaluation.costs.timing import Run, Stopwatch
+from autokv.evaluation.costs.timing import Run, Stopwatch, Timed
 from autokv.runtime.attention import AttentionCall, prefill_attention
 from autokv.runtime.packed import packed_logits
 from autokv.runtime.plan import Plan
@@ -39,7 +42,7 @@ def rest_of_the_model(layers: Layers, plan: Plan, stopwatch: Stopwatch, max_toke
     points = []
     for tokens in sorted({*ladder(1, few, 1.5), *ladder(few, max_tokens)}):
         if tokens <= min(few, max_batch) and layers.model.device.type == "cpu":
-            seconds = _beside_attention(layers, plan, stopwatch, tokens)
+            seconds = beside_attention(layers, plan, stopwatch, tokens)
         else:
             seconds = _pass(layers, stopwatch, tokens, min(tokens, max_batch))
         points.append((tokens, seconds))
@@ -59,16 +62,20 @@ def attention_within_prompts(layers: Layers, stopwatch: Stopwatch, longest: int)
     return Curve.fit(bent(measured, longest), limit=measured[-1][0])
 
 
-def _beside_attention(layers: Layers, plan: Plan, stopwatch: Stopwatch, batch: int) -> float:
-    """Of a step that does attend: attention leaves the processor's caches to the rest otherwise than nothing does."""
+def beside_attention(layers: Layers, plan: Plan, stopwatch: Stopwatch, batch: int) -> float:
+    """Seconds of everything else in a step of ``batch`` sequences that does attend: attention leaves the processor's
+    caches to it otherwise than nothing does.
+
+    ``plan`` is that of 16 bits.
+    """
 
     def prepare() -> Run:
         sequences = Sequences(layers, plan, SHORTEST, batch, joined=False)
         step = AttentionPass(layers, plan, sequences, batch, stopwatch.now)
 
-        def run() -> float:
+        def run() -> Timed:
             sequences.open(1)
-            return step.seconds()[1]
+            return Timed(step.seconds()[1])
 
         return run
 
@@ -90,6 +97,35 @@ def bare_pass(layers: Layers, tokens: int, rows: int) -> Callable[[], None]:
     def step() -> None:
         logits = packed_logits(model.model, model.facts, NoAttention(), ids, positions, range(tokens - rows, tokens))
         logits.argmax(dim=-1).tolist()
+
+    return step
+
+
+class _EnoughError(Exception):
+    """A pass has gone through as many layers as it should."""
+
+
+class _FirstLayers(NoAttention):
+    """The mode of a pass that ends within its layer ``last``."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self._last = last
+
+    def attend(self, call: AttentionCall) -> Tensor:
+        if call.layer == self._last:
+            raise _EnoughError
+        return super().attend(call)
+
+
+def first_layers(layers: Layers, share: float, tokens: int) -> Callable[[], None]:
+    """A pass over ``tokens`` through the first ``share`` of the layers, whose attention costs nothing."""
+    model = layers.model
+    ids, last = torch.arange(tokens) % model.facts.vocab_size, math.ceil(share * model.facts.layers) - 1
+
+    def step() -> None:
+        with suppress(_EnoughError):
+            packed_logits(model.model, model.facts, _FirstLayers(last), ids, torch.arange(tokens), [0])
 
     return step
 

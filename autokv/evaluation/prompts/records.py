@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from autokv.workload.files import read_bytes
 
 MAX_PROMPT_FILE_BYTES = 256 << 20
 """A larger file is refused unread."""
+OPENING_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,33 @@ def read_records(path: str | Path) -> Iterator[PromptRecord]:
     """The lines that are not blank.
 
     Raises:
-        PromptError: the file is missing, empty, binary or too large, or a line is malformed, which it names.
+        PromptError: the file is missing, empty, binary, too large or a trace, or a line is malformed, which it names.
     """
     data = read_bytes(Path(path), limit=MAX_PROMPT_FILE_BYTES, error=PromptError, what="prompt")
+    read = 0
     for number, line in enumerate(data.split(b"\n"), start=1):
-        if line.strip():
-            yield _record(line, number, f"{path}:{number}")
+        if not line.strip():
+            continue
+        try:
+            record = _record(line, number, f"{path}:{number}")
+        except PromptError:
+            if not read and _is_trace(data):
+                remedy = f"give it as a workload: `autokv tune --model MODEL --workload {shlex.quote(str(path))}`"
+                raise PromptError("holds requests, not prompts", field=str(path), remedy=remedy) from None
+            raise
+        read += 1
+        yield record
+
+
+def _is_trace(data: bytes) -> bool:
+    """Whether a file that is none of prompts is a trace without texts."""
+    from autokv.workload.readers import READERS, Opening
+
+    try:
+        opening = Opening(data[:OPENING_BYTES])
+    except UnicodeDecodeError:
+        return False
+    return any(reader.recognizes(opening) for name, reader in READERS.items() if name != "chats")
 
 
 def prompt_file_facts(path: str | Path) -> PromptFileFacts:

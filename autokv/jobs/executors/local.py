@@ -11,6 +11,7 @@ from autokv.evaluation.prompt import Prompt
 from autokv.evaluation.prompts import PromptSets
 from autokv.jobs.executors import Results
 from autokv.models import LoadedModel
+from autokv.tuning.pareto import TIMED
 from autokv.tuning.request import GENERATED_METRICS, TuningRequest
 
 Say = Callable[[str], None]
@@ -44,20 +45,22 @@ class LocalExecutor:
         self._held: tuple[str, Evaluator] | None = None
 
     def calibrate(self, configs: Sequence[CompressionConfig]) -> Results:
-        """Judge on the calibration prompts; generated metrics only where the request names one."""
-        asked = GENERATED_METRICS.intersection(self._request.metrics)
-        return self._evaluator("calibration", self._sets.calibration, bool(asked)).evaluate(configs)
+        """Judge on the calibration prompts; what is generated or timed only where the request names such a metric."""
+        asked = frozenset(self._request.metrics)
+        return self._evaluator(
+            "calibration", self._sets.calibration, generate=bool(asked & GENERATED_METRICS), timed=bool(asked & TIMED)
+        ).evaluate(configs)
 
     def validate(self, configs: Sequence[CompressionConfig]) -> Results:
         """Judge on the validation prompts, with generated answers wherever there are prompts that ask for them."""
         generate = bool(self._request.tasks) or self._request.prompts is not None
-        return self._evaluator("validation", self._sets.validation, generate).evaluate(configs)
+        return self._evaluator("validation", self._sets.validation, generate=generate, timed=True).evaluate(configs)
 
     def close(self) -> None:
         """Let go of the prefills."""
         self._held = None
 
-    def _evaluator(self, phase: str, prompts: Sequence[Prompt], generate: bool) -> Evaluator:
+    def _evaluator(self, phase: str, prompts: Sequence[Prompt], *, generate: bool, timed: bool) -> Evaluator:
         if self._held is None or self._held[0] != phase:
             self._held = None  # One set of prefills is enough to hold.
             self._say(f"prefilling {len(prompts)} {phase} prompts")
@@ -66,6 +69,7 @@ class LocalExecutor:
                 prompts,
                 self._request.continuation_tokens,
                 self._needs,
+                timed=timed,
                 batch=self._batch,
                 generate=generate,
                 check=self._check,

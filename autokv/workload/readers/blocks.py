@@ -3,16 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from autokv.workload.readers.columns import Columns, Ints
+from autokv.errors import WorkloadError
+from autokv.workload.readers.columns import Columns, Ints, counted
+from autokv.workload.readers.reader import ReadOptions
+from autokv.workload.readers.remedies import command
+from autokv.workload.source import Source
 
 SIZES = (512, 16, 32, 64, 128, 256, 1024, 2048, 4096, 8192, 8, 4, 2, 1)
 """That engines and public traces use, the most usual first."""
 FITTING_SHARE = 0.99
 """Of the prompts, whose numbers of hashes are to be those of their lengths."""
 MAX_BLOCK_TOKENS = 1 << 20
+
+
+def in_blocks(columns: Columns, usual: int, options: ReadOptions, source: Source) -> Columns:
+    """``columns`` with the size of their hashed blocks: what the options say, else what fits, ``usual`` first.
+
+    Raises:
+        WorkloadError: the hashes are not those of blocks of any size, or are more than the options' blocks while blocks
+            of another size fit.
+    """
+    if columns.hashes is None:
+        return columns
+    size, said = block_size(columns, usual), options.block_tokens
+    if said is not None:
+        return _as_said(columns, said, size, source)
+    if size is None:
+        tokens, counts = _hashed(columns)
+        raise _misfit(
+            columns,
+            -(-tokens // usual) != counts,
+            "and blocks of no size fit all rows",
+            f"say the size of a block: {command(source.path, '--block-size', str(usual))}",
+            source,
+        )
+    if size == usual:
+        return replace(columns, block_tokens=size)
+    note = f"hashes are of blocks of {size} tokens, as the lengths say (--block-size says another size)"
+    return replace(columns, block_tokens=size, notes=(*columns.notes, note))
+
+
+def _as_said(columns: Columns, said: int, fitting: int | None, source: Source) -> Columns:
+    """Blocks of ``said`` tokens, unless prompts have more hashes than that while blocks of ``fitting`` tokens fit.
+
+    Fewer hashes than blocks may be those of the beginning of a prompt, which is worth a note.
+    """
+    tokens, counts = _hashed(columns)
+    if not len(tokens):
+        return replace(columns, block_tokens=said)
+    many = counts > -(-tokens // said)
+    if fitting is not None and many.mean() > 1 - FITTING_SHARE:
+        raise _misfit(
+            columns,
+            many,
+            f"more than they have blocks of {said} tokens",
+            f"blocks of {fitting} tokens fit: {command(source.path, '--block-size', str(fitting))}",
+            source,
+        )
+    fewer = float((counts < tokens // said).mean())
+    if fewer <= 1 - FITTING_SHARE:
+        return replace(columns, block_tokens=said)
+    others = "" if fitting is None else f"; blocks of {fitting} tokens fit the lengths"
+    note = f"warning: {fewer:.0%} of the prompts have fewer hashes than blocks of {said} tokens{others}"
+    return replace(columns, block_tokens=said, notes=(*columns.notes, note))
+
+
+def _misfit(columns: Columns, wrong: NDArray[np.bool_], why: str, remedy: str, source: Source) -> WorkloadError:
+    """About the first of the prompts with hashes that is ``wrong``."""
+    tokens, counts = _hashed(columns)
+    lines = columns.lines[columns.hash_counts > 0] if columns.hash_counts is not None else columns.lines
+    place = int(wrong.argmax())
+    what = f"{counted(int(tokens[place]), 'token')} have {counted(int(counts[place]), 'hash')}"
+    return WorkloadError(f"{what}, {why}", field=f"{source.path}:{lines[place]}", remedy=remedy)
 
 
 def block_size(columns: Columns, usual: int) -> int | None:
@@ -28,14 +95,6 @@ def block_size(columns: Columns, usual: int) -> int | None:
     shares = {size: _fitting(*hashed, size) for size in _candidates(*hashed, usual)}
     best = max(shares.values())
     return next(size for size, share in shares.items() if share == best) if best >= FITTING_SHARE else None
-
-
-def first_misfit(columns: Columns, size: int) -> tuple[int, int, int]:
-    """(line, tokens, hashes) of the first prompt whose hashes are not those of blocks of ``size`` tokens."""
-    tokens, counts = _hashed(columns)
-    lines = columns.lines[columns.hash_counts > 0] if columns.hash_counts is not None else columns.lines
-    place = int((-(-tokens // size) != counts).argmax())
-    return int(lines[place]), int(tokens[place]), int(counts[place])
 
 
 def _hashed(columns: Columns) -> tuple[Ints, Ints]:

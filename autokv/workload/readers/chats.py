@@ -24,7 +24,7 @@ from autokv.workload.readers.json_rows import number_in
 from autokv.workload.readers.names import NAMES
 from autokv.workload.readers.opening import Opening
 from autokv.workload.readers.reader import BadRows, ReadOptions, Tokenizer
-from autokv.workload.readers.remedies import command
+from autokv.workload.readers.remedies import command, evaluate_command
 from autokv.workload.readers.times import TimeUnit, checked_unit, nanoseconds, unit_of
 from autokv.workload.readers.turns import following
 from autokv.workload.source import Source
@@ -39,6 +39,7 @@ REPLIES = ("completion", "response", "answer", "generated_text")
 STATED = ("output_length", "output_tokens", "output_len", "expected_output_len")
 ALLOWED = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 CALLS = ("body", "payload")
+UNANSWERED = "has neither an answer nor a number of output tokens"
 EXAMPLE_MODEL = "Qwen/Qwen3-0.6B"
 
 Message = tuple[bool, str]
@@ -78,14 +79,17 @@ class ChatReader:
         Raises:
             WorkloadError: also where there is no tokenizer, or it fails.
         """
+        opening = Opening(source.head)
         if options.tokenizer is None:
+            if opening.records and all(map(_is_unanswered, opening.records)):
+                raise only_prompts(source)
             raise WorkloadError(
                 "holds texts, whose tokens only a tokenizer can count",
                 field=str(source.path),
                 remedy="name the model that is to answer them, such as "
                 f"{command(source.path, '--tokenizer', EXAMPLE_MODEL)}",
             )
-        record = Opening(source.head).record or {}
+        record = opening.record or {}
         clock = _clock(record, options.time_unit)
         rows: list[Row] = []
         lines: list[int] = []
@@ -102,6 +106,8 @@ class ChatReader:
             left_out += unanswered
             allowed += chat.allowed
             adds |= chat.record.get("message_mode") == "delta" or "text_input" in chat.record
+        if not rows and bad.reason == UNANSWERED:
+            raise only_prompts(source)
         columns = following(from_rows(rows, lines), adds=adds)
         notes = columns.notes
         if left_out:
@@ -109,6 +115,23 @@ class ChatReader:
         if allowed:
             notes += (f"{counted(allowed, 'request')}: the output tokens are the most that the call allowed",)
         return replace(columns, notes=notes, unit=None if clock is None else clock[1])
+
+
+def only_prompts(source: Source) -> WorkloadError:
+    """For a file that says nothing of answers."""
+    return WorkloadError(
+        "holds prompts, not requests: nothing says how long their answers are",
+        field=str(source.path),
+        remedy=f"judge configurations on them: {evaluate_command(source.path)}",
+    )
+
+
+def _is_unanswered(record: Mapping[str, Any]) -> bool:
+    try:
+        _chat(record)
+    except ValueError as error:
+        return str(error) == UNANSWERED
+    return False
 
 
 def _clock(record: Mapping[str, Any], unit: TimeUnit | None) -> tuple[str, TimeUnit] | None:
@@ -185,7 +208,7 @@ def _chat(document: Mapping[str, Any]) -> Chat:
                     return Chat(messages, int(stated), allowed=names is ALLOWED, record=document)
     if any(answers for answers, _ in messages) or not messages:
         return Chat(messages, None, allowed=False, record=document)
-    raise ValueError("has neither an answer nor a number of output tokens")
+    raise ValueError(UNANSWERED)
 
 
 def _texts(call: Mapping[str, Any]) -> str | None:

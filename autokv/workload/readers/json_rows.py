@@ -12,15 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from autokv.errors import WorkloadError
 from autokv.workload.readers.arrow import integers, ragged, session_number, session_numbers, whole_numbers
-from autokv.workload.readers.blocks import block_size, first_misfit
-from autokv.workload.readers.columns import FAILED, NONE, Columns, Row, checked, counted, from_rows, number_of
+from autokv.workload.readers.blocks import in_blocks
+from autokv.workload.readers.columns import FAILED, NONE, Columns, Row, checked, from_rows, number_of
 from autokv.workload.readers.lines import read_lines
 from autokv.workload.readers.names import MISSING, value_at
 from autokv.workload.readers.opening import Opening
 from autokv.workload.readers.reader import BadRows, ReadOptions
-from autokv.workload.readers.remedies import command
 from autokv.workload.readers.times import (
     DATES,
     TimeUnit,
@@ -79,30 +77,6 @@ class JsonLinesReader:
         """The parser of a file that opens like this."""
         del opening
         return JsonRows(self.fields, unit)
-
-
-def in_blocks(columns: Columns, usual: int, options: ReadOptions, source: Source) -> Columns:
-    """``columns`` with the size of their hashed blocks: what the options say, else what fits, ``usual`` first.
-
-    Raises:
-        WorkloadError: the hashes are not those of blocks of any size.
-    """
-    if columns.hashes is None:
-        return columns
-    if options.block_tokens is not None:
-        return replace(columns, block_tokens=options.block_tokens)
-    size = block_size(columns, usual)
-    if size is None:
-        line, tokens, hashes = first_misfit(columns, usual)
-        raise WorkloadError(
-            f"{counted(tokens, 'token')} have {counted(hashes, 'hash')}, and blocks of no size fit all rows",
-            field=f"{source.path}:{line}",
-            remedy=f"say the size of a block: {command(source.path, '--block-size', str(usual))}",
-        )
-    if size == usual:
-        return replace(columns, block_tokens=size)
-    note = f"hashes are of blocks of {size} tokens, as the lengths say (--block-size says another size)"
-    return replace(columns, block_tokens=size, notes=(*columns.notes, note))
 
 
 @dataclass(frozen=True)
