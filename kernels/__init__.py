@@ -3,7 +3,7 @@
 from autokv.kernels.backend import BACKENDS, Backend, backend
 from autokv.kernels.batch import join, select
 from autokv.kernels.decode_attention import Attention, merge
-from autokv.kernels.operands import Float8, Integers, Operands, Packed, Plain, Side, held_tensors
+from autokv.kernels.operands import Float8, Integers, LowRankResidual, Operands, Packed, Plain, Side, held_tensors
 from autokv.kernels.rows import Rows
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Backend",
     "Float8",
     "Integers",
+    "LowRankResidual",
     "Operands",
     "Packed",
     "Plain",

@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock
 
 from autokv.errors import StorageError
-from autokv.kernels.cache import cache_folder
+from autokv.kernels.cache_folder import cache_folder
 
 SCHEMA = "autokv/launches/v1"
 MAX_BYTES = 8 * 2**20
@@ -103,7 +103,7 @@ def tune(
         return best.get((kernel, key), candidates[0])
 
     choices = []
-    with _forcing(current):
+    with forcing(current):
         operation()
         for (kernel, key), candidates in list(asked.items()):
             if len(candidates) == 1:
@@ -186,7 +186,7 @@ _forced: Callable[[str, Key, Sequence[Launch]], Launch] | None = None
 
 
 @contextlib.contextmanager
-def _forcing(choice: Callable[[str, Key, Sequence[Launch]], Launch]) -> Iterator[None]:
+def forcing(choice: Callable[[str, Key, Sequence[Launch]], Launch]) -> Iterator[None]:
     global _forced
     before, _forced = _forced, choice
     try:

@@ -10,14 +10,10 @@ import torch
 from torch import Tensor
 
 from autokv.errors import RequestError
-from autokv.kernels import quantize_pack
+from autokv.kernels import evict_gather, quantize_pack, window_scores
 from autokv.kernels.decode_attention import DecodeAttention, eager, native, reference
-from autokv.kernels.evict_gather import eager as gather_eager
-from autokv.kernels.evict_gather import reference as gather_reference
 from autokv.kernels.operands import Axis, Float8, Integers
 from autokv.kernels.rows import Rows
-from autokv.kernels.window_scores import eager as scores_eager
-from autokv.kernels.window_scores import reference as scores_reference
 
 
 class QuantizeIntegers(Protocol):
@@ -44,13 +40,13 @@ class QuantizeFloat8(Protocol):
 
 
 class WindowScores(Protocol):
-    """Attention that tokens receive from the newest queries."""
+    """Attention that tokens receive from the queries of an observation window."""
 
     def __call__(self, query: Tensor, keys: Tensor, scaling: float, *, softcap: float | None = None) -> Tensor:
         """Causal softmax attention, summed over queries and averaged over the query heads of a KV head.
 
-        ``query``: ``[batch, query_heads, window, head_dim]`` of the newest ``window`` tokens; ``keys``:
-        ``[batch, kv_heads, tokens, head_dim]``. Returns float32 ``[batch, kv_heads, tokens]``.
+        ``query``: ``[batch, query_heads, window, head_dim]`` of the newest ``window`` tokens, the observation window;
+        ``keys``: ``[batch, kv_heads, tokens, head_dim]``. Returns float32 ``[batch, kv_heads, tokens]``.
         """
 
 
@@ -77,8 +73,8 @@ TORCH = Backend(
     attention_16bit=eager.attention_16bit,
     quantize_integers=quantize_pack.quantize_integers,
     quantize_float8=quantize_pack.quantize_float8,
-    evict_gather=gather_eager.evict_gather,
-    window_scores=scores_eager.window_scores,
+    evict_gather=evict_gather.evict_gather,
+    window_scores=window_scores.window_scores,
 )
 
 CPU = replace(TORCH, name="cpu", decode_attention=native.decode_attention)
@@ -88,8 +84,8 @@ REFERENCE = replace(
     name="reference",
     decode_attention=reference.decode_attention,
     attention_16bit=reference.attention_16bit,
-    evict_gather=gather_reference.evict_gather,
-    window_scores=scores_reference.window_scores,
+    evict_gather=evict_gather.reference,
+    window_scores=window_scores.reference,
 )
 
 

@@ -9,7 +9,7 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from autokv.kernels.operands import Float8, Integers, Operands, Packed, Plain, Side
+from autokv.kernels.operands import Float8, Integers, LowRankResidual, Operands, Packed, Plain, Side
 from autokv.kernels.rows import Rows
 
 
@@ -28,13 +28,13 @@ def select(operands: Operands, entries: Tensor) -> Operands:
 
 
 def join(batches: Sequence[Operands]) -> Operands:
-    """One batch of the entries of ``batches``, whose windows are equally long."""
+    """One batch of the entries of ``batches``, whose residual windows are equally long."""
     if len(batches) == 1:
         return batches[0]
     older = Rows.of_lengths(torch.cat([operands.older.lengths.cpu() for operands in batches]))
     first = batches[0]
     if older.offsets is not None:
-        older = replace(older, offsets=older.offsets.to(first.keys.window.device))
+        older = replace(older, offsets=older.offsets.to(first.keys.residual_window.device))
     return replace(
         first,
         batch=sum(operands.batch for operands in batches),
@@ -45,14 +45,15 @@ def join(batches: Sequence[Operands]) -> Operands:
 
 
 def _take_side(side: Side, older: Rows, rows: Tensor) -> Side:
-    tokens = older.take(rows)[1]
+    tokens, residual = older.take(rows)[1], side.low_rank_residual
+    if residual is not None:
+        residual = LowRankResidual(residual.left.index_select(0, tokens), residual.right.index_select(0, rows))
     return Side(
         packed=_take_packed(side.packed, older, rows, tokens),
-        window=side.window.index_select(0, rows),
+        residual_window=side.residual_window.index_select(0, rows),
         rotated=side.rotated,
         basis=None if side.basis is None else side.basis.index_select(0, rows),
-        left=None if side.left is None else side.left.index_select(0, tokens),
-        right=None if side.right is None else side.right.index_select(0, rows),
+        low_rank_residual=residual,
     )
 
 
@@ -68,13 +69,18 @@ def _take_packed(packed: Packed, older: Rows, rows: Tensor, tokens: Tensor) -> P
 
 
 def _join_sides(sides: Sequence[Side]) -> Side:
+    bases = [side.basis for side in sides if side.basis is not None]
+    residuals = [side.low_rank_residual for side in sides if side.low_rank_residual is not None]
     return Side(
         packed=_join_packed([side.packed for side in sides]),
-        window=torch.cat([side.window for side in sides]),
+        residual_window=torch.cat([side.residual_window for side in sides]),
         rotated=sides[0].rotated,
-        basis=_join([side.basis for side in sides]),
-        left=_join([side.left for side in sides]),
-        right=_join([side.right for side in sides]),
+        basis=torch.cat(bases) if bases else None,
+        low_rank_residual=LowRankResidual(
+            torch.cat([residual.left for residual in residuals]), torch.cat([residual.right for residual in residuals])
+        )
+        if residuals
+        else None,
     )
 
 
@@ -92,8 +98,3 @@ def _join_packed(every: Sequence[Packed]) -> Packed:
         case Integers():
             return replace(first, codes=joined("codes"), scale=joined("scale"), minimum=joined("minimum"))
     assert_never(first)
-
-
-def _join(tensors: Sequence[Tensor | None]) -> Tensor | None:
-    present = [tensor for tensor in tensors if tensor is not None]
-    return torch.cat(present) if present else None

@@ -51,24 +51,32 @@ Packed = Plain | Integers | Float8
 
 
 @dataclass(frozen=True)
+class LowRankResidual:
+    """What quantization lost, near ``left @ right.T`` (GEAR, Kang et al., 2024)."""
+
+    left: Tensor
+    """``[tokens, rank]`` in 16 bits."""
+    right: Tensor
+    """float16 ``[rows, width, rank]``, orthonormal columns."""
+
+
+@dataclass(frozen=True)
 class Side:
     """The keys or the values of one layer.
 
-    An older token is its packed coordinates, plus ``left @ right.T`` where there is a correction, taken out of the
-    basis where there is one. The newest tokens are held as they are.
+    An older token is its packed coordinates, plus the low-rank residual where there is one, taken out of the basis
+    where there is one. The tokens of the residual window, the newest, are held in full precision (KIVI, Liu et al.,
+    2024).
     """
 
     packed: Packed
-    window: Tensor
-    """``[rows, newest, head_dim]`` in 16 bits; may be the first places of a larger buffer, rows apart."""
+    residual_window: Tensor
+    """``[rows, residual_tokens, head_dim]`` in 16 bits; may be the first places of a larger buffer, rows apart."""
     rotated: bool = False
     """The coordinates are in the Hadamard basis (:mod:`autokv.kernels.hadamard`)."""
     basis: Tensor | None = None
     """float16 ``[rows, head_dim, width]``, orthonormal columns: the coordinates are in this latent basis."""
-    left: Tensor | None = None
-    """``[tokens, rank]`` in 16 bits."""
-    right: Tensor | None = None
-    """float16 ``[rows, width, rank]``, orthonormal columns."""
+    low_rank_residual: LowRankResidual | None = None
 
 
 @dataclass(frozen=True)
@@ -79,14 +87,20 @@ class Operands:
     kv_heads: int
     head_dim: int
     older: Rows
-    """The tokens before the window."""
+    """The tokens before the residual window."""
     keys: Side
     values: Side
 
     @property
-    def newest(self) -> int:
-        """Tokens of every row's full-precision window."""
-        return self.keys.window.shape[1]
+    def residual_tokens(self) -> int:
+        """Tokens of every row's residual window."""
+        return self.keys.residual_window.shape[1]
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of every head, int64 ``[batch, kv_heads]``."""
+        lengths = self.older.lengths.to(self.keys.residual_window.device) + self.residual_tokens
+        return lengths.view(self.batch, self.kv_heads)
 
 
 def held_tensors(value: object) -> Iterator[Tensor]:

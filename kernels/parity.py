@@ -1,7 +1,7 @@
 """Every kernel held against float64 on the same operands: tests, benchmarks and timings ask here first.
 
 Whatever a kernel may not read is poisoned: flat storage lies between NaN and codes of all ones, and the unused places
-of a window's buffer are NaN, so that one stray element spoils a whole row.
+of a residual window's buffer are NaN, so that one stray element spoils a whole row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from autokv.kernels.backend import REFERENCE, TORCH, Backend
 from autokv.kernels.batch import select
 from autokv.kernels.decode_attention import Attention
-from autokv.kernels.operands import Axis, Operands, Packed, Plain, Side
+from autokv.kernels.operands import Axis, LowRankResidual, Operands, Packed, Plain, Side
 from autokv.kernels.quantize_pack import dequantize
 from autokv.kernels.reconstruct import reconstruct
 from autokv.kernels.rows import Rows
@@ -42,8 +42,8 @@ class Form:
     rotated: bool = False
     latent: int = 0
     """Width of the latent basis; 0 for none."""
-    correction: int = 0
-    """Rank of the correction; 0 for none."""
+    low_rank: int = 0
+    """Rank of the low-rank residual; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Case:
     group: int = 3
     lengths: tuple[tuple[int, ...], ...] = ((45, 45),)
     """Older tokens of the two rows, part by part."""
-    newest: tuple[int, ...] = (5,)
-    """Tokens of the window, part by part."""
+    residual_tokens: tuple[int, ...] = (5,)
+    """Tokens of the residual window, part by part."""
     dtype: torch.dtype = torch.float32
     """Of the query."""
     held: torch.dtype = torch.float16
@@ -122,16 +122,16 @@ CASES: tuple[Case, ...] = (
     Case("ragged, 16 bit", lengths=((61, 19),)),
     Case("ragged, fp8", Form(8), Form(8), lengths=((3, 61),)),
     Case("a row without older tokens", K4, V4, lengths=((0, 40),)),
-    Case("a row without any token", K4, V4, lengths=((0, 40),), newest=(0,)),
+    Case("a row without any token", K4, V4, lengths=((0, 40),), residual_tokens=(0,)),
     Case("no older tokens", K4, V4, lengths=((0, 0),)),
-    Case("no token", K4, V4, lengths=((0, 0),), newest=(0,)),
-    Case("one token", K4, V4, lengths=((1, 1),), newest=(0,)),
-    Case("one token in the window", lengths=((0, 0),), newest=(1,)),
-    Case("no window", K4, V4, newest=(0,)),
-    Case("a window longer than a tile", K4, V4, lengths=((33, 33),), newest=(150,)),
-    Case("two parts", K4, V4, lengths=((19, 61), (32, 32)), newest=(0, 9)),
-    Case("two parts, 16 bit", lengths=((19, 61), (32, 32)), newest=(0, 9)),
-    Case("two parts, the second empty", K4, V4, lengths=((19, 61), (0, 0)), newest=(7, 0)),
+    Case("no token", K4, V4, lengths=((0, 0),), residual_tokens=(0,)),
+    Case("one token", K4, V4, lengths=((1, 1),), residual_tokens=(0,)),
+    Case("one token in the residual window", lengths=((0, 0),), residual_tokens=(1,)),
+    Case("no residual window", K4, V4, residual_tokens=(0,)),
+    Case("a residual window longer than a tile", K4, V4, lengths=((33, 33),), residual_tokens=(150,)),
+    Case("two parts", K4, V4, lengths=((19, 61), (32, 32)), residual_tokens=(0, 9)),
+    Case("two parts, 16 bit", lengths=((19, 61), (32, 32)), residual_tokens=(0, 9)),
+    Case("two parts, the second empty", K4, V4, lengths=((19, 61), (0, 0)), residual_tokens=(7, 0)),
     Case("rotated", replace(K4, rotated=True), replace(V2, rotated=True)),
     Case("rotated, head_dim 96", replace(K4, rotated=True), replace(V4, rotated=True), head_dim=96),
     Case("rotated, head_dim 80", replace(K4, rotated=True), replace(V4, rotated=True), head_dim=80),
@@ -141,15 +141,16 @@ CASES: tuple[Case, ...] = (
     Case("latent, int4", replace(K4, latent=32), replace(V4, latent=48), lengths=((19, 61),)),
     Case("latent, odd width", Form(4, "channel", latent=13), Form(3, "channel", latent=7)),
     Case("latent keys alone", replace(K4, latent=16), V4),
-    Case("corrected", replace(K4, correction=4), replace(V2, correction=2)),
-    Case("corrected, rotated, ragged", replace(K4, rotated=True, correction=3), replace(V2, rotated=True, correction=5),
-         lengths=((19, 61),)),
-    Case("corrected keys alone", replace(K4, correction=8), V4),
-    Case("corrected fp8", Form(8, correction=2), Form(8, correction=2)),
+    Case("low-rank residual", replace(K4, low_rank=4), replace(V2, low_rank=2)),
+    Case("low-rank residual, rotated, ragged", replace(K4, rotated=True, low_rank=3),
+         replace(V2, rotated=True, low_rank=5), lengths=((19, 61),)),
+    Case("low-rank residual of keys alone", replace(K4, low_rank=8), V4),
+    Case("fp8, low-rank residual", Form(8, low_rank=2), Form(8, low_rank=2)),
     Case("soft cap", K4, V4, softcap=2.0),
     Case("sliding window", K4, V4, sliding_window=23),
-    Case("sliding window inside the full-precision one", K4, V4, sliding_window=3),
-    Case("sliding window over two parts", K4, V4, lengths=((19, 61), (32, 32)), newest=(0, 9), sliding_window=52),
+    Case("sliding window inside the residual window", K4, V4, sliding_window=3),
+    Case("sliding window over two parts", K4, V4, lengths=((19, 61), (32, 32)), residual_tokens=(0, 9),
+         sliding_window=52),
 )  # fmt: skip
 """Decode attentions that every backend must get right; small, because an interpreter may run them."""
 
@@ -158,9 +159,9 @@ def build(case: Case, device: torch.device | str = "cpu") -> Call:
     """The operands of ``case``, poisoned, the same on every device."""
     generator = torch.Generator().manual_seed(sum(case.name.encode()))
     parts = []
-    for lengths, newest in zip(case.lengths, case.newest, strict=True):
+    for lengths, recent in zip(case.lengths, case.residual_tokens, strict=True):
         older = Rows.of_lengths(torch.tensor(lengths))
-        sides = [_side(form, case, older, newest, generator) for form in (case.keys, case.values)]
+        sides = [_side(form, case, older, recent, generator) for form in (case.keys, case.values)]
         parts.append(Operands(1, len(lengths), case.head_dim, older, *sides))
     query = torch.randn(1, 2 * case.group, case.head_dim, generator=generator).to(case.dtype)
     moved = tuple(_on(part, torch.device(device)) for part in parts)
@@ -250,25 +251,26 @@ OTHER_CHECKS: dict[str, Callable[[Backend, torch.device | str], dict[str, float]
 """The operations besides decode attention; an error passes up to :data:`LIMIT_FLOAT32`."""
 
 
-def _side(form: Form, case: Case, older: Rows, newest: int, generator: torch.Generator) -> Side:
+def _side(form: Form, case: Case, older: Rows, recent: int, generator: torch.Generator) -> Side:
     count, width = older.count, form.latent or case.head_dim
     tokens = int(older.lengths.sum())
     # A channel that is far from zero, as keys have it.
     flat = torch.randn(tokens, width, generator=generator)
     flat[:, 0] += 6
-    buffer = torch.full((count, newest + 3, case.head_dim), torch.nan, dtype=case.held)
-    buffer[:, :newest] = torch.randn(count, newest, case.head_dim, generator=generator).to(case.held)
-    basis = left = right = None
+    buffer = torch.full((count, recent + 3, case.head_dim), torch.nan, dtype=case.held)
+    buffer[:, :recent] = torch.randn(count, recent, case.head_dim, generator=generator).to(case.held)
+    basis = residual = None
     if form.latent:
         basis = torch.linalg.qr(torch.randn(count, case.head_dim, width, generator=generator)).Q.half()
-    if form.correction:
-        left = _poison(torch.randn(tokens, form.correction, generator=generator).to(case.held) / 4)
-        right = torch.linalg.qr(torch.randn(count, width, form.correction, generator=generator)).Q.half()
+    if form.low_rank:
+        left = _poison(torch.randn(tokens, form.low_rank, generator=generator).to(case.held) / 4)
+        right = torch.linalg.qr(torch.randn(count, width, form.low_rank, generator=generator)).Q.half()
+        residual = LowRankResidual(left, right)
     if form.bits == 16:
         packed: Packed = Plain(flat.to(case.held))
     else:
         packed = _quantize(TORCH, form, older.to_dense(flat), older, rotated=False)
-    return Side(_each(packed, _poison), buffer[:, :newest], form.rotated, basis, left, right)
+    return Side(_each(packed, _poison), buffer[:, :recent], form.rotated, basis, residual)
 
 
 def _quantize(backend: Backend, form: Form, dense: Tensor, rows: Rows, rotated: bool) -> Packed:
@@ -309,9 +311,10 @@ def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN40
 
 def _row(part: Operands, name: str, row: int) -> Tensor:
     """Float64 ``[tokens, head_dim]``: every token of one row of the side ``name``."""
-    one = select(replace(part, batch=part.older.count, kv_heads=1), torch.tensor([row], device=part.keys.window.device))
+    device = part.keys.residual_window.device
+    one = select(replace(part, batch=part.older.count, kv_heads=1), torch.tensor([row], device=device))
     side: Side = getattr(one, name)
-    return torch.cat([reconstruct(side, one.older)[0], side.window[0].float()]).double()
+    return torch.cat([reconstruct(side, one.older)[0], side.residual_window[0].float()]).double()
 
 
 def _difference(found: Attention, expected: Attention) -> float:

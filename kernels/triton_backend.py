@@ -41,14 +41,14 @@ def triton_backend(device: torch.device) -> Backend:
     problem = obstacle(device)
     if problem is not None:
         raise RequestError(problem[0], field="AUTOKV_KERNELS", remedy=problem[1])
-    return _backend()
+    return triton_operations()
 
 
 @cache
-def _backend() -> Backend:
-    # These import Triton.
+def triton_operations() -> Backend:
+    """The backend ``triton``, wherever; Triton itself says where it cannot run. Imports Triton."""
     from autokv.kernels.decode_attention import triton as decode_attention
-    from autokv.kernels.evict_gather import triton_gather
+    from autokv.kernels.evict_gather import triton_kernels as gather
     from autokv.kernels.quantize_pack import triton_quantize
     from autokv.kernels.window_scores import triton_scores
 
@@ -58,6 +58,6 @@ def _backend() -> Backend:
         attention_16bit=eager.attention_16bit,
         quantize_integers=triton_quantize.quantize_integers,
         quantize_float8=triton_quantize.quantize_float8,
-        evict_gather=triton_gather.evict_gather,
+        evict_gather=gather.evict_gather,
         window_scores=triton_scores.window_scores,
     )

@@ -91,11 +91,10 @@ def build() -> None:
     """
     from autokv.cli.console import output
     from autokv.errors import RequestError
-    from autokv.kernels.cache import BUILT_AHEAD
     from autokv.kernels.native import compiler
 
     try:
-        made = compiler.build_ahead(BUILT_AHEAD, compiler.find())
+        made = compiler.build_ahead(compiler.BUILT_AHEAD, compiler.find())
     except compiler.CompilerError as error:
         raise RequestError(str(error), field="kernels", remedy="install a C compiler, or set CC") from None
     for path in made:
@@ -108,7 +107,7 @@ def _document(place: torch.device) -> dict[str, Any]:
     from autokv import settings
     from autokv.kernels.autotune import device_name, stored_launches
     from autokv.kernels.backend import backend, default_backend
-    from autokv.kernels.cache import cache_folder
+    from autokv.kernels.cache_folder import cache_folder
 
     forced = settings.current().kernels
     used, reason = (forced, "AUTOKV_KERNELS says so") if forced else default_backend(place)
@@ -126,7 +125,6 @@ def _document(place: torch.device) -> dict[str, Any]:
 def _kernels(place: torch.device) -> dict[str, str]:
     """A line on each backend."""
     from autokv.kernels.autotune import triton_version
-    from autokv.kernels.cache import BUILT_AHEAD
     from autokv.kernels.native import compiler
     from autokv.kernels.triton_backend import interpreted, obstacle
 
@@ -135,7 +133,7 @@ def _kernels(place: torch.device) -> dict[str, str]:
     try:
         native = f"C, by {compiler.find().version}"
     except compiler.CompilerError as error:
-        ahead = compiler.built_ahead(BUILT_AHEAD)
+        ahead = compiler.built_ahead(compiler.BUILT_AHEAD)
         native = f"C, built with the installation: {ahead.name}" if ahead else f"PyTorch; no C compiler found: {error}"
     return {
         "triton": triton,

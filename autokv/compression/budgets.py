@@ -8,6 +8,7 @@ other budget moves tokens between layers or heads and keeps the total of the uni
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -61,6 +62,30 @@ def select(scores: Tensor, stage: EvictionStage, layer_index: int, layer_count: 
     kept = torch.zeros(candidates.shape, dtype=torch.bool, device=scores.device).scatter_(-1, chosen, True)
     kept = kept.view(batch, heads, tokens - sinks - recent)
     return KeptTokens.from_mask(F.pad(kept, (sinks, recent), value=True))
+
+
+class GenerationBudget:
+    """How many of a layer's generated tokens have left the residual window, and how many of them stayed.
+
+    What is kept of the prompt and of these together is at most the budget of as many tokens of context, for every
+    sequence of a batch; all heads keep the same number.
+    """
+
+    def __init__(self, stage: EvictionStage, layer_index: int, layer_count: int) -> None:
+        self._stage, self._index, self._count = stage, layer_index, layer_count
+        self.left = 0
+        self.kept = 0
+
+    def share(self, count: int, prompts: Sequence[int]) -> int:
+        """How many of the next ``count`` generated tokens stay, behind prompts of so many tokens; counts them."""
+        self.left += count
+        free = min(self._budget(tokens + self.left) - self._budget(tokens) for tokens in set(prompts)) - self.kept
+        stays = min(max(free, 0), count)
+        self.kept += stays
+        return stays
+
+    def _budget(self, tokens: int) -> int:
+        return layer_budgets(self._stage, tokens, self._count)[self._index]
 
 
 def _protected(stage: EvictionStage, tokens: int) -> tuple[int, int]:

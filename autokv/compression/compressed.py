@@ -2,67 +2,79 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from autokv.compression.bitmap import decode_kept
-from autokv.kernels import Operands, Side, held_tensors
-from autokv.kernels.reconstruct import reconstruct
+from autokv.compression.kept import decode_kept
+from autokv.kernels import Operands, held_tensors, join, select
+from autokv.kernels.reconstruct import materialize
 
 
 @dataclass(frozen=True)
 class CompressedKV:
     """Owns every tensor that one layer's compressed cache needs, and nothing else."""
 
-    context_tokens: int
-    """Tokens of the context before eviction."""
-    kept: Tensor | None
-    """uint8 ``[rows, ceil(context_tokens / 8)]``, see :mod:`autokv.compression.bitmap`; None if all tokens stay."""
     held: Operands
+    """What ``autokv.kernels`` attends over."""
+    kept: Tensor | None
+    """uint8 ``[rows, bytes]``, see :func:`autokv.compression.kept.encode_kept`; None if all tokens stay."""
+    tokens: tuple[int, ...]
+    """Tokens of every batch entry before eviction, padding left out."""
+
+    @classmethod
+    def join(cls, parts: Sequence[CompressedKV]) -> Self:
+        """One batch of the entries of ``parts``, whose residual windows are equally long."""
+        kept = None
+        if any(part.kept is not None for part in parts):
+            widest = -(-max(max(part.tokens) for part in parts) // 8)
+            bitmaps = [part._bitmap() for part in parts]
+            kept = torch.cat([F.pad(bitmap, (0, widest - bitmap.shape[1])) for bitmap in bitmaps])
+        tokens = tuple(tokens for part in parts for tokens in part.tokens)
+        return cls(join([part.held for part in parts]), kept, tokens)
 
     @property
     def nbytes(self) -> int:
         """Bytes of every tensor that is held. Hadamard matrices are constants of the process and not counted."""
         return sum(tensor.nbytes for tensor in held_tensors(self))
 
-    @property
-    def lengths(self) -> Tensor:
-        """Kept tokens, int64 ``[batch, kv_heads]``."""
-        lengths = self.held.older.lengths.to(self.held.keys.window.device) + self.held.newest
-        return lengths.view(self.held.batch, self.held.kv_heads)
-
     def kept_positions(self, batch: int, head: int) -> Tensor:
-        """Positions in the context of the tokens that one KV head keeps, int64, ascending."""
+        """Positions in the context of the tokens that one KV head keeps, int64, ascending; padding has none."""
         if self.kept is None:
-            return torch.arange(self.context_tokens, device=self.held.keys.window.device)
+            return torch.arange(self.tokens[batch], device=self.held.keys.residual_window.device)
         return decode_kept(self.kept[batch * self.held.kv_heads + head])
 
-    def operands(self) -> Operands:
-        """What ``autokv.kernels`` attends over."""
-        return self.held
-
     def materialize(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys and values ``[batch, kv_heads, longest, head_dim]`` in ``dtype``, and :attr:`lengths`.
+        """See :func:`autokv.kernels.reconstruct.materialize`."""
+        return materialize(self.held, dtype)
 
-        Every head's tokens come first, oldest first; zeros fill up to the longest head.
-        """
-        return self._dense(self.held.keys, dtype), self._dense(self.held.values, dtype), self.lengths
+    def select(self, entries: Tensor) -> CompressedKV:
+        """The batch ``entries`` (int64, any order, repeats allowed), in memory of their own."""
+        tokens, kept = self.tokens, self.kept
+        alike = len(set(tokens)) == 1
+        chosen = tokens[:1] * len(entries) if alike else tuple(tokens[entry] for entry in entries.tolist())
+        if kept is not None:
+            kept = kept.view(self.held.batch, -1).index_select(0, entries).view(-1, kept.shape[1])
+        return CompressedKV(select(self.held, entries), kept, chosen)
 
-    def _dense(self, side: Side, dtype: torch.dtype) -> Tensor:
-        held, older = self.held, self.held.older
-        longest = older.longest + held.newest
-        tokens = torch.empty(older.count, longest, held.head_dim, dtype=dtype, device=side.window.device)
-        rebuilt, inside = reconstruct(side, older), older.inside()
-        if inside is None:
-            tokens[:, : older.longest] = rebuilt
-            tokens[:, older.longest :] = side.window
-        else:
-            torch.mul(rebuilt, inside[:, :, None], out=rebuilt)
-            tokens[:, : older.longest] = rebuilt
-            tokens[:, older.longest :] = 0
-            starts = torch.arange(0, older.count * longest, longest, device=tokens.device) + older.lengths
-            places = starts[:, None] + torch.arange(held.newest, device=tokens.device)
-            tokens.view(-1, held.head_dim).index_copy_(0, places.view(-1), side.window.to(dtype).flatten(0, 1))
-        return tokens.view(held.batch, held.kv_heads, longest, held.head_dim)
+    def without_window(self) -> CompressedKV:
+        """The same without the tokens of the residual window, which are held elsewhere."""
+        keys, values = (
+            replace(side, residual_window=side.residual_window[:, :0].clone())
+            for side in (self.held.keys, self.held.values)
+        )
+        return replace(self, held=replace(self.held, keys=keys, values=values))
+
+    def _bitmap(self) -> Tensor:
+        """:attr:`kept`, spelled out where all tokens of a context stay."""
+        if self.kept is not None:
+            return self.kept
+        rows, tokens = self.held.older.count, max(self.tokens)
+        device = self.held.keys.residual_window.device
+        bitmap = torch.full((rows, -(-tokens // 8)), 255, dtype=torch.uint8, device=device)
+        bitmap[:, -1] = 255 >> -tokens % 8
+        return bitmap

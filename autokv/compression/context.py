@@ -18,14 +18,14 @@ Rope = Callable[[Tensor], tuple[Tensor, Tensor]]
 class StatisticsNeeded:
     """What of the prefill a scorer needs; ``a | b`` is what serves both."""
 
-    window: int = 0
+    observation_window: int = 0
     """Newest tokens whose queries are kept."""
     attention_received: bool = False
     query_moments: bool = False
 
     def __or__(self, other: StatisticsNeeded) -> StatisticsNeeded:
         return StatisticsNeeded(
-            max(self.window, other.window),
+            max(self.observation_window, other.observation_window),
             self.attention_received or other.attention_received,
             self.query_moments or other.query_moments,
         )
@@ -35,8 +35,8 @@ class StatisticsNeeded:
 class PrefillStatistics:
     """What one layer's prefill left behind besides keys and values; ``None`` where it was not asked for."""
 
-    window_queries: Tensor | None = None
-    """``[batch, query_heads, window, head_dim]``, after RoPE, of the newest tokens, oldest first."""
+    observed_queries: Tensor | None = None
+    """``[batch, query_heads, n, head_dim]``, after RoPE, of the observation window's tokens, oldest first."""
     attention_received: Tensor | None = None
     """``[batch, kv_heads, tokens]`` float32: softmax attention summed over queries, mean over its query group."""
     query_mean: Tensor | None = None

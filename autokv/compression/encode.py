@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autokv.compression.low_rank import latent_basis, low_rank_factors
-from autokv.compression.quantization import SideName, quantize, rotates
-from autokv.compression.storage import held
+from autokv.compression.low_rank import latent_basis, low_rank_residual
+from autokv.compression.quantization import SideName, held, quantize, rotates
 from autokv.config import LatentLowRank, NoStage, Pipeline, ResidualLowRank
-from autokv.kernels import Backend, Rows, Side
+from autokv.kernels import Backend, LowRankResidual, Rows, Side
 from autokv.kernels.hadamard import rotate
 from autokv.kernels.quantize_pack import dequantize
 
@@ -22,8 +21,8 @@ class Learned:
 
     basis: Tensor | None = None
     """See :attr:`autokv.kernels.Side.basis`."""
-    right: Tensor | None = None
-    """See :attr:`autokv.kernels.Side.right`."""
+    low_rank_right: Tensor | None = None
+    """See :attr:`autokv.kernels.LowRankResidual.right`."""
     scale: Tensor | None = None
     """fp8's, float32 ``[rows]``."""
 
@@ -46,9 +45,9 @@ def encode(
     kernels: Backend,
     learned: Learned = Learned(),
 ) -> Side:
-    """Encode ``tokens`` ``[rows, older.longest, head_dim]``, and hold ``window`` ``[rows, newest, head_dim]``."""
+    """Encode ``tokens`` ``[rows, older.longest, head_dim]``; hold the residual ``window`` ``[rows, n, head_dim]``."""
     quantization, low_rank, rank = pipeline.quantization, pipeline.low_rank, rank_of(pipeline, name)
-    window, basis, left, right = held(window, storage_dtype), None, None, None
+    basis, residual = None, None
     rotated = rotates(quantization)
     if isinstance(low_rank, LatentLowRank) and rank:
         basis = learned.basis
@@ -61,10 +60,10 @@ def encode(
     packed = quantize(tokens, older, quantization, name, storage_dtype, kernels, rotated=rotated, scale=learned.scale)
     if isinstance(low_rank, ResidualLowRank) and rank:
         coordinates = rotate(tokens.float()) if rotated else tokens.float()
-        error, right = coordinates - dequantize(packed, older), learned.right
+        error, right = coordinates - dequantize(packed, older), learned.low_rank_right
         if right is None:
-            factor, right = low_rank_factors(error, older, rank)
+            left, right = low_rank_residual(error, older, rank)
         else:
-            factor = error @ right.float()
-        left = older.to_flat(held(factor, storage_dtype))
-    return Side(packed, window, rotated, basis, left, right)
+            left = error @ right.float()
+        residual = LowRankResidual(older.to_flat(held(left, storage_dtype)), right)
+    return Side(packed, held(window, storage_dtype), rotated, basis, residual)

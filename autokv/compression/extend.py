@@ -33,10 +33,10 @@ def extend(
     storage_dtype: torch.dtype,
     kernels: Backend,
 ) -> Operands:
-    """Append ``keys`` and ``values`` ``[rows, block, head_dim]`` to ``appended``; the result has no window.
+    """Append ``keys`` and ``values`` ``[rows, block, head_dim]`` to ``appended``; the result has no residual window.
 
-    A latent basis and the right factor of a correction come from ``before``, the tokens that were compressed first,
-    where those are at least as many as a block; otherwise from the first block that is appended. The scale of fp8
+    A latent basis and the right factor of a low-rank residual come from ``before``, the tokens that were compressed
+    first, where those are at least as many as a block; otherwise from the first block that is appended. fp8's scale
     begins with what ``before`` needed and doubles whenever a block needs more, which the codes that are there follow.
 
     Args:
@@ -70,7 +70,8 @@ def _side(operands: Operands, name: SideName) -> Side:
 
 
 def _known(side: Side) -> Learned:
-    return Learned(side.basis, side.right, side.packed.scale if isinstance(side.packed, Float8) else None)
+    right = None if side.low_rank_residual is None else side.low_rank_residual.right
+    return Learned(side.basis, right, side.packed.scale if isinstance(side.packed, Float8) else None)
 
 
 def _learn(first: Side, older: Rows, block: Rows, pipeline: Pipeline, name: SideName) -> Learned:
@@ -90,10 +91,10 @@ def _reaching(scale: Tensor | None, needed: Tensor) -> Tensor:
 
 
 def _append(side: Side, block: Side, rows: int) -> Side:
-    left = None
-    if side.left is not None and block.left is not None:
-        left = _concatenate(side.left, block.left, rows)
-    return replace(side, packed=_append_packed(side.packed, block.packed, rows), left=left)
+    residual = side.low_rank_residual
+    if residual is not None and block.low_rank_residual is not None:
+        residual = replace(residual, left=_concatenate(residual.left, block.low_rank_residual.left, rows))
+    return replace(side, packed=_append_packed(side.packed, block.packed, rows), low_rank_residual=residual)
 
 
 def _append_packed(packed: Packed, block: Packed, rows: int) -> Packed:

@@ -7,15 +7,13 @@ import sys
 import torch
 from torch import Tensor
 
-from autokv.compression.bitmap import encode_kept
 from autokv.compression.budgets import layer_budgets, select
 from autokv.compression.compressed import CompressedKV
 from autokv.compression.context import LayerContext, StatisticsNeeded
 from autokv.compression.encode import encode
 from autokv.compression.eviction import scorer_of
-from autokv.compression.kept import KeptTokens
+from autokv.compression.kept import KeptTokens, encode_kept, split_tokens
 from autokv.compression.quantization import residual_tokens
-from autokv.compression.split import split_tokens
 from autokv.config import CompressionConfig, NoStage, Pipeline, check_fits
 from autokv.kernels import Operands
 
@@ -37,7 +35,7 @@ def compress(
 ) -> CompressedKV:
     """Compress one layer's cache; ``keys`` and ``values`` are ``[batch, kv_heads, tokens, head_dim]`` after RoPE.
 
-    No more than ``longest_window`` tokens stay in full precision.
+    No more than ``longest_window`` tokens go into the residual window.
 
     Raises:
         ConfigError: a rank or a group is wider than a token, or a statistic that the eviction needs is missing.
@@ -47,11 +45,9 @@ def compress(
     check_fits(config, head_dim=head_dim, context_tokens=sys.maxsize)
     pipeline, dtype, kernels = config.pipeline, context.storage_dtype(keys), context.kernels_on(keys.device)
     kept = _evict(keys, values, context, pipeline)
-    newest = min(residual_tokens(pipeline.quantization), longest_window)
-    split = split_tokens(kept, batch * kv_heads, tokens, newest)
+    recent = min(residual_tokens(pipeline.quantization), longest_window)
+    split = split_tokens(kept, batch * kv_heads, tokens, recent)
     return CompressedKV(
-        context_tokens=tokens,
-        kept=None if kept is None else encode_kept(kept, tokens),
         held=Operands(
             batch=batch,
             kv_heads=kv_heads,
@@ -60,6 +56,8 @@ def compress(
             keys=encode(*split(keys.flatten(0, 1), kernels), split.older, pipeline, "key", dtype, kernels),
             values=encode(*split(values.flatten(0, 1), kernels), split.older, pipeline, "value", dtype, kernels),
         ),
+        kept=None if kept is None else encode_kept(kept, tokens),
+        tokens=(tokens,) * batch,
     )
 
 

@@ -62,7 +62,7 @@ def has_float8(device: torch.device) -> bool:
 
 def float8(layer: LayerSnapshot) -> Operands:
     """The layer's whole context in fp8."""
-    return compress(layer.keys, layer.values, layer.context, FLOAT8).operands()
+    return compress(layer.keys, layer.values, layer.context, FLOAT8).held
 
 
 def _sdpa(kernel: SDPBackend, query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:

@@ -70,11 +70,11 @@ class Continuation:
         new = call.key.shape[2]
         device = call.query.device
         rows = torch.arange(layer.used - new, layer.used, device=device)
-        everywhere = call.window is not None or layer.lengths is not None
+        everywhere = call.sliding_window is not None or layer.lengths is not None
         columns = torch.arange(layer.used, device=device) if everywhere else rows
         mask = None
-        if new > 1 or call.window is not None:
-            mask = causal_mask(rows, columns, call.window)
+        if new > 1 or call.sliding_window is not None:
+            mask = causal_mask(rows, columns, call.sliding_window)
         if layer.lengths is not None:
             present = (columns < layer.lengths[:, None]) | (columns >= layer.context)
             present = present[:, None, None, :]

@@ -133,7 +133,7 @@ class KernelTable:
         """The form ``name``, if the backend is right over it, else the row that says that it is not."""
         context = LayerContext(0, 1, tokens.scaling, kernels=self._kernels)
         try:
-            operands = compress(tokens.keys, tokens.values, context, FORMATS[name]).operands()
+            operands = compress(tokens.keys, tokens.values, context, FORMATS[name]).held
             nbytes = tokens.batch * sum(tensor.nbytes for tensor in held_tensors(operands))
             if nbytes > self._room():
                 return KernelFigures(tokens.point, name, self._kernels.name, nbytes, reason=TOO_LARGE)

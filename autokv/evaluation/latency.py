@@ -75,7 +75,7 @@ class AttentionTimer:
         passes = [self._baseline(layers, batch)]
         if self._fp8:
             passes.append(self._pass(layers, [float8(layer) for layer in layers], batch))
-        passes += [self._pass(layers, [one.operands() for one in compressed], batch) for compressed in candidates]
+        passes += [self._pass(layers, [one.held for one in compressed], batch) for compressed in candidates]
         microseconds = self._clock.interleaved(passes)
         baseline, *others = ([time / len(layers) for time in times] for times in microseconds)
         timed = Timing.of(baseline)

@@ -63,7 +63,7 @@ class _Recorder:
         self.layers: list[LayerSnapshot] = []
 
     def attend(self, call: AttentionCall) -> Tensor:
-        window, index = call.window, sum(layer.window is None for layer in self.layers)
+        window, index = call.sliding_window, sum(layer.window is None for layer in self.layers)
         needs = self._needs if window is None else StatisticsNeeded()
         held = slice(None) if window is None else slice(-window, None)
         self.layers.append(

@@ -87,7 +87,7 @@ def _operations(
     layer = LayerContext(0, 1, scaling, kernels=kernels)
     for name in formats:
         yield partial(compress, keys, values, layer, FORMATS[name])
-        operands = compress(keys, values, layer, FORMATS[name]).operands()
+        operands = compress(keys, values, layer, FORMATS[name]).held
         yield partial(kernels.decode_attention, queries[:, :, -1].contiguous(), (operands,), scaling)
 
 

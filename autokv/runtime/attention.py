@@ -46,8 +46,8 @@ class AttentionCall:
     value: Tensor
     scaling: float
     softcap: float | None
-    window: int | None
-    """Sliding window in tokens, the query's own included; ``None`` is full attention."""
+    sliding_window: int | None
+    """In tokens, the query's own included; ``None`` is full attention."""
     mask: Tensor | None = None
     """``[batch, 1, new, tokens]``, true where a query sees a token; ``None`` is causal attention without padding."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -83,7 +83,7 @@ def attending(mode: AttentionMode, facts: ModelFacts) -> Iterator[None]:
 
 
 def as_stated(call: AttentionCall, facts: ModelFacts) -> AttentionCall:
-    """``call`` with the window that ``facts`` state for its layer, which not every model passes on.
+    """``call`` with the sliding window that ``facts`` state for its layer, which not every model passes on.
 
     Raises:
         ModelError: the layer attends otherwise than ``facts`` say.
@@ -98,12 +98,14 @@ def as_stated(call: AttentionCall, facts: ModelFacts) -> AttentionCall:
     if layer >= facts.layers:
         raise _otherwise(facts, f"attends in a layer {layer}, and has {facts.layers}")
     stated = facts.sliding_window if facts.layer_kinds[layer] == "sliding" else None
-    if call.window not in (None, stated) and (stated is not None or call.window < facts.context_tokens):
-        raise _otherwise(facts, f"attends to a window of {call.window} tokens in layer {layer}, and states {stated}")
+    if call.sliding_window not in (None, stated) and (stated is not None or call.sliding_window < facts.context_tokens):
+        raise _otherwise(
+            facts, f"attends to a sliding window of {call.sliding_window} tokens in layer {layer}, and states {stated}"
+        )
     added = [name for name in _ADDED if call.options.get(name) is not None]
     if added:
         raise _otherwise(facts, f"adds {added[0]} to its attention")
-    return call if call.window == stated else replace(call, window=stated)
+    return call if call.sliding_window == stated else replace(call, sliding_window=stated)
 
 
 def _otherwise(facts: ModelFacts, what: str) -> ModelError:
@@ -139,10 +141,10 @@ def mark(key: Tensor, mode: AttentionMode) -> None:
     key.autokv_mode = mode  # type: ignore[attr-defined]
 
 
-def causal_mask(query_positions: Tensor, key_positions: Tensor, window: int | None) -> Tensor:
+def causal_mask(query_positions: Tensor, key_positions: Tensor, sliding_window: int | None) -> Tensor:
     """Boolean ``[queries, keys]``: which keys a query may see."""
     distance = query_positions[:, None] - key_positions[None, :]
-    return distance >= 0 if window is None else (distance >= 0) & (distance < window)
+    return distance >= 0 if sliding_window is None else (distance >= 0) & (distance < sliding_window)
 
 
 def masked_attention(call: AttentionCall, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
@@ -179,15 +181,15 @@ def prefill_attention(call: AttentionCall) -> Tensor:
     if call.softcap is not None:
         positions = torch.arange(tokens, device=call.query.device)
         parts = [
-            masked_attention(call, query, call.key, call.value, causal_mask(at, positions, call.window))
+            masked_attention(call, query, call.key, call.value, causal_mask(at, positions, call.sliding_window))
             for query, at in _chunks(call.query, positions)
         ]
         return torch.cat(parts, dim=2)
-    sliding = call.window is not None and call.window < tokens
+    sliding = call.sliding_window is not None and call.sliding_window < tokens
     mask = None
     if sliding:
         positions = torch.arange(tokens, device=call.query.device)
-        mask = causal_mask(positions, positions, call.window)
+        mask = causal_mask(positions, positions, call.sliding_window)
     return F.scaled_dot_product_attention(
         call.query, call.key, call.value, mask, is_causal=not sliding, scale=call.scaling, enable_gqa=True
     )
@@ -257,7 +259,7 @@ def _attention(
         value=value,
         scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
         softcap=softcap,
-        window=sliding_window,
+        sliding_window=sliding_window,
         mask=attention_mask,
         options=options,
     )

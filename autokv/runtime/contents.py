@@ -1,4 +1,4 @@
-"""What one layer of a compressed cache holds: the prompt, what was generated and left the window, and the window."""
+"""What one layer of a compressed cache holds: the prompt, what was generated and left the residual window, and that."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from autokv.compression import LayerContext
-from autokv.compression.bitmap import decode_kept, pack_bits
+from autokv.compression import CompressedKV, LayerContext
+from autokv.compression.budgets import GenerationBudget
 from autokv.compression.eviction import Block
 from autokv.compression.extend import extend
+from autokv.compression.kept import decode_kept, pack_bits
 from autokv.kernels import Operands, Side, held_tensors, select
-from autokv.runtime.budget import GenerationBudget
 from autokv.runtime.plan import Plan
-from autokv.runtime.prompt import CompressedPrompt
-from autokv.runtime.window import LiveWindow
+from autokv.runtime.residual_window import ResidualWindow
 
 
 class LayerContents:
-    """One layer's tokens. The prompt never changes; the window opens when the first token is appended.
+    """One layer's tokens. The prompt never changes; the residual window opens when the first token is appended.
 
     Args:
         plan: configuration and model.
@@ -27,16 +26,18 @@ class LayerContents:
         context: the layer, without statistics of the prompt.
     """
 
-    def __init__(self, plan: Plan, prompt: CompressedPrompt, context: LayerContext) -> None:
+    def __init__(self, plan: Plan, prompt: CompressedKV, context: LayerContext) -> None:
         self._plan, self._prompt, self._context = plan, prompt, context
         self._older: Operands | None = None
-        self._window: LiveWindow | None = None
+        self._window: ResidualWindow | None = None
         stage = plan.eviction
         self._budget = GenerationBudget(stage, context.layer_index, context.layer_count) if stage else None
-        self._from_prompt = prompt.newest
-        """Tokens of the prompt that have not left the window."""
+        self._recent = prompt.held.residual_tokens
+        """Tokens of the prompt that went into the residual window."""
+        self._from_prompt = self._recent
+        """Those that have not left it."""
         self._judged: Tensor | None = None
-        """uint8 ``[rows, bytes]``: a bit for every token that left the window, set if it stayed; with an eviction."""
+        """uint8 ``[rows, bytes]``: a bit for every token that left it, set if the token stayed; with an eviction."""
         self._generated = 0
 
     @property
@@ -54,34 +55,38 @@ class LayerContents:
         """The position behind every sequence, padding left out."""
         return [tokens + self._generated for tokens in self._prompt.tokens]
 
-    def append(self, keys: Tensor, values: Tensor) -> LiveWindow:
-        """Add ``[rows, n, head_dim]``, n as many as :meth:`room` at most, to the window, which is returned."""
+    def append(self, keys: Tensor, values: Tensor) -> ResidualWindow:
+        """Add ``[rows, n, head_dim]``, n as many as :meth:`room` at most, to the residual window, which is returned."""
         window = self._opened()
         window.append(keys, values)
         self._generated += keys.shape[1]
         return window
 
     def room(self) -> int:
-        """Tokens that can be appended, at least one: a block leaves the window if there is no other way."""
+        """Tokens that can be appended, at least one: a block leaves the residual window if there is no other way."""
         window = self._opened()
         if not window.room:
             self._compress_block(window)
         return window.room
 
     def parts(self) -> list[Operands]:
-        """What attention reads, oldest first: the prompt, and what was generated with the window behind it."""
+        """What attention reads, oldest first: the prompt, and what was generated with the residual window behind it."""
         prompt, older, window = self._prompt.held, self._older, self._window
         if window is None:
             return [prompt]
         keys, values = window.tokens()
         last = older or prompt
-        last = replace(last, keys=replace(last.keys, window=keys), values=replace(last.values, window=values))
+        last = replace(
+            last,
+            keys=replace(last.keys, residual_window=keys),
+            values=replace(last.values, residual_window=values),
+        )
         return [last] if older is None or prompt.older.longest == 0 else [prompt, last]
 
     def select(self, entries: Tensor) -> None:
         """Keep the batch ``entries`` (int64, any order, repeats allowed), in memory of their own."""
         before, kv_heads = self._prompt.held, self._prompt.held.kv_heads
-        entries = entries.to(before.keys.window.device)
+        entries = entries.to(before.keys.residual_window.device)
         rows = (entries[:, None] * kv_heads + torch.arange(kv_heads, device=entries.device)).view(-1)
         self._prompt = self._prompt.select(entries)
         if self._older is not None:
@@ -106,30 +111,32 @@ class LayerContents:
         """Positions of the tokens that one KV head holds, int64, ascending; padding has none."""
         prompt = self._prompt
         positions = prompt.kept_positions(batch, head)
-        older, newest = positions.tensor_split([len(positions) - prompt.newest])
+        older, recent = positions.tensor_split([len(positions) - self._recent])
         first = prompt.tokens[batch]
-        arrived = torch.cat([newest, torch.arange(first, first + self._generated, device=positions.device)])
+        arrived = torch.cat([recent, torch.arange(first, first + self._generated, device=positions.device)])
         if self._judged is None:
             return torch.cat([older, arrived])
         row = self._judged[batch * prompt.held.kv_heads + head]
         return torch.cat([older, arrived[decode_kept(row)], arrived[8 * len(row) :]])
 
-    def _opened(self) -> LiveWindow:
+    def _opened(self) -> ResidualWindow:
         if self._window is None:
             plan, held = self._plan, self._prompt.held
             scored = plan.watched != "nothing"
-            self._window = LiveWindow(held.keys.window, held.values.window, plan.capacity, scored=scored)
+            self._window = ResidualWindow(
+                held.keys.residual_window, held.values.residual_window, plan.capacity, scored=scored
+            )
             self._prompt = self._prompt.without_window()
         return self._window
 
-    def _compress_block(self, window: LiveWindow) -> None:
+    def _compress_block(self, window: ResidualWindow) -> None:
         plan = self._plan
         keys, values = window.leave(plan.block, self._choose(window), plan.group)
         if keys.shape[1]:
             before, pipeline = self._prompt.held, plan.config.pipeline
             self._older = extend(self._older, keys, values, before, pipeline, keys.dtype, plan.kernels)
 
-    def _choose(self, window: LiveWindow) -> Tensor | None:
+    def _choose(self, window: ResidualWindow) -> Tensor | None:
         """int64 ``[rows, k]``, ascending: which tokens of the oldest block stay; None if all do."""
         stage, scorer, block, budget = self._plan.eviction, self._plan.scorer, self._plan.block, self._budget
         if stage is None or scorer is None or budget is None:
@@ -156,7 +163,10 @@ class LayerContents:
 
 
 def _share(side: Side, was: Side, prompt_was: Side, prompt: Side) -> Side:
-    """``side`` with the prompt's own basis and right factor, where they were one."""
+    """``side`` with the prompt's own basis and right factor of the low-rank residual, where they were one."""
     basis = prompt.basis if was.basis is prompt_was.basis else side.basis
-    right = prompt.right if was.right is prompt_was.right else side.right
-    return replace(side, basis=basis, right=right)
+    residuals = side.low_rank_residual, was.low_rank_residual, prompt_was.low_rank_residual, prompt.low_rank_residual
+    own, before, shared, now = residuals
+    if own and before and shared and now and before.right is shared.right:
+        own = replace(own, right=now.right)
+    return replace(side, basis=basis, low_rank_residual=own)

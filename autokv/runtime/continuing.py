@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autokv.compression import CompressedKV
 from autokv.errors import RequestError
+from autokv.kernels.reconstruct import materialize
 from autokv.runtime.attention import QUERY_CHUNK, AttentionCall, causal_mask, masked_attention
 from autokv.runtime.contents import LayerContents
 from autokv.runtime.plan import Plan
-from autokv.runtime.window import LiveWindow
+from autokv.runtime.residual_window import ResidualWindow
 
 
 def attend_one(plan: Plan, contents: LayerContents, call: AttentionCall) -> Tensor:
@@ -71,7 +71,7 @@ def _attend_dense(contents: LayerContents, call: AttentionCall) -> Tensor:
     batch, kv_heads, new, _ = call.key.shape
     keys, values, present = [], [], []
     for part in contents.parts():
-        key, value, lengths = CompressedKV(0, None, part).materialize(call.key.dtype)
+        key, value, lengths = materialize(part, call.key.dtype)
         keys.append(key)
         values.append(value)
         present.append(torch.arange(key.shape[2], device=key.device) < lengths[:, :, None])
@@ -86,8 +86,8 @@ def _attend_dense(contents: LayerContents, call: AttentionCall) -> Tensor:
     return torch.cat(outputs, dim=2)
 
 
-def _receive(window: LiveWindow, received: Tensor, call: AttentionCall, lse: Tensor, newest_only: bool) -> None:
-    """Add the attention of one query to what the window's tokens received, float32 ``[rows, used]``."""
+def _receive(window: ResidualWindow, received: Tensor, call: AttentionCall, lse: Tensor, newest_only: bool) -> None:
+    """Add the attention of one query to what the residual window's tokens received, float32 ``[rows, used]``."""
     keys, _ = window.tokens()
     rows = keys.shape[0]
     scores = (call.query.reshape(rows, -1, keys.shape[2]).float() @ keys.float().mT).mul_(call.scaling)

@@ -256,7 +256,7 @@ class _Division:
         needs = self._plan.needs
         if needs.attention_received or needs.query_moments:
             return queries.clone()
-        return queries[:, :, max(0, queries.shape[2] - needs.window) :].clone()
+        return queries[:, :, max(0, queries.shape[2] - needs.observation_window) :].clone()
 
 
 def _of(call: AttentionCall, places: slice) -> AttentionCall:

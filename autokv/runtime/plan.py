@@ -33,11 +33,10 @@ from autokv.models import ModelFacts
 from autokv.models.inspection import facts_of
 from autokv.models.support import refuse_sinks
 from autokv.runtime.attention import install
-from autokv.runtime.contexts import LayerContexts
-from autokv.runtime.rope import rotation_is_known
+from autokv.runtime.contexts import LayerContexts, rotation_is_known
 
 BLOCK = 16
-"""Fewest tokens that leave the window together: what is stored grows by copying, once a block."""
+"""Fewest tokens that leave the residual window together: what is stored grows by copying, once a block."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Plan:
 
     @property
     def watched(self) -> Watched:
-        """The attention that is kept of what the window holds."""
+        """The attention that is kept of what the residual window holds."""
         return "nothing" if self.scorer is None else self.scorer.watches(self.eviction)
 
     @property
@@ -91,14 +90,14 @@ class Plan:
 
     @property
     def block(self) -> int:
-        """Tokens that leave the window together: whole groups, and enough to find a low-rank basis from."""
+        """Tokens that leave the residual window together: whole groups, and enough to find a low-rank basis from."""
         pipeline = self.config.pipeline
         rank = max(rank_of(pipeline, "key"), rank_of(pipeline, "value"), 1)
         return max(BLOCK, self.group, 1 << (rank - 1).bit_length())
 
     @property
     def capacity(self) -> int:
-        """Tokens that the window holds at most.
+        """Tokens that the residual window holds at most.
 
         With an eviction, the newest ``recent_tokens`` are never judged, a scorer may judge a block by the next one,
         and chosen tokens may wait for a group.

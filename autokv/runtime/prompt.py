@@ -2,60 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from autokv.compression import CompressedKV, compress
-from autokv.compression.bitmap import decode_kept
 from autokv.errors import RequestError
-from autokv.kernels import Operands, join, select
 from autokv.runtime.attention import AttentionCall
 from autokv.runtime.plan import Plan
 
 
-@dataclass(frozen=True)
-class CompressedPrompt:
-    """The prompts of a batch in one layer."""
-
-    held: Operands
-    kept: Tensor | None
-    """uint8 ``[rows, bytes]``, see :mod:`autokv.compression.bitmap`; None if every token of every prompt stays."""
-    tokens: tuple[int, ...]
-    """Tokens of every prompt before eviction, padding left out."""
-    newest: int
-    """Tokens that went into the window."""
-
-    def kept_positions(self, batch: int, head: int) -> Tensor:
-        """int64, ascending; padding has no position."""
-        if self.kept is None:
-            return torch.arange(self.tokens[batch], device=self.held.keys.window.device)
-        return decode_kept(self.kept[batch * self.held.kv_heads + head])
-
-    def without_window(self) -> CompressedPrompt:
-        """The same without the window's tokens, which are held elsewhere."""
-        sides = (
-            replace(side, window=side.window.new_empty(side.window.shape[0], 0, side.window.shape[2]))
-            for side in (self.held.keys, self.held.values)
-        )
-        keys, values = sides
-        return replace(self, held=replace(self.held, keys=keys, values=values))
-
-    def select(self, entries: Tensor) -> CompressedPrompt:
-        """The batch ``entries`` (int64, any order, repeats allowed)."""
-        tokens = self.tokens
-        alike = len(set(tokens)) == 1
-        chosen = tokens[:1] * len(entries) if alike else tuple(tokens[entry] for entry in entries.tolist())
-        kept = self.kept
-        if kept is not None:
-            kept = kept.view(self.held.batch, -1).index_select(0, entries).view(-1, kept.shape[1])
-        return replace(self, held=select(self.held, entries), kept=kept, tokens=chosen)
-
-
-def compress_prompt(plan: Plan, call: AttentionCall, layer_index: int) -> CompressedPrompt:
+def compress_prompt(plan: Plan, call: AttentionCall, layer_index: int) -> CompressedKV:
     """Compress the keys and values of ``call``, every sequence without its padding.
 
     Raises:
@@ -63,9 +21,7 @@ def compress_prompt(plan: Plan, call: AttentionCall, layer_index: int) -> Compre
     """
     valid = _valid(call.mask)
     if valid is None:
-        whole = _compress(plan, call, layer_index)
-        tokens = (call.key.shape[2],) * call.key.shape[0]
-        return CompressedPrompt(whole.held, whole.kept, tokens, whole.held.newest)
+        return _compress(plan, call, layer_index)
     places = [row.nonzero().view(-1) for row in valid]
     if min(len(place) for place in places) == 0:
         raise RequestError(
@@ -75,13 +31,13 @@ def compress_prompt(plan: Plan, call: AttentionCall, layer_index: int) -> Compre
         )
     calls = [_entry(call, entry, place) for entry, place in enumerate(places)]
     parts = [_compress(plan, part, layer_index) for part in calls]
-    newest = min(part.held.newest for part in parts)
-    parts = [
-        part if part.held.newest == newest else _compress(plan, alone, layer_index, newest)
-        for part, alone in zip(parts, calls, strict=True)
-    ]
-    held = join([part.held for part in parts])
-    return CompressedPrompt(held, _join_kept(parts), tuple(len(place) for place in places), newest)
+    recent = min(part.held.residual_tokens for part in parts)
+    return CompressedKV.join(
+        [
+            part if part.held.residual_tokens == recent else _compress(plan, alone, layer_index, recent)
+            for part, alone in zip(parts, calls, strict=True)
+        ]
+    )
 
 
 def _compress(plan: Plan, call: AttentionCall, layer_index: int, longest_window: int | None = None) -> CompressedKV:
@@ -102,20 +58,3 @@ def _valid(mask: Tensor | None) -> Tensor | None:
 def _entry(call: AttentionCall, entry: int, places: Tensor) -> AttentionCall:
     query, key, value = (tensor[entry : entry + 1, :, places] for tensor in (call.query, call.key, call.value))
     return replace(call, query=query, key=key, value=value)
-
-
-def _join_kept(parts: Sequence[CompressedKV]) -> Tensor | None:
-    if all(part.kept is None for part in parts):
-        return None
-    widest = -(-max(part.context_tokens for part in parts) // 8)
-    bitmaps = [_bitmap(part) for part in parts]
-    return torch.cat([F.pad(bitmap, (0, widest - bitmap.shape[1])) for bitmap in bitmaps])
-
-
-def _bitmap(part: CompressedKV) -> Tensor:
-    if part.kept is not None:
-        return part.kept
-    rows, tokens = part.held.older.count, part.context_tokens
-    bitmap = torch.full((rows, -(-tokens // 8)), 255, dtype=torch.uint8, device=part.held.keys.window.device)
-    bitmap[:, -1] = 255 >> -tokens % 8
-    return bitmap

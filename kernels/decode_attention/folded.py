@@ -74,13 +74,13 @@ def _scores_by_token(query: Tensor, packed: Integers, older: Rows, scale: Tensor
     """``scale`` and ``minimum``: ``[rows, longest, groups]``."""
     rows, group, _ = query.shape
     inside = query.view(rows, group, -1, packed.group_size)
-    factors = scale.permute(2, 0, 1).contiguous()
+    scales = scale.permute(2, 0, 1).contiguous()
     found = inside.sum(dim=3) @ minimum.mT
     for start, stop, block in _blocks(packed, older):
-        for part, factor, channels in zip(
-            inside.unbind(2), factors, torch.split(block, packed.group_size, dim=2), strict=True
+        for part, one_scale, channels in zip(
+            inside.unbind(2), scales, torch.split(block, packed.group_size, dim=2), strict=True
         ):
-            found[..., start:stop].addcmul_(part @ channels.mT, factor[:, None, start:stop])
+            found[..., start:stop].addcmul_(part @ channels.mT, one_scale[:, None, start:stop])
     return found
 
 
@@ -101,11 +101,11 @@ def _output_by_channel(weights: Tensor, packed: Integers, older: Rows, scale: Te
 def _output_by_token(weights: Tensor, packed: Integers, older: Rows, scale: Tensor, minimum: Tensor) -> Tensor:
     """``scale`` and ``minimum``: ``[rows, longest, groups]``."""
     rows, group, _ = weights.shape
-    factors = scale.permute(2, 0, 1).contiguous()
-    found = weights.new_zeros(len(factors), rows, group, packed.group_size)
+    scales = scale.permute(2, 0, 1).contiguous()
+    found = weights.new_zeros(len(scales), rows, group, packed.group_size)
     for start, stop, block in _blocks(packed, older):
-        for one, factor, channels in zip(found, factors, torch.split(block, packed.group_size, dim=2), strict=True):
-            one.baddbmm_(weights[..., start:stop] * factor[:, None, start:stop], channels)
+        for one, one_scale, channels in zip(found, scales, torch.split(block, packed.group_size, dim=2), strict=True):
+            one.baddbmm_(weights[..., start:stop] * one_scale[:, None, start:stop], channels)
     return (found.permute(1, 2, 0, 3) + (weights @ minimum)[..., None]).flatten(2)
 
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from autokv.kernels.decode_attention import eager
-from autokv.kernels.decode_attention.attention import Attention
+from autokv.kernels.decode_attention import Attention, eager
 from autokv.kernels.native import library
 from autokv.kernels.native.structures import Call, Stretch, stretches
 from autokv.kernels.operands import Operands

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from autokv.kernels.decode_attention.attention import Attention
+from autokv.kernels.decode_attention import Attention
 from autokv.kernels.operands import Integers, Operands, Side
 from autokv.kernels.quantize_pack.reference import dequantize_row
 
@@ -59,13 +59,13 @@ def _row(part: Operands, side: Side, row: int) -> Tensor:
         size = side.packed.group_size
         first_group = sum(math.ceil((b - a) / size) for a, b in pairwise(starts[: row + 1]))
     tokens = dequantize_row(side.packed, row, start, stop, first_group)
-    if side.left is not None and side.right is not None:
-        tokens = tokens + side.left[start:stop].double() @ side.right[row].double().T
+    if (residual := side.low_rank_residual) is not None:
+        tokens = tokens + residual.left[start:stop].double() @ residual.right[row].double().T
     if side.basis is not None:
         tokens = tokens @ side.basis[row].double().T
     elif side.rotated:
         tokens = tokens @ _hadamard(tokens.shape[1]).to(tokens.device)
-    return torch.cat([tokens, side.window[row].double()])
+    return torch.cat([tokens, side.residual_window[row].double()])
 
 
 def _hadamard(width: int) -> Tensor:

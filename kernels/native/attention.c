@@ -1,8 +1,8 @@
 /* Decode attention over compressed keys and values.
 
    The tokens of all rows are cut into items, which threads take one after the other. An item multiplies all queries of
-   its row with a block of tokens at a time, whose codes become floats in registers or stay integers, and keeps a
-   running softmax (Milakov and Gimelshein, 2018). Scales are applied to what is few: to the query for a group of
+   its row with a block of tokens at a time, whose codes become floats in registers or stay integers, and keeps an
+   online softmax (Milakov and Gimelshein, 2018), whose m, l, alpha and acc are those of FlashAttention. Scales are applied to what is few: to the query for a group of
    tokens, to scores and weights for a group of channels. Whoever finishes a row's last item merges the row. */
 
 #include <math.h>
@@ -23,8 +23,8 @@ typedef struct {
     int64_t *row_items; /* [rows + 1]: where a row's items start */
     atomic_int *open;   /* [rows]: items not yet done */
     float *outputs;     /* [items, group, head_dim] */
-    float *tops;        /* [items, group]: largest score */
-    float *totals;      /* [items, group]: sum of exponentials below it */
+    float *m;           /* [items, group]: largest score */
+    float *l;           /* [items, group]: sum of exponentials below it */
     atomic_llong next;
     atomic_int failed;
 } Work;
@@ -37,10 +37,10 @@ static int64_t side_floats(const Call *call, const Side *side, int64_t queries) 
     return width * (BLOCK + 8 + 3 * queries) + BLOCK * (4 * groups + side->rank + queries * groups) + 32 * LANES;
 }
 
-/* Scores of one query and `count` tokens, to which `offset` is added, to weights; the running maximum, sum and output
-   follow. */
-static void soften(const Call *call, float *scores, float offset, int count, float *top, float *total, float *output,
-                   int vectors) {
+/* Scores of one query and `count` tokens, to which `offset` is added, to weights; the running maximum `m`, sum `l` and
+   output `acc` follow. */
+static void online_softmax(const Call *call, float *scores, float offset, int count, float *m, float *l, float *acc,
+                           int vectors) {
     vfloat high = all(-INFINITY);
     for (int t = count; t < (count + LANES - 1) / LANES * LANES; t++)
         scores[t] = -INFINITY;
@@ -55,20 +55,20 @@ static void soften(const Call *call, float *scores, float offset, int count, flo
         high = greater(score, high);
     }
     float highest = largest(high);
-    if (highest > *top) {
-        vfloat factor = exponential(all(*top - highest));
-        *top = highest;
-        *total *= factor[0];
+    if (highest > *m) {
+        vfloat alpha = exponential(all(*m - highest));
+        *m = highest;
+        *l *= alpha[0];
         for (int i = 0; i < vectors; i++)
-            store(output + i * LANES, load(output + i * LANES) * factor);
+            store(acc + i * LANES, load(acc + i * LANES) * alpha);
     }
     vfloat sums = {0};
     for (int t = 0; t < count; t += LANES) {
-        vfloat weight = exponential(load(scores + t) - all(*top));
+        vfloat weight = exponential(load(scores + t) - all(*m));
         store(scores + t, weight);
         sums += weight;
     }
-    *total += sum(sums);
+    *l += sum(sums);
 }
 
 /* Queries are taken in fours unless there is only one; those that fill up are zeros. */
@@ -80,7 +80,7 @@ static Block block_of(Reader *reader, int64_t first, int count, const Source *in
     if (reader->groups)
         load_token_scales(reader, first, count, lines);
     if (side->rank)
-        load_factors(reader, first, count);
+        load_low_rank(reader, first, count);
     if (!reader->decoded)
         return (Block){side->format, reader->codes + first * side->token_bytes, side->token_bytes, reader->sources};
     if (side->format >= INT8 && !side->per_token)
@@ -89,8 +89,8 @@ static Block block_of(Reader *reader, int64_t first, int count, const Source *in
     return (Block){FLOAT32, (const uint8_t *)tokens, 4 * LANES * reader->layout.packed, in_floats};
 }
 
-static Block factors_of(const Reader *reader, const Source *in_floats) {
-    return (Block){FLOAT32, (const uint8_t *)reader->factors, 4 * reader->side->rank, in_floats};
+static Block low_rank_of(const Reader *reader, const Source *in_floats) {
+    return (Block){FLOAT32, (const uint8_t *)reader->low_rank_left, 4 * reader->side->rank, in_floats};
 }
 
 /* Whether the scales of a group of tokens, or of channels, are not in the block already. */
@@ -157,7 +157,7 @@ static void multiply_run(const Reader *keys, const Block *block, int64_t queries
 
 /* scores[q][t]; where scales are per token, group of channels by group of channels. `sums`: [queries][groups] sums of
    the query over a group. */
-static void score(const Reader *keys, const Block *block, const Block *factors, int64_t queries,
+static void score(const Reader *keys, const Block *block, const Block *low_rank, int64_t queries,
                   const Multiplier *query, const float *sums, int count, float *products, float *scores) {
     const Layout *layout = &keys->layout;
     if (!scaled_per_token(keys)) {
@@ -182,7 +182,7 @@ static void score(const Reader *keys, const Block *block, const Block *factors, 
     }
     if (layout->vectors == layout->packed)
         return;
-    products_of(queries, query->floats + layout->packed * LANES, layout->vectors * LANES, factors,
+    products_of(queries, query->floats + layout->packed * LANES, layout->vectors * LANES, low_rank,
                 layout->vectors - layout->packed, count, products);
     for (int64_t q = 0; q < queries; q++)
         for (int t = 0; t < count; t += LANES)
@@ -199,7 +199,7 @@ static void scale_weights(const Reader *values, int group, int64_t queries, cons
 }
 
 /* output[q] += weights[q][t] * value t; where scales are per token, they are applied to the weights. */
-static void add_values(const Reader *values, const Block *block, const Block *factors, int64_t queries,
+static void add_values(const Reader *values, const Block *block, const Block *low_rank, int64_t queries,
                        const float *weights, int count, const Multiplier *scaled, float *output) {
     const Layout *layout = &values->layout;
     int64_t pitch = (layout->vectors + values->groups) * LANES;
@@ -231,7 +231,7 @@ static void add_values(const Reader *values, const Block *block, const Block *fa
             store(to, offset);
         }
     if (layout->vectors > layout->packed)
-        add_tokens(queries, weights, factors, 0, layout->vectors - layout->packed, count,
+        add_tokens(queries, weights, low_rank, 0, layout->vectors - layout->packed, count,
                    output + layout->packed * LANES, pitch);
 }
 
@@ -250,30 +250,30 @@ static void attend(const Work *work, int64_t index, float *memory) {
     Multiplier scaled = {take(&arena, queries * key_vectors * LANES),
                       (int16_t *)take(&arena, queries * key_vectors * LANES / 2), take(&arena, queries)};
     float *offsets = take(&arena, queries), *sums = take(&arena, queries * keys.groups);
-    float *output = take(&arena, queries * vectors * LANES);
+    float *acc = take(&arena, queries * vectors * LANES);
     float *scores = take(&arena, queries * BLOCK), *products = take(&arena, queries * BLOCK);
     Multiplier weights = {products, (int16_t *)take(&arena, queries * values.groups * BLOCK / 2),
                        take(&arena, queries * values.groups)};
-    float *tops = take(&arena, queries), *totals = take(&arena, queries);
+    float *m = take(&arena, queries), *l = take(&arena, queries);
     float *lines = take(&arena, BLOCK * most_groups + LANES);
     Source *in_floats = (Source *)take(&arena, most * 4);
     Arena rest = arena;
     float *tokens = take(&arena, BLOCK * most * LANES);
     enter(call, keys.side, &keys.layout, item->row, queries, query, rest);
     memcpy(scaled.floats, query, sizeof(float) * (size_t)(queries * key_vectors * LANES));
-    memset(output, 0, sizeof(float) * (size_t)(queries * vectors * LANES));
+    memset(acc, 0, sizeof(float) * (size_t)(queries * vectors * LANES));
     memset(sums, 0, sizeof(float) * (size_t)(queries * keys.groups));
     for (int i = 0; i < most; i++)
         in_floats[i] = (Source){4 * LANES * i, 0, 0, 0};
     for (int64_t q = 0; q < queries; q++) {
-        tops[q] = -INFINITY;
-        totals[q] = offsets[q] = 0;
+        m[q] = -INFINITY;
+        l[q] = offsets[q] = 0;
         for (int i = 0; scaled_per_token(&keys) && i < keys.layout.packed; i++)
             sums[q * keys.groups + keys.group_of[i]] += sum(load(query + (q * key_vectors + i) * LANES));
     }
     if (as_integers(&keys) && !scaled_per_channel(&keys))
         round_queries(&keys, queries, &scaled);
-    Block key_factors = factors_of(&keys, in_floats), value_factors = factors_of(&values, in_floats);
+    Block k_low_rank = low_rank_of(&keys, in_floats), v_low_rank = low_rank_of(&values, in_floats);
     int count;
     for (int64_t first = item->first; first < item->last; first += count) {
         count = item->last - first < BLOCK ? (int)(item->last - first) : BLOCK;
@@ -289,17 +289,17 @@ static void attend(const Work *work, int64_t index, float *memory) {
             scale_queries(&keys, queries, query, &scaled, offsets);
         prefetch(&values, first, BLOCK);
         Block block = block_of(&keys, first, count, in_floats, lines, tokens);
-        score(&keys, &block, &key_factors, queries, &scaled, sums, count, products, scores);
+        score(&keys, &block, &k_low_rank, queries, &scaled, sums, count, products, scores);
         for (int64_t q = 0; q < queries; q++)
-            soften(call, scores + q * BLOCK, offsets[q], count, tops + q, totals + q, output + q * vectors * LANES,
-                   vectors);
+            online_softmax(call, scores + q * BLOCK, offsets[q], count, m + q, l + q, acc + q * vectors * LANES,
+                           vectors);
         prefetch(&keys, first + BLOCK, BLOCK);
         block = block_of(&values, first, count, in_floats, lines, tokens);
-        add_values(&values, &block, &value_factors, queries, scores, count, &weights, output);
+        add_values(&values, &block, &v_low_rank, queries, scores, count, &weights, acc);
     }
-    memcpy(work->tops + index * call->group, tops, sizeof(float) * (size_t)call->group);
-    memcpy(work->totals + index * call->group, totals, sizeof(float) * (size_t)call->group);
-    leave(call, &values, item->row, output, work->outputs + index * call->group * call->head_dim, rest);
+    memcpy(work->m + index * call->group, m, sizeof(float) * (size_t)call->group);
+    memcpy(work->l + index * call->group, l, sizeof(float) * (size_t)call->group);
+    leave(call, &values, item->row, acc, work->outputs + index * call->group * call->head_dim, rest);
 }
 
 /* The items of one row, which are over disjoint tokens, put together. */
@@ -308,19 +308,19 @@ static void merge(const Work *work, int64_t row) {
     int64_t first = work->row_items[row], last = work->row_items[row + 1];
     for (int64_t q = 0; q < call->group; q++) {
         int64_t place = row * call->group + q;
-        float *output = call->output + place * call->head_dim, top = -INFINITY, total = 0;
+        float *output = call->output + place * call->head_dim, m = -INFINITY, l = 0;
         memset(output, 0, sizeof(float) * (size_t)call->head_dim);
         for (int64_t i = first; i < last; i++)
-            top = fmaxf(top, work->tops[i * call->group + q]);
+            m = fmaxf(m, work->m[i * call->group + q]);
         for (int64_t i = first; i < last; i++)
-            total += work->totals[i * call->group + q] * expf(work->tops[i * call->group + q] - top);
+            l += work->l[i * call->group + q] * expf(work->m[i * call->group + q] - m);
         for (int64_t i = first; i < last; i++) {
-            float weight = expf(work->tops[i * call->group + q] - top) / total;
+            float weight = expf(work->m[i * call->group + q] - m) / l;
             const float *part = work->outputs + (i * call->group + q) * call->head_dim;
             for (int64_t c = 0; c < call->head_dim; c++)
                 output[c] += weight * part[c];
         }
-        call->lse[place] = first < last ? top + logf(total) : -INFINITY;
+        call->lse[place] = first < last ? m + logf(l) : -INFINITY;
     }
 }
 
@@ -403,8 +403,8 @@ int autokv_decode_attention(const Call *call, Parallel parallel) {
     work.outputs = malloc(sizeof(float) * (size_t)(count * group * (call->head_dim + 2) + 1));
     int failed = !work.items || !work.row_items || !work.open || !work.outputs;
     if (!failed) {
-        work.tops = work.outputs + count * group * call->head_dim;
-        work.totals = work.tops + count * group;
+        work.m = work.outputs + count * group * call->head_dim;
+        work.l = work.m + count * group;
         cut(call, size, work.items, work.row_items);
         for (int64_t row = 0; row < call->rows; row++) {
             atomic_init(&work.open[row], (int)(work.row_items[row + 1] - work.row_items[row]));

@@ -81,7 +81,7 @@ static Reader reader_of(const Side *side, const Stretch *stretch, int64_t row, i
     reader.group_of = (int *)take(arena, layout.packed);
     reader.scale = take(arena, layout.packed * LANES + reader.groups * BLOCK);
     reader.minimum = take(arena, layout.packed * LANES + reader.groups * BLOCK);
-    reader.factors = take(arena, BLOCK * side->rank + LANES);
+    reader.low_rank_left = take(arena, BLOCK * side->rank + LANES);
     reader.decoded = layout.stride < LANES || (values && integers && !side->per_token);
     if (integers && !side->per_token)
         reader.first_group = first_group(stretch, row, side->group_size);

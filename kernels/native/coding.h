@@ -3,7 +3,7 @@
    A token becomes `vectors` vectors. A plane is what lies side by side in its bytes: plane p holds the channels from
    p * stride on, and is cut into chunks of one vector, or of two where codes are multiplied as integers. The last
    chunk of a plane overlaps the one before it, so that nothing is read behind a token; what it reads twice counts
-   once because the query is zero there. The factors of the low-rank correction follow as further coordinates. */
+   once because the query is zero there. The left factors of the low-rank residual follow as further coordinates. */
 
 #ifndef AUTOKV_CODING_H
 #define AUTOKV_CODING_H
@@ -19,8 +19,8 @@ typedef struct {
     const uint8_t *codes;
     const uint8_t *scale;
     const uint8_t *minimum;
-    const uint8_t *left;
-    const uint8_t *right;
+    const uint8_t *low_rank_left;
+    const uint8_t *low_rank_right;
     const uint8_t *basis;
     int64_t row_bytes; /* from row to row; 0: rows lie one behind the other */
     int32_t format;
@@ -30,8 +30,8 @@ typedef struct {
     int32_t group_size;
     int32_t rotated;
     int32_t rank;
-    int32_t left_format;
-    int32_t right_format;
+    int32_t low_rank_left_format;
+    int32_t low_rank_right_format;
     int32_t basis_format;
 } Side;
 
@@ -40,7 +40,7 @@ typedef struct {
     int wide;    /* vectors of a chunk */
     int line;    /* vectors of a plane */
     int packed;  /* vectors of all planes */
-    int vectors; /* and of the factors */
+    int vectors; /* and of the low-rank residual */
 } Layout;
 
 static Layout layout_of(const Side *side, int wide) {
@@ -143,7 +143,7 @@ typedef struct {
     int *group_of;        /* the group of channels that a vector's chunk lies in, or -1 if it lies in several */
     float *scale;         /* of the group or of a block's tokens */
     float *minimum;
-    float *factors; /* `rank` floats for every token of a block */
+    float *low_rank_left; /* `rank` floats for every token of a block */
 } Reader;
 
 /* What a block of tokens is read from: its own codes, or floats decoded from them. */
@@ -218,13 +218,14 @@ static void load_token_scales(Reader *reader, int64_t first, int count, float *l
     }
 }
 
-/* The factors of the low-rank correction of a block of tokens. */
-static void load_factors(Reader *reader, int64_t first, int count) {
+/* The left factors of the low-rank residual of a block of tokens. */
+static void load_low_rank(Reader *reader, int64_t first, int count) {
     const Side *side = reader->side;
-    int64_t start = (reader->first_token + first) * side->rank * element_bytes(side->left_format);
-    convert(side->left + start, side->left_format, (int64_t)count * side->rank, reader->factors);
+    int64_t start = (reader->first_token + first) * side->rank * element_bytes(side->low_rank_left_format);
+    convert(side->low_rank_left + start, side->low_rank_left_format, (int64_t)count * side->rank,
+            reader->low_rank_left);
     /* A token's last vector also holds what follows: the next token's factors, or zeros behind the last. */
-    memset(reader->factors + (int64_t)count * side->rank, 0, 4 * LANES);
+    memset(reader->low_rank_left + (int64_t)count * side->rank, 0, 4 * LANES);
 }
 
 /* Whatever cannot be multiplied where it lies, decoded lane by lane with its scales: tokens narrower than a vector,

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
+BUILT_AHEAD = SOURCES / "built"
+"""In the installation: libraries that were compiled when it was made, for machines without a compiler."""
 ENTRY = "attention.c"
 TIMEOUT = 120.0
 """Seconds after which a compiler is given up."""

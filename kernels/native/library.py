@@ -15,8 +15,9 @@ from threading import Lock
 
 import torch
 
-from autokv.kernels.cache import BUILT_AHEAD, cache_folder
+from autokv.kernels.cache_folder import cache_folder
 from autokv.kernels.native import compiler
+from autokv.kernels.native.compiler import BUILT_AHEAD
 from autokv.kernels.native.structures import Call
 
 _LOG = logging.getLogger(__name__)

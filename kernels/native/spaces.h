@@ -64,7 +64,7 @@ static void enter(const Call *call, const Side *side, const Layout *layout, int6
                   Arena arena) {
     int64_t group = call->group, head_dim = call->head_dim, width = side->width, rank = side->rank;
     const float *query = call->query + row * group * head_dim;
-    float *inside = take(&arena, group * width), *factors = take(&arena, group * (rank + 1));
+    float *inside = take(&arena, group * width), *low_rank = take(&arena, group * (rank + 1));
     float *line = take(&arena, (head_dim > width ? head_dim : width) + rank + LANES);
     if (side->basis) {
         multiply(side->basis + row * head_dim * width * element_bytes(side->basis_format), side->basis_format,
@@ -75,8 +75,8 @@ static void enter(const Call *call, const Side *side, const Layout *layout, int6
             rotate(inside + q * width, width);
     }
     if (rank)
-        multiply(side->right + row * width * rank * element_bytes(side->right_format), side->right_format, width, rank,
-                 0, inside, width, factors, rank, group, 0, line);
+        multiply(side->low_rank_right + row * width * rank * element_bytes(side->low_rank_right_format), side->low_rank_right_format, width, rank,
+                 0, inside, width, low_rank, rank, group, 0, line);
     memset(to, 0, sizeof(float) * (size_t)(queries * layout->vectors * LANES));
     float scaling = call->scaling * row_scale(side, row);
     for (int64_t q = 0; q < group; q++) {
@@ -88,7 +88,7 @@ static void enter(const Call *call, const Side *side, const Layout *layout, int6
                     out[i * LANES + lane] = inside[q * width + channel] * scaling;
             }
         for (int64_t r = 0; r < rank; r++)
-            out[layout->packed * LANES + r] = factors[q * rank + r] * call->scaling;
+            out[layout->packed * LANES + r] = low_rank[q * rank + r] * call->scaling;
     }
 }
 
@@ -116,7 +116,7 @@ static void leave(const Call *call, const Reader *reader, int64_t row, const flo
         }
     }
     if (rank)
-        multiply(side->right + row * width * rank * element_bytes(side->right_format), side->right_format, width, rank,
+        multiply(side->low_rank_right + row * width * rank * element_bytes(side->low_rank_right_format), side->low_rank_right_format, width, rank,
                  1, from + layout->packed * LANES, pitch, inside, width, group, 1, line);
     if (side->basis) {
         multiply(side->basis + row * head_dim * width * element_bytes(side->basis_format), side->basis_format,

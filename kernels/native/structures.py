@@ -21,10 +21,10 @@ class Side(ctypes.Structure):
     """``Side``: how the keys or the values of a stretch are held."""
 
     _fields_: ClassVar = [
-        *((name, c_void_p) for name in ("codes", "scale", "minimum", "left", "right", "basis")),
+        *((name, c_void_p) for name in ("codes", "scale", "minimum", "low_rank_left", "low_rank_right", "basis")),
         ("row_bytes", c_int64),
         *((name, c_int32) for name in ("format", "width", "token_bytes", "per_token", "group_size", "rotated", "rank")),
-        *((name, c_int32) for name in ("left_format", "right_format", "basis_format")),
+        *((name, c_int32) for name in ("low_rank_left_format", "low_rank_right_format", "basis_format")),
     ]
 
 
@@ -47,7 +47,7 @@ class Call(ctypes.Structure):
 
 
 def stretches(part: Operands, kept: list[Tensor]) -> list[Stretch]:
-    """The part's older tokens and its window, unless there are none.
+    """The part's older tokens and its residual window, unless there are none.
 
     Whatever the structures point to is put into ``kept``, which must live as long as they do.
     """
@@ -55,8 +55,9 @@ def stretches(part: Operands, kept: list[Tensor]) -> list[Stretch]:
     if older.longest:
         offsets = None if older.offsets is None else _address(older.offsets, kept)
         found.append(Stretch(_older(part.keys, kept), _older(part.values, kept), offsets, older.longest))
-    if part.newest:
-        found.append(Stretch(_window(part.keys.window, kept), _window(part.values.window, kept), None, part.newest))
+    if part.residual_tokens:
+        keys, values = (_window(side.residual_window, kept) for side in (part.keys, part.values))
+        found.append(Stretch(keys, values, None, part.residual_tokens))
     return found
 
 
@@ -81,10 +82,13 @@ def _older(side: HeldSide, kept: list[Tensor]) -> Side:
             native.scale, native.minimum = _address(packed.scale, kept), _address(packed.minimum, kept)
             native.width, native.token_bytes = packed.width, packed.codes.shape[1]
             native.per_token, native.group_size = packed.axis == "token", packed.group_size
-    if side.left is not None and side.right is not None:
-        native.left, native.left_format = _address(side.left, kept), _FLOATS[side.left.dtype]
-        native.right, native.right_format = _address(side.right, kept), _FLOATS[side.right.dtype]
-        native.rank = side.left.shape[1]
+    if (residual := side.low_rank_residual) is not None:
+        native.low_rank_left, native.low_rank_left_format = _address(residual.left, kept), _FLOATS[residual.left.dtype]
+        native.low_rank_right, native.low_rank_right_format = (
+            _address(residual.right, kept),
+            _FLOATS[residual.right.dtype],
+        )
+        native.rank = residual.left.shape[1]
     if side.basis is not None:
         native.basis, native.basis_format = _address(side.basis, kept), _FLOATS[side.basis.dtype]
     return native

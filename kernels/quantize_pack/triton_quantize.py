@@ -10,10 +10,10 @@ from torch import Tensor
 
 from autokv.kernels.autotune import Key, Launch, bucket, choose
 from autokv.kernels.operands import Axis, Float8, Integers
-from autokv.kernels.quantize_pack import triton_kernels
-from autokv.kernels.quantize_pack.float8 import E4M3_MAX
+from autokv.kernels.quantize_pack import E4M3_MAX, triton_kernels
 from autokv.kernels.quantize_pack.packing import packed_bytes, padded_width
 from autokv.kernels.rows import Rows
+from autokv.kernels.triton_backend import interpreted
 
 CODES_OF_A_BYTE = {8: 1, 4: 2, 3: 8, 2: 4}
 """Channels that one byte column takes in; of 3 bit, a byte of high bits and two of low ones."""
@@ -47,7 +47,7 @@ class _Tokens:
             "WIDTH": width,
             "BLOCK": width & -width if self.rotated else 0,
             # The interpreter's time is that of its steps, however large they are.
-            "DEPTH": 32 if dense.device.type == "cuda" else max(16, bucket(width)),
+            "DEPTH": max(16, bucket(width)) if interpreted() else 32,
             # 16-bit values and signs are exact in TensorFloat-32.
             "PRECISION": "tf32x3" if dense.dtype == torch.float32 else "tf32",
             "RAGGED": rows.offsets is not None,
@@ -63,7 +63,7 @@ class _Tokens:
 def quantize_integers(
     dense: Tensor, rows: Rows, *, bits: int, axis: Axis, group_size: int, rotated: bool = False
 ) -> Integers:
-    """See :class:`autokv.kernels.backend.QuantizeIntegers`; the codes are those of ``integers``.
+    """See :class:`autokv.kernels.backend.QuantizeIntegers`; the codes are those of PyTorch's.
 
     A rotation is summed in another order there, so a rotated value near the middle of two codes may take the other.
     """

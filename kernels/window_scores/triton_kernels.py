@@ -9,15 +9,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-LOG2E = tl.constexpr(1.4426950408889634)
-
-
-@triton.jit
-def _bound(number, INTERPRETED):
-    """A scalar as a bound of a loop: with NumPy 2.4 the interpreter of Triton 3.6 fails to convert it."""
-    if INTERPRETED:
-        return number.handle.data.item()
-    return number
+from autokv.kernels.decode_attention.triton.codes import bound
+from autokv.kernels.decode_attention.triton.softmax import LOG2_E
 
 
 @triton.jit
@@ -48,8 +41,8 @@ def _scores(queries, keys, scaling, softcap, SOFTCAP, PRECISION):
     scores = tl.dot(queries, keys, input_precision=PRECISION) * scaling
     if SOFTCAP:
         # tanh(x) = 1 - 2 / (exp(2 x) + 1), which holds at both infinities of exp.
-        scores = softcap * (1.0 - 2.0 / (tl.exp2(scores * (2.0 * LOG2E / softcap)) + 1.0))
-    return scores * LOG2E
+        scores = softcap * (1.0 - 2.0 / (tl.exp2(scores * (2.0 * LOG2_E / softcap)) + 1.0))
+    return scores * LOG2_E
 
 
 @triton.jit
@@ -100,20 +93,20 @@ def row_sums(
     position = tokens - window + row // GROUP
     last = tokens - window + (tl.program_id(0) * ROWS + ROWS - 1) // GROUP + 1
     stop = tl.minimum(tl.minimum(last, tokens), (split + 1) * chunk)
-    largest = tl.full([ROWS], float("-inf"), tl.float32)
-    total = tl.zeros([ROWS], tl.float32)
-    for first in range(_bound(split * chunk, INTERPRETED), _bound(stop, INTERPRETED), PLACES):
+    m = tl.full([ROWS], float("-inf"), tl.float32)
+    l = tl.zeros([ROWS], tl.float32)
+    for first in range(bound(split * chunk, INTERPRETED), bound(stop, INTERPRETED), PLACES):
         place = first + tl.arange(0, PLACES)
         found = _load_keys(base, key_stride, place, tokens, HEAD_DIM, CHANNELS, INTERPRETED)
         scores = _scores(queries, found, scaling, softcap, SOFTCAP, PRECISION)
         scores = tl.where(place[None, :] <= position[:, None], scores, float("-inf"))
-        raised = tl.maximum(largest, tl.max(scores, axis=1))
+        m_new = tl.maximum(m, tl.max(scores, axis=1))
         # A row that has seen nothing yet has no largest score to subtract.
-        base_score = tl.where(raised == float("-inf"), 0.0, raised)
-        total = total * tl.exp2(largest - base_score) + tl.sum(tl.exp2(scores - base_score[:, None]), axis=1)
-        largest = raised
-    found_sum = tl.where(total > 0.0, largest + tl.log2(tl.where(total > 0.0, total, 1.0)), float("-inf"))
-    tl.store(sums + (pair.to(tl.int64) * splits + split) * rows + row, found_sum, mask=row < rows)
+        base_score = tl.where(m_new == float("-inf"), 0.0, m_new)
+        l = l * tl.exp2(m - base_score) + tl.sum(tl.exp2(scores - base_score[:, None]), axis=1)
+        m = m_new
+    lse = tl.where(l > 0.0, m + tl.log2(tl.where(l > 0.0, l, 1.0)), float("-inf"))
+    tl.store(sums + (pair.to(tl.int64) * splits + split) * rows + row, lse, mask=row < rows)
 
 
 @triton.jit
@@ -160,7 +153,7 @@ def column_sums(
     # The first query that sees any of these tokens.
     first = tl.maximum(tl.program_id(0) * PLACES - (tokens - window), 0) * GROUP // ROWS * ROWS
     total = tl.zeros([PLACES], tl.float32)
-    for start in range(_bound(first, INTERPRETED), _bound(rows, INTERPRETED), ROWS):
+    for start in range(bound(first, INTERPRETED), bound(rows, INTERPRETED), ROWS):
         row = start + tl.arange(0, ROWS)
         queries = _load_queries(
             base, query_head_stride, query_stride, row, rows, GROUP, HEAD_DIM, CHANNELS, INTERPRETED

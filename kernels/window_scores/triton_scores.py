@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from autokv.kernels.autotune import Launch, bucket, choose
+from autokv.kernels.triton_backend import interpreted
 from autokv.kernels.window_scores.triton_kernels import column_sums, row_sums
 
 _LAUNCHES = (
@@ -48,7 +49,7 @@ def window_scores(query: Tensor, keys: Tensor, scaling: float, *, softcap: float
         "HEAD_DIM": head_dim,
         "CHANNELS": max(16, bucket(head_dim)),
         "SOFTCAP": softcap is not None,
-        "INTERPRETED": query.device.type != "cuda",
+        "INTERPRETED": interpreted(),
         "PRECISION": "tf32x3" if query.dtype == torch.float32 else "tf32",
         **launch.arguments(),
     }

@@ -35,7 +35,7 @@ def make_layer(needs=None, head_order=(0, 1, 2)):
     mean = torch.randn(BATCH, HEADS, GROUP, HEAD_DIM)[:, list(head_order)].flatten(1, 2)
     covariance = torch.eye(HEAD_DIM).expand(BATCH, HEADS * GROUP, HEAD_DIM, HEAD_DIM)
     statistics = PrefillStatistics(
-        queries[:, :, -needs.window :] if needs.window else None,
+        queries[:, :, -needs.observation_window :] if needs.observation_window else None,
         received if needs.attention_received else None,
         mean if needs.query_moments else None,
         covariance if needs.query_moments else None,
@@ -106,9 +106,9 @@ def test_heads_may_come_in_any_order(name, head_budget):
 @pytest.mark.parametrize("name", ["snapkv", "tova"])
 def test_a_window_longer_than_what_is_at_hand_is_refused(name):
     stage = make_stage(name)
-    window = SCORERS[name].needs(stage).window
+    window = SCORERS[name].needs(stage).observation_window
     keys, values, context = make_layer()
-    queries = context.statistics.window_queries[:, :, : window - 1]
+    queries = context.statistics.observed_queries[:, :, : window - 1]
     short = LayerContext(1, 4, 0.3, PrefillStatistics(queries))
     with pytest.raises(ConfigError, match=rf"options\.window: .* last {window} tokens, but {window - 1} are at hand"):
         SCORERS[name].score(keys, values, short, stage)
@@ -116,9 +116,9 @@ def test_a_window_longer_than_what_is_at_hand_is_refused(name):
         SCORERS[name].score(keys[:, :, : window - 1], values[:, :, : window - 1], context, stage)
 
 
-def test_more_window_queries_than_asked_for_change_nothing():
+def test_more_observed_queries_than_asked_for_change_nothing():
     stage = make_stage("snapkv", options={"window": 7})
-    few = SCORERS["snapkv"].score(*make_layer(StatisticsNeeded(window=7)), stage)
+    few = SCORERS["snapkv"].score(*make_layer(StatisticsNeeded(observation_window=7)), stage)
     assert torch.equal(few, SCORERS["snapkv"].score(*make_layer(), stage))
 
 

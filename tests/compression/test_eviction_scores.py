@@ -51,7 +51,7 @@ def make_layer(shape, dtype=torch.float32, seed=0):
 
     factor = normal(batch, kv_heads * group, head_dim, head_dim)
     statistics = PrefillStatistics(
-        window_queries=normal(batch, kv_heads * group, 12, head_dim).to(dtype),
+        observed_queries=normal(batch, kv_heads * group, 12, head_dim).to(dtype),
         attention_received=torch.rand(batch, kv_heads, tokens, generator=draw),
         query_mean=normal(batch, kv_heads * group, head_dim),
         query_covariance=factor @ factor.mT / head_dim,
@@ -76,13 +76,13 @@ def naive_attention(queries, keys, scaling):
 
 
 def query_heads(keys, head, context):
-    group = context.statistics.window_queries.shape[1] // keys.shape[1]
+    group = context.statistics.observed_queries.shape[1] // keys.shape[1]
     return range(head * group, (head + 1) * group)
 
 
 def naive_snapkv(keys, values, context, stage, item, head):
     window, kernel, tokens = stage.options.window, stage.options.kernel, keys.shape[2]
-    queries = context.statistics.window_queries[item, :, -window:]
+    queries = context.statistics.observed_queries[item, :, -window:]
     total = sum(
         naive_attention(queries[q], keys[item, head], context.scaling) for q in query_heads(keys, head, context)
     )
@@ -98,9 +98,9 @@ def naive_tova(keys, values, context, stage, item, head):
     total = torch.zeros(keys.shape[2], dtype=torch.float64)
     for other in range(keys.shape[1]):
         for q in query_heads(keys, other, context):
-            last = context.statistics.window_queries[item, q, -1:]
+            last = context.statistics.observed_queries[item, q, -1:]
             total += naive_attention(last, keys[item, other], context.scaling)[0]
-    return [*(total[:-1] / context.statistics.window_queries.shape[1]).tolist(), math.inf]
+    return [*(total[:-1] / context.statistics.observed_queries.shape[1]).tolist(), math.inf]
 
 
 def naive_h2o(keys, values, context, stage, item, head):
@@ -240,8 +240,8 @@ def test_16_bit_inputs_are_scored_in_float32(name):
     stage = PARSE({"method": name, "keep_ratio": 0.5, **VARIANTS[name][0]})
     keys, values, context = make_layer(SHAPES["gqa"], dtype=torch.bfloat16)
     scores = SCORERS[name].score(keys, values, context, stage)
-    wide = make_layer(SHAPES["gqa"], dtype=torch.bfloat16)[2].statistics.window_queries.float()
-    statistics = PrefillStatistics(**{**vars(context.statistics), "window_queries": wide})
+    wide = make_layer(SHAPES["gqa"], dtype=torch.bfloat16)[2].statistics.observed_queries.float()
+    statistics = PrefillStatistics(**{**vars(context.statistics), "observed_queries": wide})
     exact = LayerContext(context.layer_index, context.layer_count, context.scaling, statistics, context.rope)
     torch.testing.assert_close(scores, SCORERS[name].score(keys.float(), values.float(), exact, stage))
 

@@ -78,7 +78,7 @@ def test_later_tokens_are_held_as_well_as_a_prompt(form: str, prompt: int, first
         held = extend(held, *flat, before, config.pipeline, torch.float16, kernels)
     assert held is not None
     alone = error(compress(keys, values, context, config), keys, values)
-    assert error(CompressedKV(BLOCK * BLOCKS, None, held), keys, values) < 1.5 * alone + 1e-3
+    assert error(CompressedKV(held, None, (BLOCK * BLOCKS,)), keys, values) < 1.5 * alone + 1e-3
 
 
 def test_a_scale_that_doubles_leaves_the_codes_that_were_there_worth_the_same() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autokv.compression.low_rank import latent_basis, low_rank_factors
+from autokv.compression.low_rank import latent_basis, low_rank_residual
 from autokv.kernels import Rows
 
 
@@ -24,7 +24,7 @@ def optimal(x: torch.Tensor, rank: int) -> torch.Tensor:
 @pytest.mark.parametrize("rank", [1, 3, 8, 16])
 def test_residual_is_near_the_best_rank(rank: int) -> None:
     error = decaying(2, 50, 16)
-    left, right = low_rank_factors(error, Rows(2, 50), rank)
+    left, right = low_rank_residual(error, Rows(2, 50), rank)
     assert right.dtype == torch.float16
     remaining = (error - left @ right.float().mT).norm(dim=(1, 2))
     assert (remaining <= optimal(error, rank) * 1.05 + 1e-3 * error.norm(dim=(1, 2))).all()
@@ -45,7 +45,7 @@ def test_rank_above_the_tokens_and_no_tokens() -> None:
     x = decaying(2, 16, 16)[:, :3]
     basis = latent_basis(x, Rows(2, 3), 8)
     torch.testing.assert_close(x @ basis @ basis.mT, x, rtol=1e-4, atol=1e-4)
-    left, right = low_rank_factors(x[:, :0], Rows(2, 0), 4)
+    left, right = low_rank_residual(x[:, :0], Rows(2, 0), 4)
     assert left.shape == (2, 0, 4)
     assert right.isfinite().all()
     assert latent_basis(x[:, :0], Rows(2, 0), 4).isfinite().all()
@@ -54,7 +54,7 @@ def test_rank_above_the_tokens_and_no_tokens() -> None:
 @pytest.mark.parametrize("scale", [0.0, 1e-12, 1e15])
 def test_any_magnitude_stays_finite(scale: float) -> None:
     x = decaying(1, 20, 16) * scale
-    left, right = low_rank_factors(x, Rows(1, 20), 16)
+    left, right = low_rank_residual(x, Rows(1, 20), 16)
     torch.testing.assert_close(left @ right.float().mT, x, rtol=1e-2, atol=float(x.abs().max()) * 2e-3)
     basis = latent_basis(x, Rows(1, 20), 16)
     torch.testing.assert_close(x @ basis @ basis.mT, x, rtol=1e-2, atol=float(x.abs().max()) * 1e-4)
@@ -65,10 +65,10 @@ def test_a_ragged_row_depends_on_its_own_tokens_only() -> None:
     flat = torch.cat([decaying(1, 16, 16, 1)[0, :6], decaying(1, 30, 16, 2)[0]])
     rows = Rows.of_lengths(torch.tensor(lengths))
     dense = rows.to_dense(flat)
-    left, right = low_rank_factors(dense, rows, 3)
+    left, right = low_rank_residual(dense, rows, 3)
     basis = latent_basis(dense, rows, 3)
     for row, part in enumerate(flat.split(lengths)):
-        alone, alone_right = low_rank_factors(part[None], Rows(1, len(part)), 3)
+        alone, alone_right = low_rank_residual(part[None], Rows(1, len(part)), 3)
         torch.testing.assert_close(
             left[row, : len(part)] @ right[row].float().mT, alone[0] @ alone_right[0].float().mT, rtol=1e-2, atol=1e-2
         )
@@ -78,6 +78,6 @@ def test_a_ragged_row_depends_on_its_own_tokens_only() -> None:
 
 def test_the_same_input_gives_the_same_factors() -> None:
     error = decaying(1, 30, 16)
-    first, second = (low_rank_factors(error.clone(), Rows(1, 30), 4) for _ in range(2))
+    first, second = (low_rank_residual(error.clone(), Rows(1, 30), 4) for _ in range(2))
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])

@@ -95,8 +95,8 @@ def test_every_combination(pipeline: dict[str, Any]) -> None:
     rebuilt_keys, rebuilt_values, lengths = compressed.materialize(torch.float32)
 
     assert compressed.nbytes == allocated(compressed)
-    assert compressed.context_tokens == 67
-    assert torch.equal(lengths, compressed.lengths)
+    assert set(compressed.tokens) == {67}
+    assert torch.equal(lengths, compressed.held.lengths)
     budget = 67 if pipeline["eviction"]["method"] == "none" else 40
     assert lengths.sum(1).tolist() == [budget * KV_HEADS] * BATCH
     if pipeline["eviction"].get("head_budget") == "adaptive":
@@ -121,7 +121,7 @@ def test_every_combination(pipeline: dict[str, Any]) -> None:
     query = torch.randn(BATCH, QUERY_HEADS, HEAD_DIM, generator=torch.Generator().manual_seed(0))
     expected = attention(query, rebuilt_keys, rebuilt_values, lengths)
     for name in BACKENDS:
-        output = backend("cpu", name).decode_attention(query, [compressed.operands()], CONTEXT.scaling).output
+        output = backend("cpu", name).decode_attention(query, [compressed.held], CONTEXT.scaling).output
         assert (output - expected).norm() / expected.norm() < 5e-3, name
 
 
@@ -152,7 +152,7 @@ def test_any_token_count(tokens: int, quantization: str, low_rank: str) -> None:
         assert (rebuilt - original).norm() < 0.8 * original.norm()
     query = torch.ones(BATCH, QUERY_HEADS, HEAD_DIM)
     expected = attention(query, rebuilt_keys, rebuilt_values, lengths)
-    output = backend("cpu").decode_attention(query, [compressed.operands()], CONTEXT.scaling).output
+    output = backend("cpu").decode_attention(query, [compressed.held], CONTEXT.scaling).output
     assert (output - expected).norm() < 5e-3 * expected.norm()
 
 
@@ -222,10 +222,10 @@ def test_neither_evicted_tokens_nor_fresh_memory_reach_the_result(
     monkeypatch.setattr(torch, "empty", poisoned)
     poisoned_run = run(pipeline, keys, values)
     for first, second in zip(
-        (*clean.materialize(torch.float32), backend("cpu").decode_attention(query, [clean.operands()], 0.1).output),
+        (*clean.materialize(torch.float32), backend("cpu").decode_attention(query, [clean.held], 0.1).output),
         (
             *poisoned_run.materialize(torch.float32),
-            backend("cpu").decode_attention(query, [poisoned_run.operands()], 0.1).output,
+            backend("cpu").decode_attention(query, [poisoned_run.held], 0.1).output,
         ),
         strict=True,
     ):
@@ -333,6 +333,6 @@ def test_statistics_needed_follow_the_eviction() -> None:
     def needed(eviction: dict[str, Any]) -> Any:  # noqa: ANN401
         return statistics_needed(CompressionConfig.parse({"pipeline": {"eviction": eviction}}))
 
-    assert needed({"method": "none"}).window == 0
-    assert needed({"method": "snapkv", "keep_ratio": 0.5, "options": {"window": 48}}).window == 48
+    assert needed({"method": "none"}).observation_window == 0
+    assert needed({"method": "snapkv", "keep_ratio": 0.5, "options": {"window": 48}}).observation_window == 48
     assert needed({"method": "h2o", "keep_ratio": 0.5}).attention_received

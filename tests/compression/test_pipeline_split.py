@@ -6,9 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autokv.compression.bitmap import decode_kept, encode_kept
-from autokv.compression.kept import KeptTokens
-from autokv.compression.split import split_tokens
+from autokv.compression.kept import KeptTokens, decode_kept, encode_kept, split_tokens
 from autokv.kernels import backend
 
 

@@ -121,7 +121,7 @@ def test_costs_are_those_of_what_is_run(llama: LoadedModel, monkeypatch: pytest.
 
     def attended(plan: Plan, contents: LayerContents, call: AttentionCall) -> Tensor:
         contents.room()
-        held = sum(part.older.longest + part.newest for part in contents.parts())
+        held = sum(part.older.longest + part.residual_tokens for part in contents.parts())
         clock.now += 2e-4 + 1e-6 * held
         return attend_one(plan, contents, call)
 

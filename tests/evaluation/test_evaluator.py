@@ -23,7 +23,7 @@ from autokv.models import LoadedModel, load
 from autokv.runtime.attention import install
 
 FAMILIES = ["llama", "qwen3", "phi3", "gemma2", "gemma3_text"]
-EVERYTHING = StatisticsNeeded(window=8, attention_received=True, query_moments=True)
+EVERYTHING = StatisticsNeeded(observation_window=8, attention_received=True, query_moments=True)
 IDENTITY = CompressionConfig()
 
 
@@ -111,7 +111,7 @@ def test_prefill_statistics_are_those_of_eager_attention(family: tuple[LoadedMod
         torch.testing.assert_close(layer.context.statistics.attention_received[0], received, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(layer.keys, output.past_key_values.layers[layer.layer].keys, rtol=1e-4, atol=1e-4)
         # Softmax of the kept window queries over the kept keys must be the model's own attention weights.
-        queries, keys = layer.context.statistics.window_queries, layer.keys.repeat_interleave(2, dim=1)
+        queries, keys = layer.context.statistics.observed_queries, layer.keys.repeat_interleave(2, dim=1)
         assert queries.shape[2] == 8
         assert layer.context.layer_count == len(snapshot.full_layers)
         if model.facts.attention_softcap is None:

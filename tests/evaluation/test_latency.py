@@ -102,7 +102,7 @@ def test_every_sequence_of_a_batch_has_memory_of_its_own_and_the_same_tokens() -
     assert keys.shape == values.shape == (3, 2, 50, 32)
     assert keys.dtype == torch.bfloat16
     assert keys.untyped_storage().nbytes() == 3 * 2 * 50 * 32 * 2
-    alone = held[0].operands()
+    alone = held[0].held
     data = [tensor for tensor in held_tensors(operands) if tensor is not operands.older.offsets]
     single = [tensor for tensor in held_tensors(alone) if tensor is not alone.older.offsets]
     assert sum(tensor.nbytes for tensor in data) == 3 * sum(tensor.nbytes for tensor in single)

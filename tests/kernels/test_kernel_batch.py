@@ -31,7 +31,7 @@ def compressed(name: str, batch: int, tokens: int, seed: int) -> Operands:
     generator = torch.Generator().manual_seed(seed)
     keys, values = torch.randn(2, batch, 2, tokens, 32, generator=generator)
     config = CompressionConfig.parse({"schema_version": "autokv/v1", "pipeline": PIPELINES[name]})
-    return compress(keys, values, LayerContext(0, 1, 0.2), config).operands()
+    return compress(keys, values, LayerContext(0, 1, 0.2), config).held
 
 
 def attend(query: torch.Tensor, operands: Operands) -> torch.Tensor:

@@ -66,7 +66,8 @@ def test_products_of_integers(case: Case) -> None:
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("lengths", [(3000, 3000), (4100, 7)])
 def test_rows_split_over_threads(threads: int, lengths: tuple[int, int]) -> None:
-    case = replace(CASES[0], keys=Form(4, "channel"), values=Form(2, "token"), lengths=(lengths,), newest=(300,))
+    forms = {"keys": Form(4, "channel"), "values": Form(2, "token")}
+    case = replace(CASES[0], **forms, lengths=(lengths,), residual_tokens=(300,))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -112,13 +113,16 @@ def test_scores_as_large_as_floats_hold_them() -> None:
 
 @needs_compiler
 def test_factors_and_windows_that_do_not_lie_in_rows() -> None:
-    case = next(case for case in CASES if case.name == "corrected")
+    case = next(case for case in CASES if case.name == "low-rank residual")
     call = build(case)
     (part,) = call.parts
 
     def scattered(side: Side) -> Side:
-        assert side.right is not None
-        return replace(side, right=side.right.mT.contiguous().mT, window=side.window.mT.contiguous().mT)
+        residual = side.low_rank_residual
+        assert residual is not None
+        residual = replace(residual, right=residual.right.mT.contiguous().mT)
+        window = side.residual_window.mT.contiguous().mT
+        return replace(side, low_rank_residual=residual, residual_window=window)
 
     moved = replace(call, parts=(replace(part, keys=scattered(part.keys), values=scattered(part.values)),))
     torch.testing.assert_close(moved.run(CPU), call.run(CPU), rtol=0, atol=0)

@@ -8,7 +8,7 @@ import torch
 pytest.importorskip("triton")
 
 from autokv.kernels.backend import REFERENCE
-from autokv.kernels.evict_gather.triton_gather import evict_gather
+from autokv.kernels.evict_gather.triton_kernels import evict_gather
 from autokv.kernels.window_scores import triton_scores
 from autokv.kernels.window_scores.triton_scores import window_scores
 

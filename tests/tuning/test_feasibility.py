@@ -40,7 +40,7 @@ def configs() -> list[CompressionConfig]:
             point = {name: dice.choice(domain.grid()) for name, domain in space.parameters.items()}
             config = space.to_config(point)
             needs = statistics_needed(config)
-            if not (needs.window or needs.attention_received or needs.query_moments):
+            if not (needs.observation_window or needs.attention_received or needs.query_moments):
                 found[config.digest] = config
     return list(found.values())
 

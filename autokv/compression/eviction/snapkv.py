@@ -7,25 +7,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autokv.compression.context import LayerContext, StatisticsNeeded
-from autokv.compression.eviction.base import Scorer
-from autokv.compression.eviction.window_attention import window_attention
+from autokv.compression.eviction.base import Scorer, observed_attention
 from autokv.config import SnapKV
 
 
 class SnapKVScorer(Scorer[SnapKV]):
-    """Attention of the last ``window`` queries, mean over them and the query group, average-pooled over tokens.
+    """Attention of the observation window's queries, mean over them and the query group, average-pooled over tokens.
 
-    The pooling runs over the tokens before the window and counts the zeros that pad its ends. The window stays.
+    The pooling runs over the tokens before it and counts the zeros that pad its ends. The observation window stays.
     """
 
     stage = SnapKV
 
     def needs(self, stage: SnapKV) -> StatisticsNeeded:
-        return StatisticsNeeded(window=stage.options.window)
+        return StatisticsNeeded(observation_window=stage.options.window)
 
     def score(self, keys: Tensor, values: Tensor, context: LayerContext, stage: SnapKV) -> Tensor:
         window, kernel = stage.options.window, stage.options.kernel
-        observed = window_attention(keys, context, window)[..., :-window] / window
+        observed = observed_attention(keys, context, window)[..., :-window] / window
         if observed.shape[-1]:
             observed = F.avg_pool1d(observed, kernel, stride=1, padding=kernel // 2)
         return F.pad(observed, (0, window), value=torch.inf)

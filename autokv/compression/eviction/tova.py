@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from autokv.compression.context import LayerContext, StatisticsNeeded
-from autokv.compression.eviction.base import Block, Scorer, Watched
-from autokv.compression.eviction.window_attention import window_attention
+from autokv.compression.eviction.base import Block, Scorer, Watched, observed_attention
 from autokv.config import TOVA
 
 
@@ -23,10 +22,10 @@ class TOVAScorer(Scorer[TOVA]):
         return "newest"
 
     def needs(self, stage: TOVA) -> StatisticsNeeded:
-        return StatisticsNeeded(window=1)
+        return StatisticsNeeded(observation_window=1)
 
     def score(self, keys: Tensor, values: Tensor, context: LayerContext, stage: TOVA) -> Tensor:
-        scores = window_attention(keys, context, 1).mean(dim=1)
+        scores = observed_attention(keys, context, 1).mean(dim=1)
         scores[:, -1] = torch.inf
         return scores.unsqueeze(1).expand(keys.shape[:3])
 

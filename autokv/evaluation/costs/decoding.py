@@ -30,7 +30,7 @@ def attention_while_decoding(
     grid = _grid(layers, plan, stopwatch, longest, max_batch, output_tokens, thorough).scaled(len(layers.full))
     if not layers.sliding:
         return grid
-    window = min(int(layers.sliding[0].window or longest), longest)
+    window = min(int(layers.sliding[0].sliding_window or longest), longest)
     plain = make_plan(layers.model.model, UNCOMPRESSED)
     bounded = _grid(layers, plain, stopwatch, window, max_batch, output_tokens, thorough).scaled(len(layers.sliding))
     sizes = ladder(SHORTEST, longest)

@@ -35,9 +35,9 @@ class Layers:
             packed_logits(model.model, model.facts, mode, zero, zero, [0])
         calls = [mode.calls[layer] for layer in range(model.facts.layers)]
         self._dtype = calls[0].key.dtype
-        self.full = [call for call in calls if call.window is None]
+        self.full = [call for call in calls if call.sliding_window is None]
         """A call of every layer with full attention."""
-        self.sliding = [call for call in calls if call.window is not None]
+        self.sliding = [call for call in calls if call.sliding_window is not None]
         self._scratch: Tensor | None = None
         self._generator = torch.Generator(model.device).manual_seed(0)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autokv.compression import LayerContext, compress
+from autokv.compression import CompressedKV, LayerContext, compress
 from autokv.evaluation.clock import last_level_cache_bytes
 from autokv.evaluation.costs.forms import is_ragged, without_eviction
 from autokv.evaluation.costs.layers import Layers
 from autokv.runtime.attention import AttentionCall
 from autokv.runtime.contents import LayerContents
 from autokv.runtime.plan import Plan
-from autokv.runtime.prompt import CompressedPrompt
 
 
 class Sequences:
@@ -74,7 +73,9 @@ class Sequences:
 
     def held_tokens(self) -> float:
         """Per KV head, mean over heads, of the first sequence in the first layer."""
-        return sum(float(part.older.lengths.float().mean()) + part.newest for part in self.contents[0][0].parts())
+        return sum(
+            float(part.older.lengths.float().mean()) + part.residual_tokens for part in self.contents[0][0].parts()
+        )
 
     def _fill(self, contents: LayerContents) -> None:
         room = contents.room()
@@ -85,14 +86,13 @@ class Sequences:
         call, count = self._layers.full[index], len(self._layers.full)
         return LayerContext(index, count, call.scaling, softcap=call.softcap, kernels=self._plan.kernels)
 
-    def _prompt(self, call: AttentionCall, tokens: int) -> CompressedPrompt:
+    def _prompt(self, call: AttentionCall, tokens: int) -> CompressedKV:
         ragged = is_ragged(self._plan) and tokens > 1
         made = self._layers.prompt(call, 2 * tokens if ragged else tokens)
         config = without_eviction(self._plan.config, ragged=ragged)
-        compressed = compress(made.key, made.value, self._context(0), config)
-        return CompressedPrompt(compressed.held, compressed.kept, (made.key.shape[2],), compressed.held.newest)
+        return compress(made.key, made.value, self._context(0), config)
 
-    def _copy(self, prompt: CompressedPrompt) -> CompressedPrompt:
+    def _copy(self, prompt: CompressedKV) -> CompressedKV:
         return prompt.select(self._first(1))
 
     def _first(self, times: int) -> Tensor:

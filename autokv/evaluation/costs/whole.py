@@ -51,8 +51,8 @@ def rest_of_the_model(layers: Layers, plan: Plan, stopwatch: Stopwatch, max_toke
 
 def attention_within_prompts(layers: Layers, stopwatch: Stopwatch, longest: int) -> Curve:
     """Tokens of a prompt to seconds of its attention to itself, all layers."""
-    kinds = {call.window: call for call in (*layers.full, *layers.sliding)}
-    count = {window: sum(one.window == window for one in (*layers.full, *layers.sliding)) for window in kinds}
+    kinds = {call.sliding_window: call for call in (*layers.full, *layers.sliding)}
+    count = {window: sum(one.sliding_window == window for one in (*layers.full, *layers.sliding)) for window in kinds}
     measured: list[tuple[int, float]] = []
     for tokens in ladder(SHORTEST, longest):
         seconds = {window: _attend(layers, stopwatch, call, tokens) for window, call in kinds.items()}
@@ -142,5 +142,5 @@ def _attend(layers: Layers, stopwatch: Stopwatch, call: AttentionCall, tokens: i
 
         return stopwatch.timed(attend, before=lambda: layers.arrive(prompt))
 
-    stage = {"kind": "attention within a prompt", "window": call.window}
+    stage = {"kind": "attention within a prompt", "window": call.sliding_window}
     return stopwatch.seconds(layers.shape, stage, 1, tokens, prepare)

@@ -1,5 +1,5 @@
 """Decode attention in Triton; importing this imports Triton."""
 
-from autokv.kernels.decode_attention.triton.attention import decode_attention
+from autokv.kernels.decode_attention.triton.launch import decode_attention
 
 __all__ = ["decode_attention"]

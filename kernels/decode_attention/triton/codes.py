@@ -60,20 +60,18 @@ def bound(number, INTERPRETED: tl.constexpr):
 
 
 @triton.jit
-def load_words(
-    codes, tokens, inside, FIRST: tl.constexpr, WORDS: tl.constexpr, STRIDE: tl.constexpr, ACROSS: tl.constexpr
-):
-    """Words ``FIRST`` up to ``FIRST + WORDS``, padded, of ``tokens`` with ``STRIDE`` words each.
+def load_words(words, tile, FIRST: tl.constexpr, WORDS: tl.constexpr, STRIDE: tl.constexpr, ACROSS: tl.constexpr):
+    """Words ``FIRST`` up to ``FIRST + WORDS``, padded, of a tile's tokens with ``STRIDE`` words each.
 
-    ``[tokens, words]``, or ``[words, tokens]`` if ``ACROSS``; zero where not ``inside``.
+    ``[tokens, words]``, or ``[words, tokens]`` if ``ACROSS``; zero outside.
     """
     PADDED: tl.constexpr = max(triton.next_power_of_2(WORDS), 16)
     place = tl.expand_dims(tl.arange(0, PADDED), 1 if ACROSS else 0)
-    token = tl.expand_dims(tokens, 0 if ACROSS else 1)
-    mask = tl.expand_dims(inside, 0 if ACROSS else 1)
+    token = tl.expand_dims(tile.tokens, 0 if ACROSS else 1)
+    mask = tl.expand_dims(tile.inside, 0 if ACROSS else 1)
     if PADDED != WORDS:
         mask = mask & (place < WORDS)
-    return tl.load(codes + token * STRIDE + (FIRST + place), mask=mask, other=0)
+    return tl.load(words + token * STRIDE + (FIRST + place), mask=mask, other=0)
 
 
 @triton.jit
@@ -89,59 +87,55 @@ def half(words, HIGH: tl.constexpr, INTERPRETED: tl.constexpr):
 
 
 @triton.jit
-def load_factor(
-    factor,
-    tokens,
-    inside,
-    first_token,
-    TOKENS: tl.constexpr,
-    AXIS: tl.constexpr,
-    GROUP: tl.constexpr,
-    WIDTH: tl.constexpr,
+def load_scale(
+    scale,
+    tile,
+    FORM: tl.constexpr,
     CHANNEL: tl.constexpr,
     BYTE: tl.constexpr,
-    EACH: tl.constexpr,
-    WORDS: tl.constexpr,
     ACROSS: tl.constexpr,
     INTERPRETED: tl.constexpr,
 ):
-    """Scales or minima of the plane whose words hold channels ``CHANNEL + BYTE`` and on, ``EACH`` apart.
+    """Scales or minima of the plane whose words hold channels ``CHANNEL + BYTE`` and on.
 
-    ``factor``: where the row's start; ``tokens``: places within the row, the first of which is ``first_token``. The
-    shape broadcasts to that of :func:`load_words`.
+    ``scale``: where the row's start. The shape broadcasts to that of :func:`load_words`.
     """
+    GROUP: tl.constexpr = FORM.group_size
+    WIDTH: tl.constexpr = FORM.width
+    WORDS: tl.constexpr = FORM.words
     PADDED: tl.constexpr = max(triton.next_power_of_2(WORDS), 16)
     GROUPS: tl.constexpr = WIDTH // GROUP
-    END: tl.constexpr = CHANNEL + EACH * WORDS
+    END: tl.constexpr = CHANNEL + FORM.each * WORDS
+    TOKENS: tl.constexpr = tile.tokens.shape[0]
     word = tl.arange(0, PADDED)
-    channel = CHANNEL + EACH * word + BYTE
+    channel = CHANNEL + FORM.each * word + BYTE
     # A mask that is not needed would cost the loads their width.
     WITHIN: tl.constexpr = PADDED == WORDS and END <= WIDTH
     within = (word < WORDS) & (channel < WIDTH)
-    if AXIS == "channel" and GROUP % TOKENS == 0:
-        factor += (first_token // GROUP) * WIDTH + CHANNEL
-        if EACH == 2:
-            # Both bytes' factors in one word, which an asynchronous copy can carry.
-            pairs = factor.to(tl.pointer_type(tl.int32), bitcast=True) + word
+    if FORM.axis == "channel" and GROUP // TOKENS * TOKENS == GROUP:
+        scale += (tile.first // GROUP) * WIDTH + CHANNEL
+        if FORM.each == 2:
+            # Both bytes' scales in one word, which an asynchronous copy can carry.
+            pairs = scale.to(tl.pointer_type(tl.int32), bitcast=True) + word
             found = tl.load(pairs) if WITHIN else tl.load(pairs, mask=within, other=0)
             found = half(found, BYTE, INTERPRETED)
         else:
-            found = tl.load(factor + word) if WITHIN else tl.load(factor + word, mask=within, other=0)
+            found = tl.load(scale + word) if WITHIN else tl.load(scale + word, mask=within, other=0)
         found = tl.expand_dims(found, 1 if ACROSS else 0)
-    elif AXIS == "token" and (min(END, WIDTH) - 1) // GROUP == CHANNEL // GROUP:
+    elif FORM.axis == "token" and (min(END, WIDTH) - 1) // GROUP == CHANNEL // GROUP:
         if GROUPS % 2 == 0:
-            pairs = factor.to(tl.pointer_type(tl.int32), bitcast=True) + CHANNEL // GROUP // 2
-            found = tl.load(pairs + tokens * (GROUPS // 2), mask=inside, other=0)
+            pairs = scale.to(tl.pointer_type(tl.int32), bitcast=True) + CHANNEL // GROUP // 2
+            found = tl.load(pairs + tile.tokens * (GROUPS // 2), mask=tile.inside, other=0)
             found = half(found, CHANNEL // GROUP % 2, INTERPRETED)
         else:
-            found = tl.load(factor + tokens * GROUPS + CHANNEL // GROUP, mask=inside, other=0)
+            found = tl.load(scale + tile.tokens * GROUPS + CHANNEL // GROUP, mask=tile.inside, other=0)
         found = tl.expand_dims(found, 0 if ACROSS else 1)
     else:
-        token = tl.expand_dims(tokens, 0 if ACROSS else 1)
+        token = tl.expand_dims(tile.tokens, 0 if ACROSS else 1)
         column = tl.expand_dims(channel, 1 if ACROSS else 0)
-        mask = tl.expand_dims(inside, 0 if ACROSS else 1) & tl.expand_dims(within, 1 if ACROSS else 0)
-        place = token // GROUP * WIDTH + column if AXIS == "channel" else token * GROUPS + column // GROUP
-        found = tl.load(factor + place, mask=mask, other=0)
+        mask = tl.expand_dims(tile.inside, 0 if ACROSS else 1) & tl.expand_dims(within, 1 if ACROSS else 0)
+        place = token // GROUP * WIDTH + column if FORM.axis == "channel" else token * GROUPS + column // GROUP
+        found = tl.load(scale + place, mask=mask, other=0)
     return found
 
 
@@ -202,7 +196,7 @@ def biased3(words, high, SHIFT: tl.constexpr, BYTE: tl.constexpr, INTERPRETED: t
 def plane_codes(
     words,
     high,
-    FORMAT: tl.constexpr,
+    FORM: tl.constexpr,
     SHIFT: tl.constexpr,
     BYTE: tl.constexpr,
     INTERPRETED: tl.constexpr,
@@ -211,9 +205,9 @@ def plane_codes(
 
     ``high``: for 3 bit, what :func:`load_high_words` gives.
     """
-    if FORMAT == "plain":
+    if FORM.name == "plain":
         found = words
-    elif FORMAT == "fp8":
+    elif FORM.name == "fp8":
         # 3 of 10 mantissa bits and an exponent bias of 7 instead of 15: exact, subnormals included.
         if INTERPRETED:
             bits = words >> (8 * BYTE)
@@ -221,8 +215,8 @@ def plane_codes(
         else:
             found = packed_halves(words, FP8_1 if BYTE else FP8_0)
     else:
-        BITS: tl.constexpr = 8 if FORMAT == "int8" else 4 if FORMAT == "int4" else 2
-        if FORMAT == "int3":
+        BITS: tl.constexpr = 8 if FORM.name == "int8" else 4 if FORM.name == "int4" else 2
+        if FORM.name == "int3":
             found = biased3(words, high, SHIFT, BYTE, INTERPRETED)
         else:
             found = biased(words, BITS, SHIFT, BYTE, INTERPRETED)
@@ -237,52 +231,43 @@ def plane_codes(
 def load_plane(
     words,
     high,
-    scale,
-    minimum,
-    factors,
-    tokens,
-    inside,
-    first_token,
-    TOKENS: tl.constexpr,
-    FORMAT: tl.constexpr,
-    AXIS: tl.constexpr,
-    GROUP: tl.constexpr,
-    WIDTH: tl.constexpr,
-    BYTES: tl.constexpr,
-    EACH: tl.constexpr,
-    RANGES: tl.constexpr,
+    row,
+    tile,
+    FORM: tl.constexpr,
     RANGE: tl.constexpr,
     SHIFT: tl.constexpr,
     BYTE: tl.constexpr,
     ACROSS: tl.constexpr,
     INTERPRETED: tl.constexpr,
 ):
-    """Coordinates of one plane, shaped as ``words``, without what is shared by a whole row.
-
-    ``factors``: where the row's scales and minima start.
-    """
-    plane = plane_codes(words, high, FORMAT, SHIFT, BYTE, INTERPRETED)
-    if AXIS == "channel" or AXIS == "token":
-        CHANNEL: tl.constexpr = SHIFT * BYTES + RANGE * (BYTES // RANGES)
-        WORDS: tl.constexpr = BYTES // RANGES // EACH
-        by = load_factor(scale + factors, tokens, inside, first_token, TOKENS, AXIS, GROUP, WIDTH, CHANNEL,
-                         BYTE, EACH, WORDS, ACROSS, INTERPRETED)  # fmt: skip
-        low = load_factor(minimum + factors, tokens, inside, first_token, TOKENS, AXIS, GROUP, WIDTH, CHANNEL,
-                          BYTE, EACH, WORDS, ACROSS, INTERPRETED)  # fmt: skip
-        plane = plane * by + low
+    """Coordinates of one plane, shaped as ``words``, without what is shared by a whole row."""
+    plane = plane_codes(words, high, FORM, SHIFT, BYTE, INTERPRETED)
+    if FORM.axis == "channel" or FORM.axis == "token":
+        CHANNEL: tl.constexpr = SHIFT * FORM.bytes + RANGE * (FORM.bytes // FORM.ranges)
+        scale = load_scale(row.scale, tile, FORM, CHANNEL, BYTE, ACROSS, INTERPRETED)
+        minimum = load_scale(row.minimum, tile, FORM, CHANNEL, BYTE, ACROSS, INTERPRETED)
+        plane = plane * scale + minimum
     return plane
 
 
 @triton.jit
-def load_high_words(
-    codes, tokens, inside, BYTES: tl.constexpr, EACH: tl.constexpr, STRIDE: tl.constexpr, ACROSS: tl.constexpr
-):
+def load_range(row, tile, RANGE: tl.constexpr, FORM: tl.constexpr, ACROSS: tl.constexpr):
+    """Words of one range, and for 3 bit those with their high bits; :func:`load_words` has the shape."""
+    words = load_words(row.words, tile, RANGE * FORM.words, FORM.words, FORM.stride, ACROSS)
+    words = words.to(tl.int16) if FORM.name != "plain" else words
+    high = words
+    if FORM.name == "int3":
+        high = load_high_words(row.words, tile, FORM.words, FORM.stride, ACROSS)
+    return words, high
+
+
+@triton.jit
+def load_high_words(words, tile, WORDS: tl.constexpr, STRIDE: tl.constexpr, ACROSS: tl.constexpr):
     """3 bit: beside every word of low bits the one with its high bits, the one of shift ``s`` at bit ``2 s``."""
-    WORDS: tl.constexpr = BYTES // EACH
     PADDED: tl.constexpr = max(triton.next_power_of_2(WORDS), 16)
     place = tl.expand_dims(tl.arange(0, PADDED), 1 if ACROSS else 0)
-    token = tl.expand_dims(tokens, 0 if ACROSS else 1)
-    mask = tl.expand_dims(inside, 0 if ACROSS else 1) & (place < WORDS)
-    high = tl.load(codes + token * STRIDE + (WORDS + place % (WORDS // 2)), mask=mask, other=0).to(tl.int16)
+    token = tl.expand_dims(tile.tokens, 0 if ACROSS else 1)
+    mask = tl.expand_dims(tile.inside, 0 if ACROSS else 1) & (place < WORDS)
+    high = tl.load(words + token * STRIDE + (WORDS + place % (WORDS // 2)), mask=mask, other=0).to(tl.int16)
     # The high plane has half the words: those of the second half of the low plane are the odd bits.
     return tl.where(place < WORDS // 2, high, high >> 1)

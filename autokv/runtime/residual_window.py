@@ -1,14 +1,14 @@
-"""The newest tokens of a layer, in 16 bits: what is generated arrives here and leaves in blocks."""
+"""The residual window of a layer, its newest tokens in 16 bits: what is generated arrives here and leaves in blocks."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from autokv.compression.storage import held
+from autokv.compression.quantization import held
 
 
-class LiveWindow:
+class ResidualWindow:
     """A buffer of ``capacity`` tokens per row, oldest first.
 
     The first :attr:`pending` tokens have been chosen to stay and wait for enough others to share scales with; the

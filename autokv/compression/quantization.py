@@ -7,9 +7,9 @@ from typing import Literal, assert_never
 import torch
 from torch import Tensor
 
-from autokv.compression.storage import held
 from autokv.config import FP8Quantization, IntegerQuantization, NoStage, Quantization
 from autokv.kernels import Backend, Packed, Plain, Rows
+from autokv.kernels.quantize_pack import HALF_MAX
 
 SideName = Literal["key", "value"]
 
@@ -50,3 +50,10 @@ def residual_tokens(stage: Quantization) -> int:
 def rotates(stage: Quantization) -> bool:
     """Whether ``stage`` rotates what it quantizes."""
     return not isinstance(stage, NoStage) and stage.rotation == "hadamard"
+
+
+def held(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy of ``tensor`` in 16 bits that owns exactly its memory; what float16 cannot hold saturates."""
+    if dtype == torch.float16 and tensor.dtype != torch.float16:
+        tensor = tensor.clamp(-HALF_MAX, HALF_MAX)
+    return tensor.to(dtype, memory_format=torch.contiguous_format, copy=True)

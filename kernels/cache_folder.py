@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-BUILT_AHEAD = Path(__file__).parent / "native" / "built"
-"""In the installation: libraries that were compiled when it was made, for machines without a compiler."""
-
 
 def cache_folder() -> Path:
     """``kernels`` in the cache folder, which ``AUTOKV_CACHE_DIR`` sets; it need not exist.

@@ -14,13 +14,24 @@ import torch
 from torch import Tensor
 
 from autokv.kernels.autotune import Key, Launch, bucket, choose
-from autokv.kernels.decode_attention.attention import Attention
+from autokv.kernels.decode_attention import Attention
 from autokv.kernels.decode_attention.triton.basis import combine_kernel, query_kernel
 from autokv.kernels.decode_attention.triton.format import Format
-from autokv.kernels.decode_attention.triton.plan import Splits, candidates, interpreted, split_tokens
 from autokv.kernels.decode_attention.triton.split import split_kernel
+from autokv.kernels.decode_attention.triton.splits import Splits, candidates, split_tokens
+from autokv.kernels.decode_attention.triton.structures import (
+    Held,
+    Matrix,
+    Partial,
+    Query,
+    Ragged,
+    Shape,
+    Sizes,
+    Space,
+)
 from autokv.kernels.operands import Float8, Integers, Operands, Side
 from autokv.kernels.rows import Rows
+from autokv.kernels.triton_backend import interpreted
 
 _BASIS_STEP = 32
 
@@ -37,15 +48,15 @@ class _Plan:
 
     @property
     def transformed(self) -> bool:
-        """The splits of older tokens leave outputs that still need a basis or a correction."""
+        """The splits of older tokens leave outputs that still need a basis or a low-rank residual."""
         side = self.part.values
-        return self.splits.older > 0 and (side.rotated or side.basis is not None or side.left is not None)
+        return self.splits.older > 0 and (side.rotated or side.basis is not None or side.low_rank_residual is not None)
 
     @property
     def only_rotated(self) -> bool:
         """All that the outputs need is the rotation that every part shares."""
         side = self.part.values
-        return side.rotated and side.basis is None and side.left is None
+        return side.rotated and side.basis is None and side.low_rank_residual is None
 
 
 @dataclass(frozen=True)
@@ -77,15 +88,17 @@ def decode_attention(
     if slots == 0:
         return Attention(output.zero_(), lse.fill_(-torch.inf))
     width = max(head_dim, *(plan.values.width + plan.values.rank for plan in plans))
-    partial = torch.empty(rows * group, slots, width, dtype=torch.float32, device=query.device)
-    partial_lse = torch.empty(rows * group, slots, dtype=torch.float32, device=query.device)
+    partial = Partial(
+        torch.empty(rows * group, slots, width, dtype=torch.float32, device=query.device),
+        torch.empty(rows * group, slots, dtype=torch.float32, device=query.device),
+    )
     for index, plan in enumerate(plans):
         if plan.splits.older + plan.splits.window:
             _attend(
-                plan, query, group, partial, partial_lse, scaling, softcap, sliding_window,
+                plan, query, group, partial, scaling, softcap, sliding_window,
                 parts[index + 1 :], older_slots[index], window_slots[index],
             )  # fmt: skip
-    _combine(spaces, plain_first, group, partial, partial_lse, output, lse)
+    _combine(spaces, plain_first, group, partial, output, lse)
     return Attention(output, lse)
 
 
@@ -96,9 +109,8 @@ def _plan(part: Operands, rows: int, group: int, seen: int | None, device: torch
     launch = choose("decode_attention", key, launches, device)
     blocks = rows * -(-group // launch["HEADS"])
     step = max(launch["TOKENS"], keys.step, values.step)
-    return _Plan(
-        part, keys, values, launch, split_tokens(blocks, longest, part.newest, step, launch.warps, seen, device)
-    )
+    splits = split_tokens(blocks, longest, part.residual_tokens, step, launch.warps, seen, device)
+    return _Plan(part, keys, values, launch, splits)
 
 
 @lru_cache(maxsize=4096)
@@ -111,7 +123,7 @@ def _choices(
 
 
 def _assign_slots(plans: Sequence[_Plan]) -> tuple[list[int], list[int], list[_Space], int, int]:
-    """Where each part's splits of older tokens and of its window go; those that need a basis first."""
+    """Where each part's splits of older tokens and of its residual window go; those that need a basis first."""
     older = [0] * len(plans)
     spaces: list[_Space] = []
     slots = 0
@@ -140,8 +152,7 @@ def _attend(
     plan: _Plan,
     query: Tensor,
     group: int,
-    partial: Tensor,
-    partial_lse: Tensor,
+    partial: Partial,
     scaling: float,
     softcap: float | None,
     sliding_window: int | None,
@@ -151,153 +162,129 @@ def _attend(
 ) -> None:
     """Fill the slots of one part."""
     part, splits, older = plan.part, plan.splits, plan.part.older
-    keys, values = part.keys, part.values
-    k_window, v_window = _window(keys.window), _window(values.window)
-    query_older, query_left = _into_basis(query, keys, plan.keys, group) if splits.older else (query, None)
-    later_tokens = None
-    behind = sum(other.newest for other in later)
+    keys, values = _held(part.keys, older), _held(part.values, older)
+    behind, later_tokens = sum(other.residual_tokens for other in later), None
     if sliding_window is not None:
         behind += sum(other.older.longest for other in later if other.older.offsets is None)
         ragged = [other.older.offsets.diff() for other in later if other.older.offsets is not None]
         later_tokens = torch.stack(ragged).sum(0) if ragged else None
+    sizes = Sizes(
+        longest=older.longest,
+        residual_tokens=part.residual_tokens,
+        later=behind,
+        sliding_window=sliding_window or 0,
+        chunk=splits.older_chunk,
+        older_splits=splits.older,
+        window_chunk=splits.window_chunk,
+        k_capacity=keys.residual_window.stride(0) // part.head_dim,
+        v_capacity=values.residual_window.stride(0) // part.head_dim,
+        first_slot=older_slot,
+        window_slot=window_slot,
+        slots=partial.output.shape[1],
+    )
+    shape = Shape(
+        head_dim=part.head_dim,
+        group=group,
+        partial_width=partial.output.shape[2],
+        ragged=older.offsets is not None,
+        softcap=softcap is not None,
+        sliding=sliding_window is not None,
+        has_older=splits.older > 0,
+        has_window=splits.window > 0,
+        interpreted=interpreted(),
+    )
+    queries = _into_basis(query, part.keys, plan.keys, group) if splits.older else Query(query, query, None)
     grid = (older.count * -(-group // plan.launch["HEADS"]), splits.older + splits.window)
     split_kernel[grid](
-        query,
-        query_older,
-        query_left,
-        *_tensors(keys, older),
-        *_tensors(values, older),
-        older.offsets,
-        later_tokens,
-        k_window,
-        v_window,
-        partial,
-        partial_lse,
-        scaling,
-        softcap or 0.0,
-        older.longest,
-        part.newest,
-        behind,
-        sliding_window or 0,
-        splits.older_chunk,
-        splits.older,
-        splits.window_chunk,
-        k_window.stride(0) // part.head_dim,
-        v_window.stride(0) // part.head_dim,
-        older_slot,
-        window_slot,
-        partial.shape[1],
-        HEAD_DIM=part.head_dim,
-        GROUP=group,
-        PARTIAL_WIDTH=partial.shape[2],
-        **plan.keys.arguments["K"],
-        **plan.values.arguments["V"],
-        RAGGED=older.offsets is not None,
-        SOFTCAP=softcap is not None,
-        SLIDING=sliding_window is not None,
-        HAS_OLDER=splits.older > 0,
-        HAS_WINDOW=splits.window > 0,
-        INTERPRETED=interpreted(),
-        **plan.launch.arguments(),
-    )
+        queries, keys, values, Ragged(older.offsets, later_tokens), partial, scaling, softcap or 0.0, *sizes,
+        SHAPE=shape, K=plan.keys, V=plan.values, **plan.launch.arguments(),
+    )  # fmt: skip
 
 
-def _into_basis(query: Tensor, side: Side, form: Format, group: int) -> tuple[Tensor, Tensor | None]:
-    """The queries where the packed keys are, and times the right factor of the correction."""
-    if not side.rotated and side.basis is None and side.left is None:
-        return query, None
+def _into_basis(query: Tensor, side: Side, form: Format, group: int) -> Query:
+    """The queries where the packed keys are, and times the right factor of the low-rank residual."""
+    moved, residual = side.rotated or side.basis is not None, side.low_rank_residual
+    if not moved and residual is None:
+        return Query(query, query, None)
     count, head_dim = query.shape[0] * query.shape[1], query.shape[2]
-    moved = side.rotated or side.basis is not None
     coordinates = torch.empty(count, form.width, dtype=torch.float32, device=query.device) if moved else query
-    left = torch.empty(count, form.rank, dtype=torch.float32, device=query.device) if form.rank else None
+    low_rank = torch.empty(count, form.rank, dtype=torch.float32, device=query.device) if form.rank else None
     query_kernel[(count,)](
-        query,
-        side.basis,
-        side.right,
-        coordinates,
-        left,
-        *_strides(side.basis),
-        *_strides(side.right),
+        Query(query, coordinates, low_rank),
+        *_matrices(side),
         GROUP=group,
-        HEAD_DIM=head_dim,
-        WIDTH=form.width,
-        RANK=form.rank,
-        ROTATED=side.rotated and side.basis is None,
-        LATENT=side.basis is not None,
+        SPACE=_space(side, form, head_dim),
         STEP=_BASIS_STEP,
     )
-    return coordinates, left
+    return Query(query, coordinates, low_rank)
 
 
 def _combine(
-    spaces: Sequence[_Space],
-    plain_first: int,
-    group: int,
-    partial: Tensor,
-    partial_lse: Tensor,
-    output: Tensor,
-    lse: Tensor,
+    spaces: Sequence[_Space], plain_first: int, group: int, partial: Partial, output: Tensor, lse: Tensor
 ) -> None:
     """Merge all slots into ``output`` and ``lse``, one launch for every basis; all but the last leave float32."""
-    count, slots, width = partial.shape
-    earlier: Tensor | None = None
-    earlier_lse: Tensor | None = None
-    every: Sequence[_Space | None] = spaces or (None,)
-    for space in every:
-        last = space is None or space is spaces[-1]
+    count, slots, width = partial.output.shape
+    earlier: Partial | None = None
+    for space in spaces or (None,):
         side = None if space is None else space.plan.part.values
-        form = None if space is None else space.plan.values
-        merged = output if last else torch.empty_like(output, dtype=torch.float32)
-        merged_lse = lse if last else torch.empty_like(lse)
+        own = Space(output.shape[-1])
+        if space is not None:
+            own = _space(space.plan.part.values, space.plan.values, output.shape[-1])
+        last = space is None or space is spaces[-1]
+        merged = Partial(output, lse)
+        if not last:
+            merged = Partial(torch.empty_like(output, dtype=torch.float32), torch.empty_like(lse))
         combine_kernel[(count,)](
             partial,
-            partial_lse,
             earlier,
-            earlier_lse,
-            None if side is None else side.basis,
-            None if side is None else side.right,
             merged,
-            merged_lse,
+            *_matrices(side),
             slots,
-            0 if space is None else space.first,
-            0 if space is None else space.last,
+            space.first if space else 0,
+            space.last if space else 0,
             plain_first,
-            *_strides(None if side is None else side.basis),
-            *_strides(None if side is None else side.right),
             GROUP=group,
-            HEAD_DIM=output.shape[-1],
             PARTIAL_WIDTH=width,
-            WIDTH=0 if form is None else form.width,
-            RANK=0 if form is None else form.rank,
-            ROTATED=side is not None and side.rotated and side.basis is None,
-            LATENT=side is not None and side.basis is not None,
+            SPACE=own,
             PLAIN=last,
-            EARLIER=earlier is not None,
             SLOTS=16 if slots <= 16 else 64,
             INTERPRETED=interpreted(),
             STEP=_BASIS_STEP,
             num_warps=4 if slots <= 16 else 8,
         )
-        earlier, earlier_lse = merged, merged_lse
+        earlier = merged
 
 
-def _tensors(side: Side, older: Rows) -> tuple[Tensor | None, ...]:
-    """Codes, scale, minimum, where each ragged row's groups start, and the correction."""
-    packed = side.packed
-    if isinstance(packed, Integers):
-        groups = older.groups(packed.group_size).offsets if packed.axis == "channel" else None
-        return packed.codes, packed.scale, packed.minimum, groups, side.left
-    if isinstance(packed, Float8):
-        return packed.codes, packed.scale, None, None, side.left
-    return packed.data, None, None, None, side.left
+def _space(side: Side, form: Format, head_dim: int) -> Space:
+    return Space(head_dim, form.width, form.rank, side.rotated and side.basis is None, side.basis is not None)
 
 
-def _strides(matrices: Tensor | None) -> tuple[int, ...]:
-    return (0, 0, 0) if matrices is None else matrices.stride()
+def _held(side: Side, older: Rows) -> Held:
+    """``side`` as the kernel takes it."""
+    packed, window, residual = side.packed, _window(side.residual_window), side.low_rank_residual
+    left = None if residual is None else residual.left
+    match packed:
+        case Integers():
+            groups = older.groups(packed.group_size).offsets if packed.axis == "channel" else None
+            return Held(packed.codes, packed.scale, packed.minimum, groups, left, window)
+        case Float8():
+            return Held(packed.codes, packed.scale, None, None, left, window)
+    return Held(packed.data, None, None, None, left, window)
+
+
+def _matrices(side: Side | None) -> tuple[Matrix | None, Matrix | None]:
+    """The latent basis, and the right factor of the low-rank residual."""
+    residual = None if side is None else side.low_rank_residual
+    basis, right = None if side is None else side.basis, None if residual is None else residual.right
+    return _matrix(basis), _matrix(right)
+
+
+def _matrix(entries: Tensor | None) -> Matrix | None:
+    return None if entries is None else Matrix(entries, *entries.stride())
 
 
 def _window(window: Tensor) -> Tensor:
-    """A window of which the kernel can tell rows apart by whole tokens."""
+    """A residual window of which the kernel can tell rows apart by whole tokens."""
     head_dim = window.shape[2]
     if window.stride(2) == 1 and window.stride(1) == head_dim and window.stride(0) % head_dim == 0:
         return window

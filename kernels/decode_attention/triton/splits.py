@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import torch
-from triton import knobs
 
 from autokv.kernels.autotune import Launch
 from autokv.kernels.decode_attention.triton.format import Format
+from autokv.kernels.triton_backend import interpreted
 
 _RESIDENT_WARPS = 12
 """Warps that one multiprocessor runs at once, about."""
@@ -29,9 +29,9 @@ class Splits:
 
 @lru_cache(maxsize=4096)
 def split_tokens(
-    blocks: int, longest: int, newest: int, step: int, warps: int, seen: int | None, device: torch.device
+    blocks: int, longest: int, residual_tokens: int, step: int, warps: int, seen: int | None, device: torch.device
 ) -> Splits:
-    """Cut the longest row's older tokens and the window so that ``blocks`` rows of programs fill ``device``.
+    """Cut the longest row's older tokens and the residual window so that ``blocks`` rows of programs fill ``device``.
 
     ``step``: chunks are multiples of it; ``warps``: of a program. ``seen``: no more than
     that many of a row's newest tokens are attended to.
@@ -42,8 +42,8 @@ def split_tokens(
     if seen is not None and splits and longest > seen:
         # The first visible token lies anywhere in its chunk.
         splits = min(splits + 1, -(-longest // chunk))
-    window = newest if seen is None else min(newest, seen)
-    return Splits(splits, chunk, *_split(blocks, newest, step, places) if window else (0, step))
+    window = residual_tokens if seen is None else min(residual_tokens, seen)
+    return Splits(splits, chunk, *_split(blocks, residual_tokens, step, places) if window else (0, step))
 
 
 @lru_cache(maxsize=4096)
@@ -66,12 +66,6 @@ def _split(blocks: int, tokens: int, step: int, places: int) -> tuple[int, int]:
 @cache
 def _multiprocessors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
-
-
-@cache
-def interpreted() -> bool:
-    """Kernels run in Triton's interpreter."""
-    return bool(knobs.runtime.interpret)
 
 
 def candidates(keys: Format, values: Format, group: int) -> tuple[Launch, ...]:
