@@ -384,3 +384,19 @@ def test_what_takes_long_by_itself_is_not_timed_again() -> None:
     stopwatch.say = asked.append
     stopwatch.again(key, rounds=5)
     assert not asked
+
+
+@pytest.mark.parametrize(("spread", "kept"), [(0.01, 0.3), (0.25, 0.001)])
+def test_a_stored_time_is_timed_again_where_its_spread_says_that_it_was_disturbed(spread: float, kept: float) -> None:
+    cache = MemoryCache()
+    stage = {"kind": "k"}
+    with (known := Stopwatch("here", "cpu", Clock(), cache)).used() as keys:
+        known.seconds({}, stage, 1, 1, lambda: lambda: Timed(0.3), runs=3)
+    (key,) = keys
+    cache.put(key, {}, KernelTime(0.3, spread, 3))
+    stopwatch = Stopwatch("here", "cpu", Clock(), cache)
+    stopwatch.seconds({}, stage, 1, 1, lambda: lambda: Timed(0.001))
+    stopwatch.again({key}, rounds=5)
+    found = cache.get(key)
+    assert found is not None
+    assert found.seconds == kept
