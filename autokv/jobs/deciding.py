@@ -18,6 +18,8 @@ from autokv.tuning.trial import Decision, TuningResult
 
 MOVED = 1.25
 """How far the machine's pace may move before it is said."""
+UNSTEADY = 10.0
+"""From which the times of a run say little."""
 TOLD = 0.2
 """Share of the requests within the SLO from which a trace's goodput is worth telling; of fewer it is chance."""
 EVALUATION_MOVED = "attention_baseline_moved"
@@ -45,7 +47,7 @@ def decided(
     contender = chosen if not chosen.config.pipeline.is_identity else _nearest(able)
     decision = replace(
         decision,
-        headline=_headline(chosen, decision, found, bool(able)),
+        headline=_headline(chosen, decision, found, _none_left(confirmed, able)),
         advice=serving.advice(contender) if contender is not None and decision.objective == UTILITY else (),
         notes=tuple(dict.fromkeys(notes)),
     )
@@ -59,22 +61,31 @@ def _compressed(confirmed: Mapping[str, Measurement], request: TuningRequest) ->
     return [one for one in bent if passes(one, constraints)]
 
 
+def _none_left(confirmed: Mapping[str, Measurement], able: Sequence[Measurement]) -> str:
+    """Why no compressed configuration could be recommended; empty where one could."""
+    if able:
+        return ""
+    if all(one.config.pipeline.is_identity for one in confirmed.values()):
+        return "No compressed configuration is on the front of these objectives, so the 16-bit cache is recommended"
+    return "No compressed configuration of the front keeps to the bounds, so the 16-bit cache is recommended"
+
+
 def _nearest(able: Sequence[Measurement]) -> Measurement | None:
     """The one that comes nearest to paying; of equals the smallest."""
     known = [one for one in able if UTILITY in one.metrics]
     return max(known, key=lambda one: (one.value(UTILITY), -one.value(BYTES)), default=None)
 
 
-def _headline(chosen: Measurement, decision: Decision, found: Comparison, able: bool) -> str:
-    gain = _plain(decision, found, able) if chosen.config.pipeline.is_identity else _gain(chosen, decision, found)
+def _headline(chosen: Measurement, decision: Decision, found: Comparison, none_left: str) -> str:
+    gain = (
+        (none_left or _plain(decision, found)) if chosen.config.pipeline.is_identity else _gain(chosen, decision, found)
+    )
     said = hedged(gain, found.basis)
     return gain if said == gain else said[:1].upper() + said[1:]
 
 
-def _plain(decision: Decision, found: Comparison, able: bool) -> str:
+def _plain(decision: Decision, found: Comparison) -> str:
     """Why no compression is the answer."""
-    if not able:
-        return "No compressed configuration keeps to the bounds, so the 16-bit cache is recommended"
     if decision.objective != UTILITY:
         return f"No compressed configuration beats 16 bits: they have the {aim(decision.objective)}"
     full = found.full
@@ -116,14 +127,18 @@ def _price(chosen: Measurement, decision: Decision) -> list[str]:
 
 def _pace(result: TuningResult, serving: ServingJudge | None) -> list[str]:
     """Whether the machine's pace moved while it was timed."""
+    measured = (*(trial.measurement for trial in result.trials), *(point.validation for point in result.front))
     looks = [
         float(sample[EVALUATION_MOVED])
-        for trial in result.trials
-        if trial.measurement is not None
-        for sample in trial.measurement.samples
+        for measurement in measured
+        if measurement is not None
+        for sample in measurement.samples
         if sample.get(EVALUATION_MOVED)
     ]
     moved = max(max(looks, default=1.0) / min(looks, default=1.0), 1.0 if serving is None else serving.moved)
     if moved < MOVED:
         return []
-    return [f"The 16-bit baseline's own time moved by {moved:.2g}× during the run: times are ratios to it, run by run"]
+    said = f"The 16-bit baseline's own time moved by {times(moved)} during the run: "
+    if moved >= UNSTEADY:
+        return [said + "its times, and what follows from them, say little; tune again on a machine that does less else"]
+    return [said + "times are ratios to it, run by run"]

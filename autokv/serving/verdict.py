@@ -157,7 +157,9 @@ def percent(after: float, before: float) -> str:
 
 
 def more(share: float) -> str:
-    """A gain in words: ``85% more``, ``12% fewer``."""
+    """A gain in words: ``85% more``, ``12% fewer``, ``3.2× as many``."""
+    if share >= 1:
+        return f"{times(1 + share)} as many"
     return f"{abs(share):.0%} {'fewer' if share < 0 else 'more'}"
 
 

@@ -120,7 +120,7 @@ def recommend(
         word = f"the {aim(objective)} ({figure}{_beside(judged, best, objective)})"
     elif not slower and len(judged) < len(pool):
         speed, count = " and attention no slower than with 16 bits", len(judged)
-    many = f"{word} of {count} configurations" if count > 1 else "the only configuration"
+    many = f"{word} of {count} configurations" if count > 1 else "the only configuration of the front"
     reason = f"{many} with {asked} on {where} prompts{speed}: {best.value(BYTES):,.0f} bytes per token"
     return Recommendation(best.config.digest, named, reason, objective, slower)
 

@@ -25,7 +25,7 @@ from autokv.workload.readers import (
 from autokv.workload.readers.chats import only_prompts
 from autokv.workload.readers.columns import Columns, counted
 from autokv.workload.readers.mapped import date_options, first_row, proposal
-from autokv.workload.readers.remedies import column_options, command
+from autokv.workload.readers.remedies import column_options, command, own_document
 from autokv.workload.rows import ParquetRows
 from autokv.workload.source import Source
 from autokv.workload.trace import WorkloadTrace
@@ -132,6 +132,9 @@ def _reader(source: Source, options: ReadOptions) -> Reader:
             return reader
     if opening.keys >= LONGBENCH:
         raise only_prompts(source)
+    own = own_document(source.path, opening.keys or opening.yaml_keys)
+    if own is not None:
+        raise own
     guessed = proposal(opening)
     named = guessed or {"input_tokens": "NAME", "output_tokens": "NAME"}
     asked = [*column_options(named), *date_options(first_row(opening), named)]

@@ -26,7 +26,7 @@ def window(trace: WorkloadTrace, start_s: float = 0.0, end_s: float = float("inf
     return _part(
         trace,
         np.arange(first, beyond),
-        f"no request arrives from {start_s:g} s to {end_s:g} s",
+        f"no request arrives from {start_s:,.6g} s {'on' if end_s == float('inf') else f'to {end_s:,.6g} s'}",
         f"the trace lasts {trace.arrival_s[-1]:,.6g} s",
     )
 

@@ -279,7 +279,7 @@ def test_bad_rows_are_shown_and_their_share_can_be_raised(trace: Run, tmp_path: 
         (["convert", EXAMPLE, "OUT.xlsx"], "cannot write the file type '.xlsx'"),
         (["slice", EXAMPLE, "OUT.csv", "--rate", "2", "--rate-scale", "2"], "--rate: cannot be combined"),
         (["slice", EXAMPLE, "OUT.csv", "--sample", "2"], "share: is 2.0; give more than 0 and at most 1"),
-        (["slice", EXAMPLE, "OUT.csv", "--start", "1e9"], "no request arrives from 1e+09 s"),
+        (["slice", EXAMPLE, "OUT.csv", "--start", "1e9"], "no request arrives from 1e+09 s on; the trace lasts"),
         (["synthesize", "OUT.csv", "--requests", "5"], "--rate: is missing"),
         (["synthesize", "OUT.csv", "--requests", "5", "--rate", "1"], "--input-tokens: is missing"),
         (

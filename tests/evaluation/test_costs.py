@@ -24,7 +24,7 @@ from autokv.evaluation.costs.layers import Layers
 from autokv.evaluation.costs.meter import CostMeter
 from autokv.evaluation.costs.points import bent, ladder
 from autokv.evaluation.costs.sizes import activation_bytes, weights_bytes
-from autokv.evaluation.costs.timing import Stopwatch
+from autokv.evaluation.costs.timing import Stopwatch, Timed
 from autokv.models import LoadedModel, ModelFacts, load
 from autokv.runtime.attention import AttentionCall, AttentionMode
 from autokv.runtime.contents import LayerContents
@@ -364,3 +364,39 @@ def test_a_search_measures_less_and_still_rising_times(llama: LoadedModel) -> No
         assert values[0][0] > 0
     counts = {key: sum("decoding" in line for line in lines) for key, lines in said.items()}
     assert 0 < counts[False] < counts[True]
+
+
+def test_what_was_only_disturbed_when_it_was_timed_is_timed_again() -> None:
+    taken = iter([0.0, 0.3, 0.001, 0.3, *[0.001] * 20])  # the first run warms up
+    stopwatch = Stopwatch("here", "cpu", Clock())
+    with stopwatch.used() as key:
+        first = stopwatch.seconds({}, {"kind": "k"}, 1, 1, lambda: lambda: Timed(next(taken)), runs=3)
+    assert first == 0.3
+    stopwatch.again(key, rounds=5)
+    assert stopwatch.seconds({}, {"kind": "k"}, 1, 1, lambda: lambda: Timed(9.0)) == 0.001
+
+
+def test_what_takes_long_by_itself_is_not_timed_again() -> None:
+    stopwatch = Stopwatch("here", "cpu", Clock())
+    with stopwatch.used() as key:
+        stopwatch.seconds({}, {"kind": "k"}, 1, 1, lambda: lambda: Timed(0.3), runs=3)
+    asked: list[str] = []
+    stopwatch.say = asked.append
+    stopwatch.again(key, rounds=5)
+    assert not asked
+
+
+@pytest.mark.parametrize(("spread", "kept"), [(0.01, 0.3), (0.25, 0.001)])
+def test_a_stored_time_is_timed_again_where_its_spread_says_that_it_was_disturbed(spread: float, kept: float) -> None:
+    cache = MemoryCache()
+    stage = {"kind": "k"}
+    with (known := Stopwatch("here", "cpu", Clock(), cache)).used() as keys:
+        known.seconds({}, stage, 1, 1, lambda: lambda: Timed(0.3), runs=3)
+    (key,) = keys
+    cache.put(key, {}, KernelTime(0.3, spread, 3))
+    stopwatch = Stopwatch("here", "cpu", Clock(), cache)
+    stopwatch.seconds({}, stage, 1, 1, lambda: lambda: Timed(0.001))
+    stopwatch.again({key}, rounds=5)
+    found = cache.get(key)
+    assert found is not None
+    assert found.seconds == kept

@@ -13,6 +13,7 @@ from autokv.jobs.deciding import decided
 from autokv.jobs.serving import ServingJudge
 from autokv.serving import SLO, CostModel, Curve, Grid, SequenceBytes
 from autokv.serving.compare import Server, compare
+from autokv.serving.verdict import more
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
 from autokv.workload import synthesize
@@ -113,6 +114,42 @@ def test_a_pace_that_moved_is_said(judge: Judge, moved: float) -> None:
         "The 16-bit baseline's own time moved by 2× during the run: times are ratios to it, run by run",
     )
     assert complete(result(SMALL, moved=1.1), Judge(1e9, moved=1.2)).notes[1:] == ()
+
+
+def test_a_pace_that_moved_while_only_the_front_was_timed_is_said() -> None:
+    found = result(SMALL, moved=2.0)
+    untimed = [
+        replace(one, measurement=replace(one.measurement, samples=[{"id": "p"}])) if one.measurement else one
+        for one in found.trials
+    ]
+    notes = complete(replace(found, trials=untimed), Judge(1e9)).notes
+    assert notes[0].startswith("The 16-bit baseline's own time moved by 2× during the run")
+
+
+def test_a_pace_that_moved_too_far_takes_the_figures_back() -> None:
+    note = complete(result(SMALL), Judge(1e9, moved=343.0)).notes[0]
+    assert note.startswith("The 16-bit baseline's own time moved by 343× during the run: its times")
+    assert "say little" in note
+
+
+def test_why_no_compressed_configuration_is_left_is_told_apart() -> None:
+    found = result(CompressionConfig())
+    alone = replace(found, front=found.front[:1])
+    assert complete(alone, Judge(1e9)).headline.startswith("No compressed configuration is on the front")
+    lossy = replace(found.front[1].validation, metrics={"kl_divergence": Statistics.of([9.0], maximize=False)})
+    bounded = replace(found, front=[found.front[0], replace(found.front[1], validation=lossy)])
+    assert complete(bounded, Judge(1e9)).headline.startswith(
+        "No compressed configuration of the front keeps to the bounds"
+    )
+
+
+def test_a_gain_of_more_than_everything_is_a_multiple() -> None:
+    assert [more(share) for share in (-0.12, 0.85, 1.0, 66.01)] == [
+        "12% fewer",
+        "85% more",
+        "2× as many",
+        "67× as many",
+    ]
 
 
 def test_a_prediction_is_a_note() -> None:

@@ -79,7 +79,7 @@ def test_what_failed_on_calibration_is_only_a_last_resort() -> None:
     front = [lucky, point(1, 0.04, 250, 60)]
     chosen = recommend(front, DEFAULT_OBJECTIVES, [])
     assert chosen.recommended == digest(front, 1)
-    assert chosen.reason.startswith("the only configuration with KL divergence of at most 0.05")
+    assert chosen.reason.startswith("the only configuration of the front with KL divergence of at most 0.05")
     alone = recommend([lucky], DEFAULT_OBJECTIVES, [])
     assert alone.recommended == digest(front, 0)
     assert "on validation prompts" in alone.reason

@@ -306,3 +306,23 @@ def test_a_real_trace_reads_the_same_with_a_bad_row_in_it(tmp_path: Path) -> Non
     whole, damaged = read_trace(path), read_trace(write(tmp_path / "a", b"\r\n".join(lines)))
     assert damaged.rejected.lines == (4001,)
     assert rows(damaged) == rows(whole)
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "read"),
+    [
+        (
+            '{"pipeline": {"eviction": {"method": "snapkv"}}}',
+            "a configuration",
+            "autokv evaluate --model MODEL --config",
+        ),
+        ("schema_version: autokv/v1\npipeline:\n  eviction:\n", "a configuration", "--config"),
+        ("name: mine\nstages:\n  eviction:\n", "a search space", "autokv tune --model MODEL --space"),
+    ],
+)
+def test_documents_of_our_own_are_named_with_what_reads_them(tmp_path: Path, text: str, what: str, read: str) -> None:
+    path = tmp_path / "a file"
+    path.write_text(text)
+    with pytest.raises(WorkloadError, match=f"is {what}, not a trace") as caught:
+        read_trace(path)
+    assert f"{read} '{path}'`" in str(caught.value)

@@ -8,6 +8,7 @@ import re
 from functools import cached_property
 from typing import Any
 
+YAML_KEY = re.compile(r"^([a-z_]+):(?:\s|$)", re.MULTILINE)
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}:,]')
 FIRST_ROWS = 20
 """That are looked at."""
@@ -65,6 +66,11 @@ class Opening:
                 keys.add(last)
             last = mark[1:-1]
         return frozenset(keys)
+
+    @property
+    def yaml_keys(self) -> frozenset[str]:
+        """The keys of the outermost mapping, if it is YAML in block style, as far as they can be seen."""
+        return frozenset(YAML_KEY.findall(self.text))
 
     @cached_property
     def record(self) -> dict[str, Any] | None:
