@@ -32,9 +32,9 @@ from autokv.data import example_trace
 from autokv.evaluation.baselines import UNCOMPRESSED
 from autokv.evaluation.costs import KernelTime, MemoryCache
 from autokv.hardware import probe
-from autokv.jobs.servers import Servers
 from autokv.models import demo_model_path, load
 from autokv.report import describe
+from autokv.runs.simulated_engines import Servers
 from autokv.serving.options import usual_options
 from autokv.serving.rate import default_slo, max_sustainable_rate
 from autokv.serving.traffic import traffic

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from autokv.hardware import HardwareProfile
-    from autokv.jobs.judged import Judged
-    from autokv.jobs.servers import Servers
     from autokv.models import LoadedModel
     from autokv.models.outline import ModelOutline
+    from autokv.runs.judged import Judged
+    from autokv.runs.simulated_engines import Servers
     from autokv.serving import SLO, Server, ServingOptions
     from autokv.serving.comparison import Comparison
     from autokv.serving.costs import Basis
@@ -113,10 +113,10 @@ def simulate(
     from autokv.cli.console import output, plain
     from autokv.evaluation.baselines import FLOAT8, UNCOMPRESSED
     from autokv.hardware import find, probe
-    from autokv.jobs.judged import Judged
     from autokv.models.placement import choose_device
     from autokv.report.describe import describe
     from autokv.report.serving_rows import remarks
+    from autokv.runs.judged import Judged
     from autokv.serving.compare import FLOAT8 as FLOAT8_NAME
     from autokv.serving.compare import FULL, compare
     from autokv.serving.options import usual_options
@@ -228,9 +228,9 @@ def _servers(
 
     For a device elsewhere the model's outline is enough where tables or a log say the costs: no weights are loaded.
     """
-    from autokv.jobs.servers import Servers
     from autokv.models import load
     from autokv.models.outline import outline
+    from autokv.runs.simulated_engines import Servers
     from autokv.serving.traffic import traffic
 
     def make(model: LoadedModel | ModelOutline) -> tuple[Servers, WorkloadTrace, tuple[str, ...]]:

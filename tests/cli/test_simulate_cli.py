@@ -52,7 +52,7 @@ class GivenCosts:
 
 @pytest.fixture
 def given_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autokv.jobs.servers.CostMeter", GivenCosts)
+    monkeypatch.setattr("autokv.runs.simulated_engines.CostMeter", GivenCosts)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from autokv.evaluation.costs import CostCache
 from autokv.evaluation.measurement import Measurement, Statistics
 from autokv.evaluation.metrics import METRICS
 from autokv.hardware import HardwareProfile
-from autokv.jobs.servers import Servers
 from autokv.models import LoadedModel
+from autokv.runs.simulated_engines import Servers
 from autokv.serving import SLO, KVMemory
 from autokv.serving.advice import Advisor
 from autokv.serving.compare import FLOAT8 as FLOAT8_NAME

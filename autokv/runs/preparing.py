@@ -12,13 +12,13 @@ from autokv.evaluation.costs.sizes import weights_bytes
 from autokv.evaluation.metrics import CONFIRMED_METRICS, SERVING_METRICS
 from autokv.evaluation.prompts import PromptSets, load_prompts
 from autokv.hardware import HardwareProfile, find, probe
-from autokv.jobs.listener import Listener, Stop
-from autokv.jobs.naming import check_names
-from autokv.jobs.plan import EvaluationPlan, make_plan
-from autokv.jobs.serving import ServingJudge
-from autokv.jobs.versions import versions
 from autokv.models import LoadedModel, load
 from autokv.models.tokenizer import LazyTokenizer
+from autokv.runs.checks import check_names
+from autokv.runs.evaluation_plan import EvaluationPlan, plan_evaluation
+from autokv.runs.listener import Listener, Stop
+from autokv.runs.serving_judge import ServingJudge
+from autokv.runs.versions import versions
 from autokv.search_spaces import SearchSpace, load_space
 from autokv.storage import Job
 from autokv.tuning.choice import chosen
@@ -32,7 +32,7 @@ _SERVED = SERVING_METRICS | CONFIRMED_METRICS
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRun:
     """A request whose model is loaded and whose prompts are chosen."""
 
     request: TuningRequest
@@ -61,7 +61,7 @@ class Prepared:
         }
 
 
-def prepare(
+def prepare_run(
     request: TuningRequest,
     costs: CostCache,
     listener: Listener,
@@ -70,7 +70,7 @@ def prepare(
     plan: EvaluationPlan | None = None,
     space: SearchSpace | None = None,
     target: HardwareProfile | None = None,
-) -> Prepared:
+) -> PreparedRun:
     """Read, load and measure what ``request`` names.
 
     Args:
@@ -104,7 +104,7 @@ def prepare(
         listener.say(scenario.why[0])
         request = chosen(request, scenario, served=served)
         listener.say(f"space {request.space}; objectives {', '.join(request.objectives)}")
-    plan = plan or make_plan(request, model, trace, settings.current().prefill_seconds)
+    plan = plan or plan_evaluation(request, model, trace, settings.current().prefill_seconds)
     for note in plan.notes:
         listener.say(note)
     limit = model.facts.context_tokens
@@ -133,7 +133,7 @@ def prepare(
         serving = ServingJudge(model, trace, request, hardware, target, costs, stop.check)
         for note in serving.notes:
             listener.say(note)
-    return Prepared(request, fitted, model, hardware, trace, scenario, serving, plan, prompts)
+    return PreparedRun(request, fitted, model, hardware, trace, scenario, serving, plan, prompts)
 
 
 def _trace(request: TuningRequest) -> WorkloadTrace | None:
@@ -181,7 +181,7 @@ def _scenario(request: TuningRequest, model: LoadedModel, trace: WorkloadTrace, 
     return found if request.scenario is None else found.overruled(request.scenario)
 
 
-def _workload_facts(prepared: Prepared) -> dict[str, Any]:
+def _workload_facts(prepared: PreparedRun) -> dict[str, Any]:
     trace = prepared.trace
     traffic: Mapping[str, Any] = (
         {} if trace is None else {"trace": trace.name, "format": trace.format, **asdict(trace.summary())}

@@ -9,8 +9,8 @@ import pytest
 
 from autokv.config import CompressionConfig
 from autokv.evaluation.measurement import Measurement, Statistics
-from autokv.jobs.deciding import decided
-from autokv.jobs.serving import ServingJudge
+from autokv.runs.deciding import decided
+from autokv.runs.serving_judge import ServingJudge
 from autokv.serving import SLO, CostModel, Curve, Grid, SequenceBytes
 from autokv.serving.compare import Server, compare
 from autokv.tuning.request import TuningRequest

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autokv.errors import RequestError
+from autokv.evaluation.baselines import has_float8
 from autokv.evaluation.prompts.records import prompt_file_facts
 from autokv.evaluation.prompts.text import read_text
 from autokv.hardware import find
-from autokv.jobs.plan import check_measurable
 from autokv.models.placement import choose_device
 from autokv.tuning.request import TuningRequest
 from autokv.workload.scenarios import scenario_kind
@@ -19,7 +20,9 @@ def check_names(request: TuningRequest) -> None:
     Raises:
         InputError: one of them is not there, or is not what it should be.
     """
-    check_measurable(request, choose_device(request.device))
+    device, fp8 = choose_device(request.device), "attention_fp8_us"
+    if fp8 in request.metrics and not has_float8(device):
+        raise RequestError(f"is not measured on {device}, which has no fp8", field=fp8, remedy="use attention_us")
     if request.hardware != "here":
         find(request.hardware)
     if request.scenario is not None:

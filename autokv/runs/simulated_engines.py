@@ -15,11 +15,11 @@ from autokv.evaluation.costs.sizes import activation_bytes, weights_bytes
 from autokv.hardware import HardwareProfile
 from autokv.hardware.catalog import silicon_name
 from autokv.hardware.silicon import tables_installed
-from autokv.jobs.cost_sources import CacheSizes, CostSource, MeasuredCosts, fitted, shape_of, tabled
-from autokv.jobs.rates import kept_rates
 from autokv.models import LoadedModel
 from autokv.models.outline import ModelOutline, outline_of
 from autokv.models.placement import DTYPES
+from autokv.runs.cost_sources import CacheSizes, CostSource, MeasuredCosts, fitted, shape_of, tabled
+from autokv.runs.device_rates import kept_rates
 from autokv.serving import Server, ServingOptions, kv_capacity_bytes
 from autokv.serving.calibration import Calibration
 from autokv.serving.prefixes import shareable
