@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from autokv.models import LoadedModel
     from autokv.models.outline import ModelOutline
     from autokv.runs.judged import Judged
-    from autokv.runs.simulated_engines import Servers
-    from autokv.serving import SLO, Server, ServingOptions
+    from autokv.runs.simulated_engines import SimulatedEngines
+    from autokv.serving import SLO, ServingOptions, SimulatedEngine
     from autokv.serving.comparison import Comparison
-    from autokv.serving.costs import Basis
+    from autokv.serving.cost_model import Basis
     from autokv.workload import WorkloadTrace
 
 Order = Literal["fcfs", "shortest_first"]
@@ -119,7 +119,7 @@ def simulate(
     from autokv.runs.judged import Judged
     from autokv.serving.compare import FLOAT8 as FLOAT8_NAME
     from autokv.serving.compare import FULL, compare
-    from autokv.serving.options import usual_options
+    from autokv.serving.engine_options import usual_options
     from autokv.serving.server_log import read_log
     from autokv.storage import Database
     from autokv.workload.transform import scale_rate
@@ -154,7 +154,7 @@ def simulate(
         trace = scale_rate(trace, rate_scale)
     wanted = document.config()
     with Database(database or settings.current().database_url) as store, _progress() as say:
-        servers, served, changes = _servers(
+        engines, served, changes = _engines(
             name,
             trace,
             rate=rate,
@@ -175,11 +175,11 @@ def simulate(
             say=say,
         )
         ratio = output_length_ratio or _measured_ratio(document)
-        candidate = servers.server(describe(wanted), wanted, ratio)
-        others: list[Server | None] = [None, None]
+        candidate = engines.engine(describe(wanted), wanted, ratio)
+        others: list[SimulatedEngine | None] = [None, None]
         if baseline:
             others = [
-                None if wanted.digest == other.digest else servers.server(called, other)
+                None if wanted.digest == other.digest else engines.engine(called, other)
                 for called, other in ((FULL, UNCOMPRESSED), (FLOAT8_NAME, FLOAT8))
             ]
         say("serving the trace")
@@ -191,10 +191,10 @@ def simulate(
             max_rate=max_rate,
             oversized="refuse" if refuse_oversized or again else "error",
         )
-    facts = _facts(servers, target, served, options, ratio, candidate.costs.basis)
+    facts = _facts(engines, target, served, options, ratio, candidate.costs.basis)
     as_judged = _as_judged(judged, slo, kv_memory, there=there, anew=found.slo_is_default)
-    doubts = () if servers.calibration is None else servers.calibration.notes
-    notes = (*_of_reading(trace), *changes, *as_judged, *doubts, *servers.notes, *remarks(found))
+    doubts = () if engines.calibration is None else engines.calibration.notes
+    notes = (*_of_reading(trace), *changes, *as_judged, *doubts, *engines.notes, *remarks(found))
     if page is not None:
         from autokv.files import write_atomic
         from autokv.report.serving_page import page as serving_page
@@ -203,7 +203,7 @@ def simulate(
     if json_output:
         from autokv.cli.tables import print_json
 
-        fitted = {} if servers.calibration is None else {"calibration": servers.calibration.to_dict()}
+        fitted = {} if engines.calibration is None else {"calibration": engines.calibration.to_dict()}
         print_json({**found.to_dict(), **fitted, "facts": facts, "notes": list(notes)})
         return
     screen = output()
@@ -212,7 +212,7 @@ def simulate(
         screen.print(f"written to {plain(str(page))}", markup=False, soft_wrap=True)
 
 
-def _servers(
+def _engines(
     name: str,
     trace: WorkloadTrace,
     *,
@@ -222,18 +222,18 @@ def _servers(
     closed_loop: bool,
     seed: int,
     device: str,
-    **common: Any,  # noqa: ANN401 - of Servers
-) -> tuple[Servers, WorkloadTrace, tuple[str, ...]]:
-    """Servers of a model, the requests that they serve and what was changed of them.
+    **common: Any,  # noqa: ANN401 - of SimulatedEngines
+) -> tuple[SimulatedEngines, WorkloadTrace, tuple[str, ...]]:
+    """Engines of a model, the requests that they serve and what was changed of them.
 
     For a device elsewhere the model's outline is enough where tables or a log say the costs: no weights are loaded.
     """
     from autokv.models import load
     from autokv.models.outline import outline
-    from autokv.runs.simulated_engines import Servers
+    from autokv.runs.simulated_engines import SimulatedEngines
     from autokv.serving.traffic import traffic
 
-    def make(model: LoadedModel | ModelOutline) -> tuple[Servers, WorkloadTrace, tuple[str, ...]]:
+    def make(model: LoadedModel | ModelOutline) -> tuple[SimulatedEngines, WorkloadTrace, tuple[str, ...]]:
         served, changes = traffic(
             trace,
             context_tokens=model.facts.context_tokens,
@@ -243,7 +243,7 @@ def _servers(
             closed_loop=closed_loop,
             seed=seed,
         )
-        return Servers(model, served, **common), served, changes
+        return SimulatedEngines(model, served, **common), served, changes
 
     if common["log"] is not None or common["here"].fingerprint != common["target"].fingerprint:
         try:
@@ -325,7 +325,7 @@ def _progress() -> Iterator[Any]:
 
 
 def _facts(
-    servers: Servers,
+    engines: SimulatedEngines,
     target: HardwareProfile,
     trace: WorkloadTrace,
     options: ServingOptions,
@@ -338,9 +338,9 @@ def _facts(
     rate = trace.summary().requests_per_s
     policy = "first come first served" if options.order == "fcfs" else "shortest first"
     return {
-        "model": f"{servers.model} in {servers.dtype}",
+        "model": f"{engines.model} in {engines.dtype}",
         "device": target.name + (f" ({BASES[basis]})" if BASES[basis] else ""),
-        "KV memory": f"{size_text(servers.capacity_bytes)} in pages of {options.page_tokens} tokens",
+        "KV memory": f"{size_text(engines.capacity_bytes)} in pages of {options.page_tokens} tokens",
         "trace": f"{trace.name}, {len(trace):,} requests" + ("" if rate is None else f" at {rate:.3g} a second"),
         "server": f"{policy}, {options.max_batched_tokens:,} tokens an iteration, {options.max_sequences:,} requests "
         f"in flight, preemption by {options.preemption}" + (", prefix caching" if options.prefix_caching else ""),

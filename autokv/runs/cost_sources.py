@@ -22,7 +22,7 @@ from autokv.serving.doubts import doubts
 from autokv.serving.estimate import ATTAINED_BANDWIDTH, LAUNCH_US, estimate
 from autokv.serving.server_log import ServerLog
 from autokv.serving.shape import Dtype, ModelShape, Product
-from autokv.serving.silicon import silicon_costs
+from autokv.serving.silicon_costs import silicon_costs
 
 
 class CostSource(Protocol):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autokv.serving.costs import CostModel
+from autokv.serving.cost_model import CostModel
 from autokv.serving.curves import Curve, Grid
-from autokv.serving.memory import SequenceBytes
+from autokv.serving.kv_memory import SequenceBytes
 
 COMPRESS_LAUNCHES = 20
 """Operations of one layer that compress a prompt."""

@@ -1,4 +1,4 @@
-"""``CostModel``: what one iteration of a server costs, for one configuration on one device."""
+"""``CostModel``: what one iteration of an engine costs, for one configuration on one device."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from autokv.serving.curves import Curve, Grid
-from autokv.serving.memory import SequenceBytes
+from autokv.serving.kv_memory import SequenceBytes
 
 Basis = Literal["measured", "silicon", "fitted", "estimated"]
 """Where times come from: this device, tables of kernel times, a log of a server, or another device's times."""
@@ -39,7 +39,7 @@ class CostModel:
     """What else a reader of this configuration's figures must know of how they were predicted."""
 
     def prefill(self, tokens: int) -> float:
-        """Seconds of a lone prompt, compressed at its end: the time to first token of an idle server."""
+        """Seconds of a lone prompt, compressed at its end: the time to first token of an idle engine."""
         return self.rest(tokens) + self.prefill_attention(tokens) + self.compress(tokens)
 
     def chunk_attention(self, start: int, tokens: int) -> float:
