@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from autokv import settings
+from autokv.errors import RequestError
+from autokv.evaluation.baselines import has_float8
 from autokv.evaluation.costs import CostCache
 from autokv.evaluation.costs.sizes import weights_bytes
 from autokv.evaluation.metrics import CONFIRMED_METRICS, SERVING_METRICS
 from autokv.evaluation.prompts import PromptSets, load_prompts
+from autokv.evaluation.prompts.records import prompt_file_facts
+from autokv.evaluation.prompts.text import read_text
 from autokv.hardware import HardwareProfile, find, probe
 from autokv.models import LoadedModel, load
+from autokv.models.placement import choose_device
 from autokv.models.tokenizer import LazyTokenizer
-from autokv.runs.checks import check_names
 from autokv.runs.evaluation_plan import EvaluationPlan, plan_evaluation
 from autokv.runs.listener import Listener, Stop
 from autokv.runs.serving_judge import ServingJudge
@@ -26,7 +31,7 @@ from autokv.tuning.request import TuningRequest
 from autokv.tuning.sampling import check_sampler
 from autokv.workload import WorkloadTrace, read_trace
 from autokv.workload.features import MEMORY_SHARE
-from autokv.workload.scenarios import Scenario, classify
+from autokv.workload.scenarios import Scenario, classify, scenario_kind
 
 _SERVED = SERVING_METRICS | CONFIRMED_METRICS
 
@@ -88,7 +93,7 @@ def prepare_run(
     """
     if space is None:
         load_space(request.space)
-    check_names(request)
+    _check_names(request)
     trace = _trace(request)
     for note in () if trace is None else _remarks(trace):
         listener.say(f"{request.workload}: {note}")
@@ -134,6 +139,21 @@ def prepare_run(
         for note in serving.notes:
             listener.say(note)
     return PreparedRun(request, fitted, model, hardware, trace, scenario, serving, plan, prompts)
+
+
+def _check_names(request: TuningRequest) -> None:
+    """Look up what ``request`` names before a model is loaded: a mistake is told in a second, not in minutes."""
+    device, fp8 = choose_device(request.device), "attention_fp8_us"
+    if fp8 in request.metrics and not has_float8(device):
+        raise RequestError(f"is not measured on {device}, which has no fp8", field=fp8, remedy="use attention_us")
+    if request.hardware != "here":
+        find(request.hardware)
+    if request.scenario is not None:
+        scenario_kind(request.scenario)
+    if request.prompts is not None:
+        prompt_file_facts(request.prompts)
+    if request.text is not None:
+        read_text(Path(request.text))
 
 
 def _trace(request: TuningRequest) -> WorkloadTrace | None:

@@ -15,6 +15,7 @@ from autokv.evaluation.measurement import Measurement, Statistics
 from autokv.evaluation.metrics import METRICS
 from autokv.hardware import HardwareProfile
 from autokv.models import LoadedModel
+from autokv.runs.judged import AUTOMATIC
 from autokv.runs.simulated_engines import SimulatedEngines
 from autokv.serving import SLO, KVMemory
 from autokv.serving.advice import Advisor
@@ -91,7 +92,7 @@ class ServingJudge:
         self.notes = (
             *notes,
             *self._engines.notes,
-            f"SLO: {self._slo}" + ("" if request.slo else ", five times what an idle server takes"),
+            f"SLO: {self._slo}" + ("" if request.slo else AUTOMATIC),
         )
 
     @property
