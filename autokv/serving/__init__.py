@@ -1,13 +1,13 @@
 """Serving: what a trace's requests see on a device, simulated from measured costs."""
 
 from autokv.serving.compare import compare
-from autokv.serving.comparison import Comparison, Gain, Run
+from autokv.serving.comparison import Comparison, Gain, Run, SustainableRate
 from autokv.serving.cost_model import CostModel
 from autokv.serving.curves import Curve, Grid
 from autokv.serving.engine_options import SLO, ServingOptions
 from autokv.serving.kv_memory import KVMemory, SequenceBytes, kv_capacity_bytes
 from autokv.serving.outcome import Outcome, ServingReport, Timeline
-from autokv.serving.rate import SustainableRate, default_slo, max_sustainable_rate
+from autokv.serving.rate import default_slo, max_sustainable_rate
 from autokv.serving.scheduler import Scheduler
 from autokv.serving.simulated_engine import SimulatedEngine
 from autokv.serving.simulator import serve, simulate

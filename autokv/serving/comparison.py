@@ -9,7 +9,26 @@ from typing import Any
 from autokv.serving.cost_model import Basis
 from autokv.serving.engine_options import SLO
 from autokv.serving.outcome import Outcome, ServingReport
-from autokv.serving.rate import SustainableRate
+
+
+@dataclass(frozen=True)
+class SustainableRate:
+    """The highest request rate that was found to be sustained."""
+
+    requests_per_s: float
+    """At which they really come, in a closed loop as well; 0 where requests miss the SLO even far below the engine's
+    capacity."""
+    capacity_per_s: float
+    """Requests a second of the engine when it never runs out of them: beyond this every queue grows without end."""
+    attainment: float | None
+    """Share of requests within the SLO at that rate; None without an SLO."""
+    requests: int
+    """On which it was tried."""
+    simulations: int
+    limited_by_slo: bool = False
+    """Whether the SLO is missed before the engine is full."""
+    sample: str = ""
+    """Which requests of a long trace these are, and how well they stand for it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autokv.errors import RequestError
+from autokv.serving.comparison import SustainableRate
 from autokv.serving.cost_model import CostModel
 from autokv.serving.engine_options import SLO
 from autokv.serving.outcome import Outcome
@@ -33,26 +34,6 @@ ENOUGH = 4
 """Times as many requests as run at once that a capacity is found from."""
 EDGE = 0.25
 """Share of the requests at either end, at most, left out where an engine is timed: it fills up or runs empty."""
-
-
-@dataclass(frozen=True)
-class SustainableRate:
-    """The highest request rate that was found to be sustained."""
-
-    requests_per_s: float
-    """At which they really come, in a closed loop as well; 0 where requests miss the SLO even far below the engine's
-    capacity."""
-    capacity_per_s: float
-    """Requests a second of the engine when it never runs out of them: beyond this every queue grows without end."""
-    attainment: float | None
-    """Share of requests within the SLO at that rate; None without an SLO."""
-    requests: int
-    """On which it was tried."""
-    simulations: int
-    limited_by_slo: bool = False
-    """Whether the SLO is missed before the engine is full."""
-    sample: str = ""
-    """Which requests of a long trace these are, and how well they stand for it."""
 
 
 def max_sustainable_rate(

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from autokv.errors import RequestError
+from autokv.serving.comparison import SustainableRate
 from autokv.serving.cost_model import CostModel
 from autokv.serving.engine_options import SLO, ServingOptions
 from autokv.serving.kv_memory import KVMemory
 from autokv.serving.outcome import Outcome
-from autokv.serving.rate import SustainableRate, max_sustainable_rate
+from autokv.serving.rate import max_sustainable_rate
 from autokv.serving.simulator import simulate
 from autokv.workload import WorkloadTrace
 
