@@ -39,35 +39,22 @@ def save(
     if result.recommended is not None and result.recommended in comparisons:
         result = replace(result, reason=f"{result.reason}; {comparisons[result.recommended].verdict}")
     documents = [
-        _document(
-            point,
-            model=job.model or {},
-            hardware=job.hardware or {},
-            workload={**(job.workload or {}), **found},
-            provenance=provenance,
-            comparison=comparisons.get(point.calibration.config.digest),
-        )
+        _document(point, job, found, provenance, comparisons.get(point.calibration.config.digest))
         for point in result.front
     ]
     database.results.save(job.id, result, documents, workload=found, lease=lease)
 
 
 def _document(
-    point: FrontPoint,
-    *,
-    model: Mapping[str, Any],
-    hardware: Mapping[str, Any],
-    workload: Mapping[str, Any],
-    provenance: Mapping[str, Any],
-    comparison: Comparison | None,
+    point: FrontPoint, job: Job, found: Mapping[str, Any], provenance: Mapping[str, Any], comparison: Comparison | None
 ) -> ConfigurationDocument:
-    """The document of one point of a front; what was not measured on ``hardware`` is named as predicted."""
+    """The document of one point of a front; what was not measured on the job's hardware is named as predicted."""
     judged = point.validation or point.calibration
     return ConfigurationDocument(
         pipeline=point.calibration.config.pipeline,
-        model=dict(model),
-        hardware=dict(hardware),
-        workload=dict(workload),
+        model=dict(job.model or {}),
+        hardware=dict(job.hardware or {}),
+        workload={**(job.workload or {}), **found},
         measured=_metrics(point.calibration),
         validated=None if point.validation is None else _metrics(point.validation),
         serving=None if comparison is None else comparison.to_dict(),
