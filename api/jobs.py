@@ -14,7 +14,7 @@ from autokv.api.responses import located, problems
 from autokv.api.views import Fleet, job_view
 from autokv.api.waiting import ENDED
 from autokv.api.waits import Wait, applied
-from autokv.jobs.submission import estimate, prepare
+from autokv.jobs.submission import check_submission, estimate
 from autokv.storage import Database, Job
 from autokv.wire import JobSubmission, JobView, Page, ValidationView
 from autokv.wire.jobs import JobStateName
@@ -67,14 +67,14 @@ async def submit(
     """Store a job; it is durable when this is answered. A worker that fits takes it, the oldest first."""
 
     def store() -> tuple[Job, JobView]:
-        prepared = prepare(submission, stored, machine)
+        checked = check_submission(submission, stored, machine)
         job, _ = stored.queue.submit(
-            prepared.request,
-            submission=prepared.document,
-            selector=prepared.selector.to_json(),
-            trace=prepared.trace,
-            prompts=prepared.prompts,
-            profile=prepared.profile,
+            checked.request,
+            submission=checked.document,
+            selector=checked.selector.to_json(),
+            trace=checked.trace,
+            prompts=checked.prompts,
+            profile=checked.profile,
             key=key,
         )
         return _look(job.id, stored, fleet)
@@ -91,13 +91,13 @@ async def submit(
 @router.post("/jobs/validate", summary="Validate a submission", responses=problems(body=True))
 def validate(submission: JobSubmission, stored: Stored, machine: Machine, fleet: Known) -> ValidationView:
     """Check a submission and store nothing: what would run, who could run it, and about how long."""
-    prepared = prepare(submission, stored, machine)
-    time = estimate(prepared.request, stored)
+    checked = check_submission(submission, stored, machine)
+    time = estimate(checked.request, stored)
     return ValidationView(
-        request=prepared.request.model_dump(mode="json"),
-        notes=prepared.notes,
-        workers=fleet.told(prepared.selector),
-        queue_ahead=stored.queue.waiting().get(prepared.selector.to_json(), 0),
+        request=checked.request.model_dump(mode="json"),
+        notes=checked.notes,
+        workers=fleet.told(checked.selector),
+        queue_ahead=stored.queue.waiting().get(checked.selector.to_json(), 0),
         seconds=time.seconds,
         basis=time.basis,
     )

@@ -74,7 +74,7 @@ def report_page(job_id: Id, stored: Stored, if_none_match: IfNoneMatch = None) -
     if known(if_none_match, tag):
         return Response(status_code=304, headers=headers)
     # Drawing is a large library, which most servers never need.
-    from autokv.jobs.results import report
+    from autokv.runs.result_files import report
 
     return HTMLResponse(report(stored, job_id), headers=headers)
 

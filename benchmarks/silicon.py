@@ -20,7 +20,7 @@ from autokv.hardware.silicon import tables_of
 from autokv.serving import CostModel, SequenceBytes, ServingOptions, simulate
 from autokv.serving.server_log import read_log
 from autokv.serving.shape import ModelShape, Product
-from autokv.serving.silicon import silicon_costs
+from autokv.serving.silicon_costs import silicon_costs
 from common import write_result
 
 DEVICE = "rtx-pro-6000-server"

@@ -32,10 +32,10 @@ from autokv.data import example_trace
 from autokv.evaluation.baselines import UNCOMPRESSED
 from autokv.evaluation.costs import KernelTime, MemoryCache
 from autokv.hardware import probe
-from autokv.jobs.servers import Servers
 from autokv.models import demo_model_path, load
 from autokv.report import describe
-from autokv.serving.options import usual_options
+from autokv.runs.simulated_engines import SimulatedEngines
+from autokv.serving.engine_options import usual_options
 from autokv.serving.rate import default_slo, max_sustainable_rate
 from autokv.serving.traffic import traffic
 from autokv.storage import Database
@@ -170,7 +170,7 @@ def judged(model: Path, results: list[TuningResult], folders: list[Path]) -> lis
     loaded = load(str(model))
     served, _ = traffic(read_trace(str(example_trace())), context_tokens=loaded.facts.context_tokens, rate=RATE)
     here = probe(str(loaded.device))
-    servers = Servers(
+    engines = SimulatedEngines(
         loaded,
         served,
         here=here,
@@ -183,7 +183,7 @@ def judged(model: Path, results: list[TuningResult], folders: list[Path]) -> lis
     long = _in_a_row(served)
     with Database(f"sqlite:///{folders[0] / 'autokv.db'}", create=False) as database:
         (job,) = database.jobs.list()
-    slo = default_slo(served, servers.server("16-bit", UNCOMPRESSED).costs)
+    slo = default_slo(served, engines.engine("16-bit", UNCOMPRESSED).costs)
     utilities: dict[str, float] = {}
     rows = []
     for result in results:
@@ -194,8 +194,8 @@ def judged(model: Path, results: list[TuningResult], folders: list[Path]) -> lis
                 continue
             digest = found.config.digest
             if digest not in utilities:
-                server = servers.server("candidate", found.config)
-                utilities[digest] = max_sustainable_rate(long, server.serve, slo).requests_per_s
+                engine = engines.engine("candidate", found.config)
+                utilities[digest] = max_sustainable_rate(long, engine.serve, slo).requests_per_s
             able[digest] = (utilities[digest], describe(found.config))
         best = max(able.values())
         chosen = able[result.recommended or ""]

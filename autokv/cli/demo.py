@@ -12,7 +12,7 @@ import typer
 
 from autokv import settings
 from autokv.errors import Interrupted
-from autokv.jobs.commands import RESULTS, database_option
+from autokv.runs.commands import RESULTS, database_option
 
 if TYPE_CHECKING:
     from autokv.client import Client, Tuning
@@ -37,7 +37,7 @@ def demo(
     from autokv.cli.follow import follow
     from autokv.cli.own_server import own_server
     from autokv.client import Client, download_results
-    from autokv.jobs.results import export
+    from autokv.runs.result_files import export
     from autokv.storage import Database
 
     typer.echo("SmolLM2-135M-Instruct on an excerpt of Persuasion, contexts and traffic as in a synthesized chat trace")

@@ -20,7 +20,7 @@ from autokv.cli.tables import (
     print_table,
     short_model,
 )
-from autokv.jobs.commands import database_option, resume_command
+from autokv.runs.commands import database_option, resume_command
 
 if TYPE_CHECKING:
     from autokv.storage import Job

@@ -17,7 +17,7 @@ from autokv.cli.connecting import ServerOption, connect
 from autokv.cli.tables import JsonOption, local_time, print_facts, print_json, print_table, short_model
 from autokv.cli.tune import EXIT_NOTHING
 from autokv.errors import Interrupted, RequestError
-from autokv.jobs.commands import RESULTS
+from autokv.runs.commands import RESULTS
 
 if TYPE_CHECKING:
     from autokv.client import Client

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,20 +23,14 @@ from autokv.cli.trace_options import (
 )
 from autokv.cli.values import bounds, byte_size
 from autokv.config import ConfigurationDocument
-from autokv.errors import ModelError, RequestError
+from autokv.errors import RequestError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from autokv.hardware import HardwareProfile
-    from autokv.jobs.judged import Judged
-    from autokv.jobs.servers import Servers
-    from autokv.models import LoadedModel
-    from autokv.models.outline import ModelOutline
-    from autokv.serving import SLO, Server, ServingOptions
+    from autokv.runs.simulation import Simulated
+    from autokv.serving import SLO, ServingOptions
     from autokv.serving.comparison import Comparison
-    from autokv.serving.costs import Basis
-    from autokv.workload import WorkloadTrace
 
 Order = Literal["fcfs", "shortest_first"]
 Preemption = Literal["recompute", "swap"]
@@ -111,90 +106,51 @@ def simulate(
 
     from autokv import settings
     from autokv.cli.console import output, plain
-    from autokv.evaluation.baselines import FLOAT8, UNCOMPRESSED
-    from autokv.hardware import find, probe
-    from autokv.jobs.judged import Judged
-    from autokv.models.placement import choose_device
-    from autokv.report.describe import describe
     from autokv.report.serving_rows import remarks
-    from autokv.serving.compare import FLOAT8 as FLOAT8_NAME
-    from autokv.serving.compare import FULL, compare
-    from autokv.serving.options import usual_options
+    from autokv.runs.simulation import Simulation, SimulationRequest
     from autokv.serving.server_log import read_log
     from autokv.storage import Database
-    from autokv.workload.transform import scale_rate
 
     log = None if calibrate is None else read_log(calibrate)
-    judged = Judged.of(document)
-    here = probe(choose_device(device))
-    wanted_device = hardware or judged.hardware or "here"
-    target = here if wanted_device == "here" else find(wanted_device)
-    there = judged.device == target.name
     if log is not None:
         max_sequences = max_sequences or log.in_flight_limit
-    # A log's server has scheduling and an idle pace of its own.
-    own = there and log is None
-    usual = (judged.options if own else None) or usual_options(target.kind)
-    options = _options(
-        usual,
-        order=order,
-        preemption=preemption,
-        prefix_caching=prefix_caching or usual.prefix_caching,
-        max_batched_tokens=max_batched_tokens,
-        max_sequences=max_sequences,
-        page_tokens=page_tokens,
-    )
-    limits = limits or (judged.slo if own or not judged.slo_is_default else None)
-    memory = memory or (judged.kv_memory if there else None)
-    trace = read(workload, column, time_unit, tokenizer or name, block_size, max_bad_rows)
-    again = judged.is_of(trace) and rate_scale is None and rate is None and requests is None
-    if again:
-        rate = judged.rate
-    if rate_scale is not None:
-        trace = scale_rate(trace, rate_scale)
-    wanted = document.config()
-    with Database(database or settings.current().database_url) as store, _progress() as say:
-        servers, served, changes = _servers(
+    simulation = Simulation(
+        SimulationRequest(
+            document,
             name,
-            trace,
-            rate=rate,
-            requests=requests,
-            sample=judged.sample if again else None,
-            closed_loop=closed_loop,
-            seed=(judged.seed if again else None) or 0 if seed is None else seed,
-            dtype=(judged.dtype or dtype) if dtype == "auto" else dtype,
-            device=device,
-            here=here,
-            target=target,
-            options=options,
-            kv_memory=memory,
-            memory_share=memory_share,
+            hardware=hardware,
             log=log,
-            thorough=not there,
-            cache=store.kernel_times,
-            say=say,
-        )
-        ratio = output_length_ratio or _measured_ratio(document)
-        candidate = servers.server(describe(wanted), wanted, ratio)
-        others: list[Server | None] = [None, None]
-        if baseline:
-            others = [
-                None if wanted.digest == other.digest else servers.server(called, other)
-                for called, other in ((FULL, UNCOMPRESSED), (FLOAT8_NAME, FLOAT8))
-            ]
-        say("serving the trace")
-        found = compare(
-            served,
-            candidate,
-            *others,
+            baseline=baseline,
             slo=limits,
+            rate=rate,
+            rate_scale=rate_scale,
+            requests=requests,
+            closed_loop=closed_loop,
             max_rate=max_rate,
-            oversized="refuse" if refuse_oversized or again else "error",
+            options=partial(
+                _options,
+                order=order,
+                preemption=preemption,
+                prefix_caching=prefix_caching or None,
+                max_batched_tokens=max_batched_tokens,
+                max_sequences=max_sequences,
+                page_tokens=page_tokens,
+            ),
+            memory_share=memory_share,
+            kv_memory=memory,
+            output_length_ratio=output_length_ratio,
+            refuse_oversized=refuse_oversized,
+            seed=seed,
+            dtype=dtype,
+            device=device,
         )
-    facts = _facts(servers, target, served, options, ratio, candidate.costs.basis)
-    as_judged = _as_judged(judged, slo, kv_memory, there=there, anew=found.slo_is_default)
-    doubts = () if servers.calibration is None else servers.calibration.notes
-    notes = (*_of_reading(trace), *changes, *as_judged, *doubts, *servers.notes, *remarks(found))
+    )
+    trace = read(workload, column, time_unit, tokenizer or name, block_size, max_bad_rows)
+    with Database(database or settings.current().database_url) as store, _progress() as say:
+        simulated = simulation.run(trace, store.kernel_times, say)
+    found, calibration = simulated.comparison, simulated.engines.calibration
+    facts = _facts(simulated)
+    notes = (*simulated.notes, *remarks(found))
     if page is not None:
         from autokv.files import write_atomic
         from autokv.report.serving_page import page as serving_page
@@ -203,74 +159,13 @@ def simulate(
     if json_output:
         from autokv.cli.tables import print_json
 
-        fitted = {} if servers.calibration is None else {"calibration": servers.calibration.to_dict()}
+        fitted = {} if calibration is None else {"calibration": calibration.to_dict()}
         print_json({**found.to_dict(), **fitted, "facts": facts, "notes": list(notes)})
         return
     screen = output()
     _show(screen, found, facts, notes)
     if page is not None:
         screen.print(f"written to {plain(str(page))}", markup=False, soft_wrap=True)
-
-
-def _servers(
-    name: str,
-    trace: WorkloadTrace,
-    *,
-    rate: float | None,
-    requests: int | None,
-    sample: int | None,
-    closed_loop: bool,
-    seed: int,
-    device: str,
-    **common: Any,  # noqa: ANN401 - of Servers
-) -> tuple[Servers, WorkloadTrace, tuple[str, ...]]:
-    """Servers of a model, the requests that they serve and what was changed of them.
-
-    For a device elsewhere the model's outline is enough where tables or a log say the costs: no weights are loaded.
-    """
-    from autokv.jobs.servers import Servers
-    from autokv.models import load
-    from autokv.models.outline import outline
-    from autokv.serving.traffic import traffic
-
-    def make(model: LoadedModel | ModelOutline) -> tuple[Servers, WorkloadTrace, tuple[str, ...]]:
-        served, changes = traffic(
-            trace,
-            context_tokens=model.facts.context_tokens,
-            rate=rate,
-            requests=requests,
-            sample=sample,
-            closed_loop=closed_loop,
-            seed=seed,
-        )
-        return Servers(model, served, **common), served, changes
-
-    if common["log"] is not None or common["here"].fingerprint != common["target"].fingerprint:
-        try:
-            return make(outline(name))
-        except ModelError:
-            common["say"]("loading the model")
-    return make(load(name, dtype=common["dtype"], device=device))
-
-
-def _as_judged(
-    judged: Judged, slo: list[str] | None, kv_memory: str | None, *, there: bool, anew: bool
-) -> Iterator[str]:
-    """What was taken from the configuration's document, and what was not; ``anew``: the SLO is this device's own."""
-    if anew and judged.slo is not None:
-        yield f"the search's SLO ({judged.slo}) is not used: it followed from an idle server on {judged.device}"
-    taken = [
-        words
-        for words, is_taken in (
-            ("the SLO", judged.slo is not None and not slo and not anew),
-            ("the KV memory", there and judged.kv_memory is not None and kv_memory is None),
-            ("the scheduling", there and judged.options is not None),
-        )
-        if is_taken
-    ]
-    if taken:
-        listed = " and ".join([", ".join(taken[:-1]), taken[-1]] if len(taken) > 1 else taken)
-        yield f"{listed} are those that the search judged the configuration by, unless an option here says otherwise"
 
 
 def _slo(given: list[str] | None) -> SLO | None:
@@ -300,20 +195,6 @@ def _options(usual: ServingOptions, **given: Any) -> ServingOptions:  # noqa: AN
         raise RequestError(error.message, field=option, remedy=error.remedy) from None
 
 
-def _measured_ratio(document: ConfigurationDocument) -> float:
-    """How much longer the configuration's outputs were measured to be; 1 where they were not."""
-    found = (document.validated or document.measured or {}).get("output_length_ratio")
-    mean = found.get("mean") if isinstance(found, dict) else None
-    return float(mean) if isinstance(mean, int | float) and 0 < mean < float("inf") else 1.0
-
-
-def _of_reading(trace: WorkloadTrace) -> Iterator[str]:
-    """What the trace's reader has to say."""
-    if trace.rejected.count:
-        yield f"{trace.rejected.count:,} bad rows are left out, the first because of: {trace.rejected.reason}"
-    yield from trace.notes
-
-
 @contextmanager
 def _progress() -> Iterator[Any]:
     """A line on standard error that says what takes its time, where someone is looking."""
@@ -324,23 +205,17 @@ def _progress() -> Iterator[Any]:
         yield lambda line: status.update(plain(line))
 
 
-def _facts(
-    servers: Servers,
-    target: HardwareProfile,
-    trace: WorkloadTrace,
-    options: ServingOptions,
-    ratio: float,
-    basis: Basis,
-) -> dict[str, str]:
+def _facts(simulated: Simulated) -> dict[str, str]:
     """What was served, where and how."""
     from autokv.serving.verdict import BASES, size_text
 
-    rate = trace.summary().requests_per_s
+    engines, trace, options, ratio = simulated.engines, simulated.trace, simulated.options, simulated.ratio
+    basis, rate = BASES[simulated.comparison.basis], trace.summary().requests_per_s
     policy = "first come first served" if options.order == "fcfs" else "shortest first"
     return {
-        "model": f"{servers.model} in {servers.dtype}",
-        "device": target.name + (f" ({BASES[basis]})" if BASES[basis] else ""),
-        "KV memory": f"{size_text(servers.capacity_bytes)} in pages of {options.page_tokens} tokens",
+        "model": f"{engines.model} in {engines.dtype}",
+        "device": simulated.target.name + (f" ({basis})" if basis else ""),
+        "KV memory": f"{size_text(engines.capacity_bytes)} in pages of {options.page_tokens} tokens",
         "trace": f"{trace.name}, {len(trace):,} requests" + ("" if rate is None else f" at {rate:.3g} a second"),
         "server": f"{policy}, {options.max_batched_tokens:,} tokens an iteration, {options.max_sequences:,} requests "
         f"in flight, preemption by {options.preemption}" + (", prefix caching" if options.prefix_caching else ""),

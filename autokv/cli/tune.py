@@ -20,11 +20,11 @@ from autokv.cli import complete
 from autokv.cli import search_options as asked
 from autokv.cli.tables import DatabaseOption, JsonOption, print_json
 from autokv.errors import RequestError
-from autokv.jobs.commands import RESULTS
+from autokv.runs.commands import RESULTS
 from autokv.tuning.request import TuningRequest, read_request_file
 
 if TYPE_CHECKING:
-    from autokv.jobs.run import Finished
+    from autokv.jobs.local_job import Finished
 
 EXIT_NOTHING = 3
 """Of a search that ended well and recommends nothing."""
@@ -113,8 +113,8 @@ def _run(request: TuningRequest | None, url: str, output: Path, *, resume: str, 
     from autokv.cli.console import output as console
     from autokv.cli.progress import TuningProgress
     from autokv.files import check_folder
-    from autokv.jobs.run import resume as resume_job
-    from autokv.jobs.run import start
+    from autokv.jobs.local_job import resume as resume_job
+    from autokv.jobs.local_job import start
 
     check_folder(output)
     screen = console(stderr=True)

@@ -62,7 +62,7 @@ def replay(
         model: what runs; it is given AutoKV's attention.
         config: how caches are held.
         memory: what the scheduler accounts for.
-        options: how the server schedules.
+        options: how the engine schedules.
         seed: of the prompts.
         between: called after every iteration; the clock of the replay does not count it.
 

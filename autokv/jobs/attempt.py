@@ -19,8 +19,8 @@ from autokv.jobs.leash import end_with_parent, read_line
 from autokv.jobs.order import AWAY, ENDED, Order
 
 if TYPE_CHECKING:
-    from autokv.jobs.listener import Stop
-    from autokv.jobs.searching import MakeExecutor
+    from autokv.runs.listener import Stop
+    from autokv.runs.searching import MakeExecutor
     from autokv.storage import Database, Lease
     from autokv.tuning.search import Progress
     from autokv.tuning.trial import TrialRecord
@@ -62,7 +62,7 @@ def main() -> int:
     os.nice(NICENESS)
 
     from autokv.errors import LeaseLostError, UnavailableError
-    from autokv.jobs.listener import Stop
+    from autokv.runs.listener import Stop
     from autokv.storage import Database
 
     try:
@@ -89,11 +89,11 @@ def _run(database: Database, order: Order, stop: Stop) -> None:
         inputs = materialise(job, database, settings.current(), order.device)
         shown = inputs.shown
         # What is not here is said before torch and transformers are loaded.
-        from autokv.jobs.preparing import plan_of, prepare
-        from autokv.jobs.searching import run_job
+        from autokv.runs.preparing import plan_of, prepare_run
+        from autokv.runs.searching import run_job
 
         reporter = Reporter(database, lease, shown, inputs.request.trials)
-        prepared = prepare(
+        prepared = prepare_run(
             inputs.request,
             database.kernel_times,
             reporter,
@@ -122,10 +122,10 @@ def _run(database: Database, order: Order, stop: Stop) -> None:
 
 def _make_executor(order: Order) -> MakeExecutor:
     if order.executor == "ray":
-        from autokv.jobs.executors.ray_actors import RayExecutor
+        from autokv.runs.executors.ray_actors import RayExecutor
 
         return partial(RayExecutor, devices=order.devices)
-    from autokv.jobs.searching import local_executor
+    from autokv.runs.searching import local_executor
 
     return local_executor
 

@@ -35,7 +35,7 @@ _ONLY_SUBMITTED = {"labels", "estimate"}
 
 
 @dataclass(frozen=True)
-class Prepared:
+class CheckedSubmission:
     """A submission that can be stored."""
 
     request: TuningRequest
@@ -57,7 +57,7 @@ class Estimate:
     basis: str
 
 
-def prepare(submission: JobSubmission, database: Database, machine: Settings) -> Prepared:
+def check_submission(submission: JobSubmission, database: Database, machine: Settings) -> CheckedSubmission:
     """Check a submission against what is stored, and what ``machine`` offers.
 
     Raises:
@@ -72,7 +72,7 @@ def prepare(submission: JobSubmission, database: Database, machine: Settings) ->
     device, profile, notes = _device(database, submission)
     fields = submission.model_dump(mode="json", exclude=_ONLY_SUBMITTED)
     request = TuningRequest.parse({**fields, "space": _space(submission.space)})
-    return Prepared(
+    return CheckedSubmission(
         request=request,
         document=submission.model_dump(mode="json", exclude_unset=True),
         selector=Selector(device, submission.labels),

@@ -23,7 +23,7 @@ from autokv.jobs.mailbox import Mailbox
 from autokv.jobs.order import AWAY, ENDED, Order
 from autokv.jobs.probing import Probed
 from autokv.jobs.selector import Selector
-from autokv.jobs.versions import versions
+from autokv.runs.versions import versions
 from autokv.storage import Database, Lease
 from autokv.storage.lease import this_host
 from autokv.storage.queue import Claim

@@ -73,7 +73,7 @@ def _charts(comparison: Comparison) -> list[Markup]:
 
 
 def lines(comparison: Comparison, name: str, of: Of, level: tuple[float, str] | None = None) -> Lines:
-    """A line for each server, the candidate's first."""
+    """A line for each engine, the candidate's first."""
     timelines = [(run.name, run.outcome.timeline) for run in comparison.runs]
     longest = max((float(times.time_s[-1]) for _, times in timelines if len(times.time_s)), default=0.0)
     scale, unit = span(longest)

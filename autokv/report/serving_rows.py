@@ -1,4 +1,4 @@
-"""A comparison of servers as the rows of a table: one list of figures for the terminal and for the page."""
+"""A comparison of engines as the rows of a table: one list of figures for the terminal and for the page."""
 
 from __future__ import annotations
 

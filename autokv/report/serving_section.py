@@ -32,7 +32,7 @@ def serving_section(job: Mapping[str, Any]) -> Markup:
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> Markup:
-    """A row per figure of :meth:`~autokv.serving.comparison.Comparison.to_dict`, the first server's with its change."""
+    """A row per figure of :meth:`~autokv.serving.comparison.Comparison.to_dict`, the first engine's with its change."""
     names = [str(run["name"]) for run in comparison["runs"]]
     full = names.index(view.FULL) if view.FULL in names[1:] else None
     first = tag("span", f"vs {view.FULL}", class_="change") if full is not None else ""

@@ -21,7 +21,7 @@ FP8_TIME = "attention_fp8_us"
 RATIO = "attention_ratio"
 """Attention time over the 16-bit cache's, timed beside it; a raw time says more of the moment than of the cache."""
 FULL = "16-bit"
-"""What the uncompressed cache is called in pictures, and the server with it in comparisons."""
+"""What the uncompressed cache is called in pictures, and the engine with it in comparisons."""
 IDEAL = {"kl_divergence": 0.0, "top1_agreement": 1.0, "nll_delta": 0.0, "negative_sample_rate": 0.0, RATIO: 1.0}
 """What the 16-bit cache has by definition, being what the others are compared with."""
 QUALITY = ("kl_divergence", "nll_delta", "top1_agreement", "task_score", "negative_sample_rate", "output_length_ratio")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from autokv.serving.compare import Server, sustained_rate
-from autokv.serving.options import SLO
+from autokv.serving.engine_options import SLO
+from autokv.serving.simulated_engine import SimulatedEngine, sustained_rate
 from autokv.serving.verdict import SAME, more, size_text
 from autokv.workload import WorkloadTrace
 from autokv.workload.transform import scale_lengths
@@ -32,8 +32,8 @@ class Advisor:
     """
 
     trace: WorkloadTrace
-    candidate: Server
-    full: Server
+    candidate: SimulatedEngine
+    full: SimulatedEngine
     slo: SLO
     context_tokens: int | None = None
     worth: float = SAME
@@ -104,6 +104,6 @@ class Advisor:
         old = self._sustained(self.full, trace, memory) if new else 0.0
         return new / old - 1 if old else None if new else 0.0
 
-    def _sustained(self, server: Server, trace: WorkloadTrace, memory: float) -> float:
-        found = sustained_rate(trace, replace(server, capacity_bytes=memory), self.slo)
+    def _sustained(self, engine: SimulatedEngine, trace: WorkloadTrace, memory: float) -> float:
+        found = sustained_rate(trace, replace(engine, capacity_bytes=memory), self.slo)
         return 0.0 if found is None else found.requests_per_s

@@ -15,7 +15,7 @@ The requests that arrived last are held out of both; the error that is stated is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
 
 from autokv.errors import RequestError
-from autokv.serving.costs import CostModel
+from autokv.serving.cost_model import CostModel
 from autokv.serving.curves import Curve, Grid
-from autokv.serving.memory import SequenceBytes
-from autokv.serving.options import ServingOptions
+from autokv.serving.engine_options import ServingOptions
+from autokv.serving.kv_memory import SequenceBytes
 from autokv.serving.outcome import Outcome
 from autokv.serving.server_log import FEWEST, ServerLog
+from autokv.serving.shape import ModelShape
 from autokv.serving.simulator import simulate
 
 FITTED_SHARE = 2 / 3
@@ -40,6 +41,10 @@ STEP = 0.02
 """Of a logarithm, for derivatives: a simulation is a staircase, and a smaller step stands on one of its treads."""
 FAR = 1_000_000
 """Tokens up to which the lines are drawn."""
+PLAUSIBLE = 0.8
+"""Of the time that reading the weights once takes: a step that is faster than that is implausible."""
+NAMED = 3
+"""Models of a log that are named."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,34 @@ def calibrate(log: ServerLog, options: ServingOptions, capacity_bytes: float, se
     )
 
 
+def doubts(
+    found: Calibration, log: ServerLog, shape: ModelShape, *, model: str, device: str, bandwidth: float
+) -> Iterator[str]:
+    """For what the fit holds, and what speaks against that, a line each: a log does not prove of what it is.
+
+    Args:
+        found: what was fitted.
+        log: to which.
+        shape: of the model that the log is said to be of.
+        model: its name.
+        device: the name of the device that the log is said to be of.
+        bandwidth: of that device, bytes a second.
+    """
+    yield f"the costs are taken to be those of {model} on {device}; they hold only for the server that wrote the log"
+    others = [name for name in log.models if _short(name) != _short(model)]
+    if others:
+        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+        yield f"warning: {found.log} names the model {', '.join(others[:NAMED])}{more}, not {model}"
+    costs = found.costs
+    step, least = costs.iteration + costs.token + costs.sequence, shape.weights_bytes / bandwidth
+    # Of a mixture of experts, which has no products, a step reads only a part.
+    if shape.products and step < PLAUSIBLE * least:
+        yield (
+            f"warning: a decoding step was fitted to take {1e3 * step:.2g} ms, but {device} needs {1e3 * least:.2g} ms "
+            f"to read the weights of {model}: the log may be of a smaller or quantized model, or of more devices"
+        )
+
+
 def _ratios(log: ServerLog, outcome: Outcome) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Simulated over logged; 1 where one of them is not known."""
     ttft = (outcome.first_token_s - outcome.arrival_s) / log.ttft_s
@@ -198,3 +231,8 @@ def _start(log: ServerLog, early: NDArray[np.bool_]) -> NDArray[np.float64]:
     floor = 0.02 * wanted.sum() / np.maximum(1e-12, matrix.sum(axis=0))
     start: NDArray[np.float64] = np.maximum([iteration, token, max(0.0, sequence - token), each], floor)
     return start
+
+
+def _short(model: str) -> str:
+    """A model's name without its owner or folder."""
+    return model.rstrip("/").rpartition("/")[2].lower()

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from autokv.errors import RequestError, WorkloadError
-from autokv.serving.comparison import Comparison, Run, SustainableRate
-from autokv.serving.costs import CostModel
+from autokv.serving.comparison import Comparison, Run
+from autokv.serving.cost_model import CostModel
 from autokv.serving.coverage import extrapolations, lateness, overload
-from autokv.serving.memory import KVMemory
-from autokv.serving.options import SLO, ServingOptions
+from autokv.serving.engine_options import SLO
 from autokv.serving.outcome import Outcome
-from autokv.serving.rate import default_slo, max_sustainable_rate
-from autokv.serving.simulator import simulate
-from autokv.serving.verdict import size_text
+from autokv.serving.rate import default_slo
+from autokv.serving.simulated_engine import SimulatedEngine, sustained_rate
+from autokv.serving.verdict import size_text, verdict
 from autokv.workload import WorkloadTrace
 
 FULL = "16-bit"
@@ -27,51 +26,11 @@ BOUND = 0.01
 Oversized = Literal["error", "refuse"]
 
 
-@dataclass(frozen=True)
-class Server:
-    """One configuration on one device, ready to serve."""
-
-    name: str
-    costs: CostModel
-    capacity_bytes: float
-    """KV memory, see :func:`~autokv.serving.memory.kv_capacity_bytes`."""
-    options: ServingOptions = field(default_factory=ServingOptions)
-    link_gb_per_s: float | None = None
-    output_length_ratio: float = 1.0
-    notes: tuple[str, ...] = ()
-    """What a reader of its figures must know."""
-
-    @property
-    def memory(self) -> KVMemory:
-        """Its pages; raises RequestError where there is no room for one."""
-        return KVMemory(self.capacity_bytes, self.costs.sequence, self.options.page_tokens)
-
-    def serve(self, trace: WorkloadTrace) -> Outcome:
-        """Simulate ``trace``; raises what :func:`~autokv.serving.simulator.simulate` does."""
-        return simulate(
-            trace,
-            self.costs,
-            self.capacity_bytes,
-            self.options,
-            link_gb_per_s=self.link_gb_per_s,
-            output_length_ratio=self.output_length_ratio,
-        )
-
-    def concurrent_requests(self, trace: WorkloadTrace) -> float:
-        """How many requests of the trace's mean size fit into memory at once, each with all of its tokens."""
-        memory = self.memory
-        outputs = np.maximum(1, np.rint(trace.output_tokens * self.output_length_ratio)).astype(np.int64)
-        tokens = trace.input_tokens + outputs - 1  # the last one is never fed back
-        sizes, counts = np.unique(tokens, return_counts=True)
-        pages = np.array([memory.pages_of(int(size)) for size in sizes])
-        return float(memory.pages / np.average(pages, weights=counts))
-
-
 def compare(
     trace: WorkloadTrace,
-    candidate: Server,
-    full: Server | None = None,
-    float8: Server | None = None,
+    candidate: SimulatedEngine,
+    full: SimulatedEngine | None = None,
+    float8: SimulatedEngine | None = None,
     *,
     slo: SLO | None = None,
     max_rate: bool = False,
@@ -84,8 +43,8 @@ def compare(
         candidate: the compressed cache.
         full: the 16-bit cache, on the same device under the same options.
         float8: the fp8 cache, likewise.
-        slo: limits for goodput; by default five times what an idle server takes with 16 bits.
-        max_rate: whether to look for each server's maximum sustainable rate: up to 20 simulations more for each.
+        slo: limits for goodput; by default five times what an idle engine takes with 16 bits.
+        max_rate: whether to look for each engine's maximum sustainable rate: up to 20 simulations more for each.
         oversized: what to do about requests that the candidate's memory can never hold.
 
     Raises:
@@ -98,15 +57,15 @@ def compare(
         _check_sizes(trace, candidate, chosen.outcome)
     runs: dict[str, Run] = {}
     impossible: dict[str, str] = {}
-    for server in (full, float8):
-        if server is None:
+    for engine in (full, float8):
+        if engine is None:
             continue
         try:
-            runs[server.name] = _run(trace, server, limits, max_rate)
+            runs[engine.name] = _run(trace, engine, limits, max_rate)
         except RequestError as error:
-            impossible[server.name] = error.message
+            impossible[engine.name] = error.message
     plain = None if full is None else runs.get(full.name)
-    return Comparison(
+    found = Comparison(
         trace=trace.name,
         requests_per_s=trace.summary().requests_per_s,
         closed_loop=trace.session is not None,
@@ -121,6 +80,7 @@ def compare(
         basis=candidate.costs.basis,
         predicted=candidate.costs.predicted,
     )
+    return replace(found, verdict=verdict(found))
 
 
 def attention_share(costs: CostModel, outcome: Outcome) -> float:
@@ -133,63 +93,49 @@ def attention_share(costs: CostModel, outcome: Outcome) -> float:
     return costs.decode_attention(batch, tokens) / costs.decode(batch, tokens)
 
 
-def _run(trace: WorkloadTrace, server: Server, slo: SLO, max_rate: bool) -> Run:
-    outcome = server.serve(trace)
-    said = (*server.notes, overload(outcome), lateness(outcome), *extrapolations(server.costs, outcome))
-    notes = [note for note in (*said, server.costs.predicted, server.costs.remark) if note]
-    highest = sustained_rate(trace, server, slo) if max_rate else None
+def _run(trace: WorkloadTrace, engine: SimulatedEngine, slo: SLO, max_rate: bool) -> Run:
+    outcome = engine.serve(trace)
+    said = (*engine.notes, overload(outcome), lateness(outcome), *extrapolations(engine.costs, outcome))
+    notes = [note for note in (*said, engine.costs.predicted, engine.costs.remark) if note]
+    highest = sustained_rate(trace, engine, slo) if max_rate else None
     if highest is not None and highest.sample:
         notes.append(f"the sustained rate is found on {highest.sample}")
     return Run(
-        name=server.name,
+        name=engine.name,
         outcome=outcome,
         report=replace(outcome.report(slo), notes=tuple(notes)),
-        concurrent_requests=server.concurrent_requests(trace),
+        concurrent_requests=engine.concurrent_requests(trace),
         max_rate=highest,
     )
 
 
-def sustained_rate(trace: WorkloadTrace, server: Server, slo: SLO) -> SustainableRate | None:
-    """What a server sustains; None where no request fits into its memory.
-
-    Raises:
-        RequestError: all requests of the trace arrive at once.
-    """
-    try:
-        return max_sustainable_rate(trace, server.serve, slo)
-    except RequestError:
-        if trace.timed:
-            return None
-        raise
-
-
-def _check_sizes(trace: WorkloadTrace, server: Server, outcome: Outcome) -> None:
+def _check_sizes(trace: WorkloadTrace, engine: SimulatedEngine, outcome: Outcome) -> None:
     refused = np.flatnonzero(~outcome.served)
     if not len(refused):
         return
     first = int(refused[0])
     inputs, outputs = int(outcome.input_tokens[first]), int(outcome.output_tokens[first])
     others = f" (and {len(refused) - 1:,} more like it)" if len(refused) > 1 else ""
-    memory = server.memory
+    memory = engine.memory
     if memory.pages_of(inputs + outputs - 1) <= memory.pages:
         why = " in 16 bits, as which a prompt that is prefilled in several chunks is held until its end,"
-        remedy = f"allow more tokens an iteration (--max-batched-tokens is {server.options.max_batched_tokens:,}), take"
+        remedy = f"allow more tokens an iteration (--max-batched-tokens is {engine.options.max_batched_tokens:,}), take"
     else:
         why, remedy = "", "compress more, take"
     line = "" if trace.lines is None else f", line {trace.lines[first]} of its file"
     raise WorkloadError(
         f"{inputs:,} input and {outputs:,} output tokens{others}{why} never fit into the "
-        f"{size_text(server.capacity_bytes)} of KV memory with {server.name}",
+        f"{size_text(engine.capacity_bytes)} of KV memory with {engine.name}",
         field=f"{trace.name}, request {first + 1:,} by arrival{line}",
         remedy=f"{remedy} more memory, or have such requests refused (--refuse-oversized)",
     )
 
 
-def _memory_short(trace: WorkloadTrace, server: Server, outcome: Outcome) -> bool:
+def _memory_short(trace: WorkloadTrace, engine: SimulatedEngine, outcome: Outcome) -> bool:
     """Whether unlimited memory would serve the trace otherwise."""
     if outcome.preemptions.any() or not outcome.served.all():
         return True
-    unlimited = replace(server, capacity_bytes=float("inf")).serve(trace)
+    unlimited = replace(engine, capacity_bytes=float("inf")).serve(trace)
     return any(
         abs(have - want) > BOUND * want
         for have, want in (

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autokv.serving.costs import Basis
-from autokv.serving.options import SLO
+from autokv.serving.cost_model import Basis
+from autokv.serving.engine_options import SLO
 from autokv.serving.outcome import Outcome, ServingReport
-from autokv.serving.verdict import verdict
 
 
 @dataclass(frozen=True)
@@ -17,24 +16,24 @@ class SustainableRate:
     """The highest request rate that was found to be sustained."""
 
     requests_per_s: float
-    """At which they really come, in a closed loop as well; 0 where requests miss the SLO even far below the server's
+    """At which they really come, in a closed loop as well; 0 where requests miss the SLO even far below the engine's
     capacity."""
     capacity_per_s: float
-    """Requests a second of the server when it never runs out of them: beyond this every queue grows without end."""
+    """Requests a second of the engine when it never runs out of them: beyond this every queue grows without end."""
     attainment: float | None
     """Share of requests within the SLO at that rate; None without an SLO."""
     requests: int
     """On which it was tried."""
     simulations: int
     limited_by_slo: bool = False
-    """Whether the SLO is missed before the server is full."""
+    """Whether the SLO is missed before the engine is full."""
     sample: str = ""
     """Which requests of a long trace these are, and how well they stand for it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One server's outcome on the trace."""
+    """One engine's outcome on the trace."""
 
     name: str
     outcome: Outcome
@@ -96,6 +95,8 @@ class Comparison:
     """Where the costs come from."""
     predicted: str | None = None
     """How they were predicted, where they were not measured on the device that serves."""
+    verdict: str = ""
+    """What the candidate buys on this trace, in words (:func:`autokv.serving.verdict.verdict`)."""
 
     def gain(self, baseline: Run) -> Gain:
         """What the candidate changes against ``baseline``."""
@@ -115,11 +116,6 @@ class Comparison:
     def runs(self) -> tuple[Run, ...]:
         """The candidate, then the baselines that could serve."""
         return tuple(run for run in (self.candidate, self.full, self.float8) if run is not None)
-
-    @property
-    def verdict(self) -> str:
-        """What the candidate buys on this trace, in words."""
-        return verdict(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from autokv.serving.costs import CostModel
+from autokv.serving.cost_model import CostModel
 from autokv.serving.curves import Curve
 from autokv.serving.outcome import Outcome
 

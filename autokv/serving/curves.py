@@ -49,10 +49,6 @@ class Curve:
         """The largest size that was measured."""
         return self.x[-1] if self.limit is None else self.limit
 
-    def covers(self, x: float) -> bool:
-        """Whether ``x`` lies within what was measured."""
-        return self.x[0] <= x <= self.measured_to
-
     @property
     def error(self) -> float:
         """Relative error to expect beyond what was measured; 1 where too little was measured to tell."""

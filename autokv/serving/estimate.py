@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from autokv.hardware import catalog
 from autokv.hardware.profile import HardwareProfile, Rate
-from autokv.serving.costs import CostModel
+from autokv.serving.cost_model import CostModel
 from autokv.serving.curves import Curve, Grid
 from autokv.serving.shape import ModelShape
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autokv.serving.options import SLO
+from autokv.serving.engine_options import SLO
 
 PERCENTILES = (50, 90, 95, 99)
 

@@ -1,4 +1,4 @@
-"""How many requests a second a server can take, and the limits that it is held to where a user gives none."""
+"""How many requests a second an engine can take, and the limits that it is held to where a user gives none."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from autokv.errors import RequestError
 from autokv.serving.comparison import SustainableRate
-from autokv.serving.costs import CostModel
-from autokv.serving.options import SLO
+from autokv.serving.cost_model import CostModel
+from autokv.serving.engine_options import SLO
 from autokv.serving.outcome import Outcome
 from autokv.workload import WorkloadTrace
 from autokv.workload.excerpt import excerpt
@@ -25,15 +25,15 @@ ATTAINMENT = 0.9
 REQUESTS = 4000
 """Requests that a rate is tried on; of a longer trace as many from all over it."""
 HALVINGS = 10
-"""A rate below the server's capacity by more halvings than this is not looked for."""
+"""A rate below the engine's capacity by more halvings than this is not looked for."""
 BISECTIONS = 6
 """Of an octave: the rate is found to within 1.1%."""
 SLACK = 5.0
-"""The default SLO allows this many times what an idle server takes."""
+"""The default SLO allows this many times what an idle engine takes."""
 ENOUGH = 4
 """Times as many requests as run at once that a capacity is found from."""
 EDGE = 0.25
-"""Share of the requests at either end, at most, that is left out where a server is timed: it fills up or runs empty."""
+"""Share of the requests at either end, at most, left out where an engine is timed: it fills up or runs empty."""
 
 
 def max_sustainable_rate(
@@ -43,11 +43,11 @@ def max_sustainable_rate(
 
     Arrivals are stretched or squeezed in time, which keeps their pattern; of a trace with more than 4000 requests,
     those of an excerpt that has its load (:func:`~autokv.workload.excerpt.excerpt`). No rate is sustained above what
-    the server completes when all requests are there from the start (the saturation rule; Baccelli and Foss, 1995),
+    the engine completes when all requests are there from the start (the saturation rule; Baccelli and Foss, 1995),
     which is the answer where there is no SLO. Below it, rates are halved until the SLO is kept, and the last octave is
     bisected: 20 simulations at most.
 
-    In a closed loop (:mod:`autokv.serving.sessions`), the starts of conversations and the delays between turns are
+    In a closed loop (:mod:`autokv.serving.closed_loop`), the starts of conversations and the delays between turns are
     stretched alike. The capacity is then what is completed when every conversation is there from the start and nobody
     thinks, and the rate is the one at which requests really come, since turns that wait come later.
 
@@ -108,7 +108,7 @@ def max_sustainable_rate(
 
 
 def default_slo(trace: WorkloadTrace, costs: CostModel) -> SLO:
-    """Five times what an idle server takes: for the trace's 95th-percentile prompt, and a step at its median context.
+    """Five times what an idle engine takes: for the trace's 95th-percentile prompt, and a step at its median context.
 
     Args:
         trace: the requests.
@@ -123,7 +123,7 @@ def default_slo(trace: WorkloadTrace, costs: CostModel) -> SLO:
 
 
 def _saturated(part: WorkloadTrace, serve: Serve) -> Outcome:
-    """All requests from the start; so many times over that they are several times as many as run at once, or a server
+    """All requests from the start; so many times over that they are several times as many as run at once, or an engine
     that takes many at once would be timed while it fills up and runs empty."""
     waiting = replace(part, arrival_s=np.zeros(len(part)), delay_s=None)
     outcome = serve(waiting)
@@ -137,7 +137,7 @@ def _saturated(part: WorkloadTrace, serve: Serve) -> Outcome:
 
 
 def _capacity(saturated: Outcome) -> float:
-    """Requests a second while the server is neither filling up nor running empty, if there is such a time.
+    """Requests a second while the engine is neither filling up nor running empty, if there is such a time.
 
     It fills up until as many requests have finished as it runs at once, and runs empty when as many are left.
     """

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autokv.serving.memory import KVMemory
+from autokv.serving.closed_loop import Arrivals, recorded_arrivals
+from autokv.serving.kv_memory import KVMemory
 from autokv.serving.outcome import Outcome, Timeline
 from autokv.serving.scheduler import Scheduler
-from autokv.serving.sessions import Arrivals, recorded_arrivals
 from autokv.serving.step import Step
 from autokv.workload import WorkloadTrace
 

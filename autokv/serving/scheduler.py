@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from autokv.errors import RequestError
-from autokv.serving.memory import KVMemory
-from autokv.serving.options import ServingOptions
+from autokv.serving.closed_loop import Arrivals
+from autokv.serving.engine_options import ServingOptions
+from autokv.serving.kv_memory import KVMemory
 from autokv.serving.prefixes import PrefixCache
-from autokv.serving.sessions import Arrivals
 from autokv.serving.step import Chunk, Step
 from autokv.workload import WorkloadTrace
 
@@ -38,7 +38,7 @@ class Scheduler:
     """Schedules one trace, from its first request to its last token.
 
     Call :meth:`plan` for the next iteration, carry it out, and tell :meth:`complete`. Turns of one conversation come
-    one after the other, see :mod:`autokv.serving.sessions`.
+    one after the other, see :mod:`autokv.serving.closed_loop`.
 
     Args:
         trace: the requests.

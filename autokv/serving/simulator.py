@@ -10,9 +10,9 @@ from itertools import pairwise
 import numpy as np
 
 from autokv.errors import RequestError
-from autokv.serving.costs import CostModel
-from autokv.serving.memory import KVMemory
-from autokv.serving.options import ServingOptions
+from autokv.serving.cost_model import CostModel
+from autokv.serving.engine_options import ServingOptions
+from autokv.serving.kv_memory import KVMemory
 from autokv.serving.outcome import Outcome
 from autokv.serving.recording import Recording
 from autokv.serving.scheduler import Scheduler
@@ -35,7 +35,7 @@ def simulate(
         trace: the requests.
         costs: of the configuration on the device.
         capacity_bytes: KV memory, see :func:`kv_capacity_bytes`.
-        options: how the server schedules.
+        options: how the engine schedules.
         link_gb_per_s: bandwidth between device and host memory, for preemption by swapping.
         output_length_ratio: by how much the configuration stretches outputs.
 
@@ -61,7 +61,7 @@ def serve(trace: WorkloadTrace, memory: KVMemory, executor: Executor, options: S
 
     The clock advances by what the executor says that iterations took, and jumps over idle time: a replay on a real
     model does not wait for arrivals. Turns of one conversation come one after the other
-    (:mod:`autokv.serving.sessions`).
+    (:mod:`autokv.serving.closed_loop`).
 
     Raises:
         RequestError: prefix caching without block hashes.

@@ -1,4 +1,4 @@
-"""One iteration of a server: what the scheduler decides and an executor carries out."""
+"""One iteration of an engine: what the scheduler decides and an executor carries out."""
 
 from __future__ import annotations
 

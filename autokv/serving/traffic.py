@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from autokv.errors import WorkloadError
-from autokv.serving.sessions import NOBODY, open_loop, recorded_arrivals, turns_before
+from autokv.serving.closed_loop import NOBODY, open_loop, recorded_arrivals, turns_before
 from autokv.workload import WorkloadTrace
 from autokv.workload.excerpt import excerpt
 from autokv.workload.readers.columns import counted

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from autokv.serving.costs import Basis
-
-if TYPE_CHECKING:
-    from autokv.serving.comparison import Comparison, Run
+from autokv.serving.comparison import Comparison, Run
+from autokv.serving.cost_model import Basis
 
 SAME = 0.05
 """Figures that differ by a smaller share are the same: measured costs are no better than that."""
@@ -78,7 +74,7 @@ def _against(found: Comparison, old: Run) -> str:
 
 
 def _rates(found: Comparison) -> str:
-    """The rates that servers sustain, where they were looked for."""
+    """The rates that engines sustain, where they were looked for."""
     rates = [(run, run.max_rate.requests_per_s) for run in found.runs if run.max_rate is not None]
     if len(rates) < 2:
         return ""

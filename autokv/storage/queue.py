@@ -297,16 +297,6 @@ class Queue:
             tried = _attempts(session, job_id) if job.attempts and not job.local else ()
             return Look(job, tried, _place(session, job))
 
-    def attempts(self, job_id: str) -> tuple[Attempt, ...]:
-        """The attempts at a job of the service, in order."""
-        with self._reading() as session:
-            return _attempts(session, job_id)
-
-    def place(self, job: Job) -> tuple[int, int] | None:
-        """Where a queued job stands among those with its selector, from 1, and how many they are."""
-        with self._reading() as session:
-            return _place(session, job)
-
     def waiting(self) -> dict[str, int]:
         """How many jobs wait, by selector."""
         query = select(JobRow.selector, func.count()).where(*_WAITING).group_by(JobRow.selector)

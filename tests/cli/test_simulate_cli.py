@@ -18,7 +18,7 @@ from autokv.cli.main import main
 from autokv.config import CompressionConfig
 from autokv.hardware import Rate, find
 from autokv.serving import CostModel, Curve, Grid, SequenceBytes
-from autokv.serving.options import Order, Preemption
+from autokv.serving.engine_options import Order, Preemption
 
 Run = Callable[..., tuple[int, str, str]]
 INT8 = {
@@ -52,7 +52,7 @@ class GivenCosts:
 
 @pytest.fixture
 def given_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autokv.jobs.servers.CostMeter", GivenCosts)
+    monkeypatch.setattr("autokv.runs.simulated_engines.CostMeter", GivenCosts)
 
 
 @pytest.fixture

@@ -268,7 +268,7 @@ def test_a_full_disk_leaves_no_half_results_and_a_way_on(
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    monkeypatch.setattr("autokv.jobs.results.write_results", full)
+    monkeypatch.setattr("autokv.runs.result_files.write_results", full)
     try:
         line = refused(autokv("tune", "--model", model, *SMALL, "--trials", 4))
     finally:

@@ -126,7 +126,7 @@ def test_a_mistake_is_told_before_a_model_is_loaded(
     def load(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("autokv.jobs.preparing.load", load)
+    monkeypatch.setattr("autokv.runs.preparing.load", load)
     (tmp_path / "t.csv").write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.97,100,20\n")
     (tmp_path / "broken.jsonl").write_text('{"prompt": "a"\n')
     (tmp_path / "typed.yaml").write_text("modle: m\n")

@@ -10,7 +10,7 @@ import pytest
 
 from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.evaluation.metrics import SERVING_METRICS
-from autokv.jobs.judged import Judged
+from autokv.runs.judged import Judged
 from autokv.storage import Database
 
 SMALL = ["--samples", "2", "--validation-samples", "2", "--continuation-tokens", "8", "--trials", "4"]

@@ -121,7 +121,7 @@ class Workshop:
 
     def outcomes(self, job_id: str) -> list[str | None]:
         """How the attempts at a job ended, in order."""
-        return [attempt.outcome for attempt in self.database.queue.attempts(job_id)]
+        return [attempt.outcome for attempt in self.database.queue.look(job_id).attempts]
 
     def numbers(self, job_id: str) -> list[int]:
         """Numbers of the stored trials, in order."""

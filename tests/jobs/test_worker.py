@@ -30,7 +30,7 @@ def test_a_worker_runs_what_waits_the_oldest_first(workshop: Workshop) -> None:
         assert workshop.numbers(job) == [0, 1, 2]
         assert workshop.kinds(job)[:2] == ["queued", "started"]
         assert workshop.kinds(job)[-1] == "done"
-    first, second = (workshop.database.queue.attempts(job)[0] for job in jobs)
+    first, second = (workshop.database.queue.look(job).attempts[0] for job in jobs)
     assert first.ended <= second.started
     (known,) = workshop.database.workers.list()
     assert (known.state, known.device, known.process) == ("ready", "cpu", worker.popen.pid)

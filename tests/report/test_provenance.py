@@ -10,7 +10,7 @@ from autokv.hardware import HardwareProfile
 from autokv.models import ModelFacts
 from autokv.report.facts import NAMES, leaves, name_of
 from autokv.report.provenance import sentences
-from autokv.serving.options import ServingOptions
+from autokv.serving.engine_options import ServingOptions
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import TuningResult
 

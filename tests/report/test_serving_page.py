@@ -13,8 +13,9 @@ import pytest
 from autokv.report.serving_page import lines, page
 from autokv.report.serving_rows import Row, remarks, rows, sentence
 from autokv.serving import SLO, CostModel, Curve, Grid, SequenceBytes
-from autokv.serving.compare import Server, compare
+from autokv.serving.compare import compare
 from autokv.serving.comparison import Comparison
+from autokv.serving.simulated_engine import SimulatedEngine
 from autokv.workload import synthesize
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ def costs(per_token: float) -> CostModel:
 @pytest.fixture(scope="module")
 def found() -> Comparison:
     trace = synthesize(requests=300, seed=3, requests_per_s=14, input_tokens=(700, 2000), output_tokens=(60, 150))
-    servers = [Server(name, costs(size), 5e6) for name, size in (("K4V4", 250.0), ("16-bit", 1000.0), ("fp8", 500.0))]
-    return compare(replace(trace, name=HOSTILE), *servers, slo=SLO(ttft_ms=500), max_rate=True)
+    engines = [
+        SimulatedEngine(name, costs(size), 5e6) for name, size in (("K4V4", 250.0), ("16-bit", 1000.0), ("fp8", 500.0))
+    ]
+    return compare(replace(trace, name=HOSTILE), *engines, slo=SLO(ttft_ms=500), max_rate=True)
 
 
 @pytest.fixture(scope="module")

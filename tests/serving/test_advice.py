@@ -9,8 +9,8 @@ import pytest
 
 from autokv.serving import SLO, CostModel, Curve, Grid, SequenceBytes
 from autokv.serving.advice import Advisor
-from autokv.serving.compare import Server
 from autokv.serving.rate import max_sustainable_rate
+from autokv.serving.simulated_engine import SimulatedEngine
 from autokv.workload import WorkloadTrace, synthesize
 from autokv.workload.transform import scale_lengths
 
@@ -31,8 +31,8 @@ def costs(per_token: float, attention: float) -> CostModel:
 
 def advisor(capacity: float, *, attention: float = 1e-8, saving: float = 1.0, context: int | None = None) -> Advisor:
     """A cache of a quarter of the bytes, whose attention takes ``saving`` times what that of 16 bits does."""
-    full = Server("16-bit", costs(1000.0, attention), capacity)
-    candidate = Server("K4V4", costs(250.0, attention * saving), capacity)
+    full = SimulatedEngine("16-bit", costs(1000.0, attention), capacity)
+    candidate = SimulatedEngine("K4V4", costs(250.0, attention * saving), capacity)
     return Advisor(trace(), candidate, full, SLO_, context)
 
 

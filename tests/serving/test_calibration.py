@@ -13,8 +13,7 @@ import pytest
 
 from autokv.errors import RequestError
 from autokv.serving import SequenceBytes, ServingOptions, simulate
-from autokv.serving.calibration import Calibration, EngineCosts, calibrate
-from autokv.serving.doubts import doubts
+from autokv.serving.calibration import Calibration, EngineCosts, calibrate, doubts
 from autokv.serving.server_log import ServerLog, read_log
 from autokv.serving.shape import ModelShape, Product
 from autokv.workload import WorkloadTrace

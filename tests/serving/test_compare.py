@@ -10,8 +10,9 @@ import pytest
 
 from autokv.errors import WorkloadError
 from autokv.serving import SLO, CostModel, Curve, Grid, SequenceBytes, ServingOptions
-from autokv.serving.compare import Server, compare
+from autokv.serving.compare import compare
 from autokv.serving.rate import default_slo
+from autokv.serving.simulated_engine import SimulatedEngine
 from autokv.workload import WorkloadTrace, synthesize
 
 FULL_BYTES = 1000.0
@@ -35,15 +36,15 @@ def trace(rate: float = 4.0, requests: int = 300) -> WorkloadTrace:
     return synthesize(requests=requests, seed=3, requests_per_s=rate, input_tokens=(700, 2000), output_tokens=(60, 150))
 
 
-def servers(capacity: float, attention: float = 1e-8) -> tuple[Server, Server]:
+def engines(capacity: float, attention: float = 1e-8) -> tuple[SimulatedEngine, SimulatedEngine]:
     """A cache of a quarter of the bytes and of the attention, and the 16-bit one."""
-    full = Server("16-bit", costs(FULL_BYTES, attention), capacity)
+    full = SimulatedEngine("16-bit", costs(FULL_BYTES, attention), capacity)
     quarter = costs(FULL_BYTES / 4, attention / 4)
-    return Server("K4V4", quarter, capacity), full
+    return SimulatedEngine("K4V4", quarter, capacity), full
 
 
 def test_with_memory_and_bandwidth_to_spare_nothing_is_bought() -> None:
-    small, full = servers(capacity=1e9)
+    small, full = engines(capacity=1e9)
     found = compare(trace(), small, full)
     assert found.full is not None
     assert found.memory_short is False
@@ -57,7 +58,7 @@ def test_with_memory_and_bandwidth_to_spare_nothing_is_bought() -> None:
 
 
 def test_where_16_bits_are_short_of_memory_the_gain_is_named() -> None:
-    small, full = servers(capacity=5e6)
+    small, full = engines(capacity=5e6)
     found = compare(trace(rate=14.0), small, full, slo=SLO(ttft_ms=500))
     assert found.memory_short
     assert found.full is not None
@@ -74,13 +75,13 @@ def test_where_16_bits_are_short_of_memory_the_gain_is_named() -> None:
 
 
 def test_where_nothing_is_within_the_slo_throughput_is_compared() -> None:
-    verdict = compare(trace(rate=14.0), *servers(capacity=5e6), slo=SLO(ttft_ms=0.001)).verdict
+    verdict = compare(trace(rate=14.0), *engines(capacity=5e6), slo=SLO(ttft_ms=0.001)).verdict
     assert "goodput" not in verdict
     assert "throughput about the same" in verdict
 
 
 def test_where_only_bandwidth_is_short_time_is_what_is_bought() -> None:
-    small, full = servers(capacity=1e9, attention=5e-6)
+    small, full = engines(capacity=1e9, attention=5e-6)
     found = compare(trace(rate=1.0), small, full)
     assert found.memory_short is False
     assert found.attention_share is not None
@@ -90,15 +91,15 @@ def test_where_only_bandwidth_is_short_time_is_what_is_bought() -> None:
 
 
 def test_a_candidate_that_is_no_faster_buys_nothing_where_memory_is_not_short() -> None:
-    _, full = servers(capacity=1e9, attention=5e-6)
-    slow = Server("slow", replace(full.costs, sequence=SequenceBytes(FULL_BYTES / 4)), 1e9)
+    _, full = engines(capacity=1e9, attention=5e-6)
+    slow = SimulatedEngine("slow", replace(full.costs, sequence=SequenceBytes(FULL_BYTES / 4)), 1e9)
     verdict = compare(trace(rate=1.0), slow, full).verdict
     assert "slow does not help this workload" in verdict
     assert "p50 TPOT about the same" in verdict
 
 
 def test_the_concurrent_requests_are_those_that_the_pages_hold() -> None:
-    full = Server("16-bit", costs(), 1e6, ServingOptions(page_tokens=16))
+    full = SimulatedEngine("16-bit", costs(), 1e6, ServingOptions(page_tokens=16))
     lengths = WorkloadTrace("two", "test", np.array([0.0, 1.0]), np.array([100, 33]), np.array([29, 1]))
     # 62 pages; 128 and 33 tokens take 8 and 3.
     assert full.concurrent_requests(lengths) == pytest.approx(62 / 5.5)
@@ -108,7 +109,7 @@ def test_the_concurrent_requests_are_those_that_the_pages_hold() -> None:
 def test_a_request_that_never_fits_is_named_with_its_row() -> None:
     requests = trace(requests=20)
     requests.input_tokens[7] = 50_000
-    small, full = servers(capacity=5e6)
+    small, full = engines(capacity=5e6)
     with pytest.raises(WorkloadError, match=r"request 8 by arrival: 50,000 input .* never fit into the 5 MB") as raised:
         compare(requests, small, full)
     assert "\n" not in str(raised.value)
@@ -122,7 +123,7 @@ def test_a_request_that_never_fits_is_named_with_its_row() -> None:
 def test_a_prompt_that_only_waits_in_16_bits_is_told_of_the_chunks() -> None:
     requests = trace(requests=20)
     requests.input_tokens[7] = 6_000
-    small, _ = servers(capacity=5e6)
+    small, _ = engines(capacity=5e6)
     staged = replace(small, costs=replace(small.costs, sequence=SequenceBytes(FULL_BYTES / 4, 0.0, FULL_BYTES)))
     with pytest.raises(WorkloadError, match=r"several chunks .* \(--max-batched-tokens is 2,048\)"):
         compare(requests, staged)
@@ -133,7 +134,7 @@ def test_a_prompt_that_only_waits_in_16_bits_is_told_of_the_chunks() -> None:
 def test_what_only_16_bits_cannot_hold_counts_for_the_candidate() -> None:
     requests = trace(requests=20)
     requests.input_tokens[7] = 10_000
-    found = compare(requests, *servers(capacity=5e6))
+    found = compare(requests, *engines(capacity=5e6))
     assert found.full is not None
     assert found.full.report.refused == 1
     assert found.memory_short
@@ -141,7 +142,7 @@ def test_what_only_16_bits_cannot_hold_counts_for_the_candidate() -> None:
 
 
 def test_a_baseline_without_room_for_a_page_is_said_not_raised() -> None:
-    small, full = servers(capacity=12_000)
+    small, full = engines(capacity=12_000)
     requests = WorkloadTrace("one", "test", np.array([0.0, 1.0]), np.array([8, 8]), np.array([4, 4]))
     found = compare(requests, small, full)
     assert found.full is None
@@ -150,7 +151,7 @@ def test_a_baseline_without_room_for_a_page_is_said_not_raised() -> None:
 
 
 def test_without_baselines_the_candidate_stands_alone() -> None:
-    small, _ = servers(capacity=5e6)
+    small, _ = engines(capacity=5e6)
     found = compare(trace(), small)
     assert found.runs == (found.candidate,)
     assert found.memory_short is None
@@ -158,7 +159,7 @@ def test_without_baselines_the_candidate_stands_alone() -> None:
 
 
 def test_the_default_slo_is_five_times_an_idle_server_with_16_bits() -> None:
-    small, full = servers(capacity=1e9)
+    small, full = engines(capacity=1e9)
     requests = trace()
     found = compare(requests, small, full)
     assert found.slo_is_default
@@ -170,7 +171,7 @@ def test_the_default_slo_is_five_times_an_idle_server_with_16_bits() -> None:
 
 
 def test_what_lies_outside_the_measured_range_is_said() -> None:
-    small, full = servers(capacity=1e9)
+    small, full = engines(capacity=1e9)
     requests = trace(requests=50)
     assert not compare(requests, small, full).candidate.report.notes
     requests.input_tokens[3] = 20_000
@@ -182,14 +183,14 @@ def test_what_lies_outside_the_measured_range_is_said() -> None:
 
 
 def test_a_queue_without_end_is_said_and_one_that_empties_is_not() -> None:
-    small, full = servers(capacity=1e9)
+    small, full = engines(capacity=1e9)
     for rate, grows in ((4.0, False), (200.0, True)):
         notes = compare(trace(rate), small, full).candidate.report.notes
         assert any("the queue grows" in note for note in notes) == grows
 
 
 def test_the_document_is_json_without_nan() -> None:
-    small, full = servers(capacity=5e6)
+    small, full = engines(capacity=5e6)
     found = compare(trace(requests=60), small, full, replace(full, name="fp8"), max_rate=True)
     document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert [run["name"] for run in document["runs"]] == ["K4V4", "16-bit", "fp8"]
@@ -198,10 +199,9 @@ def test_the_document_is_json_without_nan() -> None:
 
 
 def test_points_that_were_drawn_on_are_not_measured() -> None:
-    small, full = servers(capacity=1e9)
+    small, full = engines(capacity=1e9)
     drawn = replace(small.costs.prefill_attention, limit=1024.0)
-    assert drawn.covers(1024)
-    assert not drawn.covers(1025)
+    assert drawn.x[0] <= 1024 <= drawn.measured_to < 1025
     assert type(drawn).from_dict(drawn.to_dict()).scaled(2.0).limit == 1024
     found = compare(trace(requests=50), replace(small, costs=replace(small.costs, prefill_attention=drawn)), full)
     assert any("longer than the 1,024 tokens up to which prefill" in note for note in found.candidate.report.notes)

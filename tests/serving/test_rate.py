@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from autokv.errors import RequestError
 from autokv.serving import SLO, CostModel, Curve, Grid, Outcome, SequenceBytes, ServingOptions, Timeline, simulate
+from autokv.serving.closed_loop import open_loop
 from autokv.serving.rate import REQUESTS, max_sustainable_rate
-from autokv.serving.sessions import open_loop
 from autokv.workload import WorkloadTrace, synthesize
 from autokv.workload.transform import repeated, with_rate
 

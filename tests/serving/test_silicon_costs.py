@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from autokv.hardware import find
 from autokv.hardware.silicon import SiliconTables, tables_of
-from autokv.serving import CostModel, Curve, Grid, SequenceBytes, Server, compare
-from autokv.serving.by_bytes import COMPRESS_LAUNCHES, by_bytes
-from autokv.serving.costs import Basis
+from autokv.serving import CostModel, Curve, Grid, SequenceBytes, SimulatedEngine, compare
+from autokv.serving.cost_model import COMPRESS_LAUNCHES, Basis, by_bytes
 from autokv.serving.shape import ModelShape, Product
-from autokv.serving.silicon import ELEMENTWISE, silicon_costs
+from autokv.serving.silicon_costs import ELEMENTWISE, silicon_costs
 from autokv.workload import WorkloadTrace
 
 SHAPE = ModelShape(
@@ -118,8 +117,10 @@ def test_a_verdict_opens_with_what_its_figures_are(basis: Basis, opening: str | 
     small = by_bytes(full, SequenceBytes(1.0), bandwidth=1e12, launch=0.0, layers=3)
     sizes = np.full(12, 100)
     trace = WorkloadTrace("t", "test", np.arange(12) / 100, sizes, sizes)
-    servers = [Server(name, costs, size) for name, costs, size in (("small", small, 1e9), ("16-bit", full, capacity))]
-    found = compare(trace, *servers)
+    engines = [
+        SimulatedEngine(name, costs, size) for name, costs, size in (("small", small, 1e9), ("16-bit", full, capacity))
+    ]
+    found = compare(trace, *engines)
     assert found.verdict.startswith("predicted") == (opening is not None)
     if opening is not None:
         assert found.verdict.startswith(opening)

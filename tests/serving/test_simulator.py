@@ -187,7 +187,7 @@ def test_the_error_beyond_the_range_is_how_the_last_point_was_missed() -> None:
     assert Curve((1, 2, 3), (1.0, 2.0, 3.0)).error == 0
     assert Curve((1, 2, 3), (1.0, 2.0, 4.0)).error == pytest.approx(0.25)
     assert Curve((1, 2), (1.0, 2.0)).error == 1
-    assert not Curve((1, 2), (1.0, 2.0)).covers(2.5)
+    assert Curve((1, 2), (1.0, 2.0)).measured_to < 2.5
 
 
 def test_grids_are_linear_between_and_beyond_batches() -> None:

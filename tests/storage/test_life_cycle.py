@@ -280,7 +280,7 @@ class LifeCycle(RuleBasedStateMachine):
             assert found.attempts == len(job.outcomes)
             assert (found.worker is not None) == (job.state == "running")
             assert (found.finished is not None) == (job.state in {"done", "failed", "cancelled"})
-            assert [attempt.outcome for attempt in self.database.queue.attempts(job_id)] == job.outcomes
+            assert [attempt.outcome for attempt in self.database.queue.look(job_id).attempts] == job.outcomes
             events = self.database.events.of(job_id)
             assert [event.kind for event in events] == job.events
             assert [event.number for event in events] == list(range(1, len(events) + 1))
@@ -295,7 +295,7 @@ class LifeCycle(RuleBasedStateMachine):
                 if job.state == "queued" and job.selector == choice
             )
             for position, (_, job_id) in enumerate(waiting, 1):
-                assert self.database.queue.place(self.database.jobs.find(job_id)) == (position, len(waiting))
+                assert self.database.queue.look(job_id).place == (position, len(waiting))
 
 
 def test_it_agrees_with_the_model(database: Database, worker: str, record: Callable[..., TrialRecord]) -> None:

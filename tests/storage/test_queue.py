@@ -107,7 +107,7 @@ def test_a_commands_own_job_is_left_alone(database: Database, job_id: str, worke
                 change()
     assert database.jobs.get(job_id).state == "interrupted"
     assert kinds(database, job_id) == ["started", "released"]
-    assert queue.place(database.jobs.find(job_id)) is None
+    assert queue.look(job_id).place is None
     job = submit(database)
     with pytest.raises(ConflictError, match="is run by a worker"), database.jobs.lease(job.id):
         pass
@@ -160,7 +160,7 @@ def test_a_lease_past_its_end_changes_nothing_once_another_has_the_job(
     assert [(one.state, one.last_event, one.attempts) for one in (before[0], after[0])] == [("running", 4, 2)] * 2
     assert before[1] == after[1]
     assert database.queue.heartbeat(taken, 600)
-    attempts = database.queue.attempts(job.id)
+    attempts = database.queue.look(job.id).attempts
     assert [(one.outcome, one.reason) for one in attempts] == [
         ("lost", "its worker was not heard of any more"),
         (None, None),
@@ -331,7 +331,7 @@ def _finish(database: Database, worker: str, record: Record) -> None:
         "done",
         {"recommended": stored.config.digest, "trials": 1, "reason": "the only one"},
     )
-    assert database.queue.attempts(lease.job_id)[-1].outcome == "done"
+    assert database.queue.look(lease.job_id).attempts[-1].outcome == "done"
 
 
 def _counts(database: Database) -> dict[str, int]:
@@ -386,7 +386,7 @@ def test_what_an_attempt_writes_is_stored_once_through_an_outage(
     assert kinds(database, failing.id) == ["queued", "started", "failed"]
     returned = ["started", "released", "started", "crashed", "started"]
     assert kinds(database, job.id) == ["queued", *returned, "message", "message", "progress", "trial", "done"]
-    assert [attempt.outcome for attempt in database.queue.attempts(job.id)] == ["released", "crashed", "done"]
+    assert [attempt.outcome for attempt in database.queue.look(job.id).attempts] == ["released", "crashed", "done"]
     assert database.results.of(job.id) == result
 
 

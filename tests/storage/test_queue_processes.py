@@ -162,7 +162,7 @@ def test_a_dead_owner_on_this_host_is_noticed_at_once(url: str, database: Databa
         # Not reaped here, so that it stays a zombie: that runs nothing either.
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         assert database.queue.reap() == (job,)
-    assert database.queue.attempts(job)[0].reason == "the process of its worker is gone"
+    assert database.queue.look(job).attempts[0].reason == "the process of its worker is gone"
     assert database.jobs.find(job).state == "queued"
 
 
@@ -172,7 +172,7 @@ def test_a_dead_owner_elsewhere_is_noticed_when_its_lease_ends(database: Databas
     with database.writing() as session:
         session.execute(update(JobRow).values(owner_host="elsewhere", owner_process=2**22))
     until_reaped(database, job)
-    assert database.queue.attempts(job)[0].reason == "its worker was not heard of any more"
+    assert database.queue.look(job).attempts[0].reason == "its worker was not heard of any more"
 
 
 def test_a_stopped_worker_that_wakes_up_changes_nothing(url: str, database: Database, worker: str) -> None:

@@ -18,9 +18,9 @@ from autokv.evaluation.costs.timing import Stopwatch, clock_of
 from autokv.evaluation.costs.whole import attention_within_prompts, first_layers, rest_of_the_model
 from autokv.models import LoadedModel
 from autokv.runtime.plan import Plan, make_plan
-from autokv.serving.costs import CostModel
+from autokv.serving.cost_model import CostModel
 from autokv.serving.curves import Curve
-from autokv.serving.memory import SequenceBytes
+from autokv.serving.kv_memory import SequenceBytes
 
 OUTPUT_TOKENS = 256
 YARDSTICK_TOKENS = 8

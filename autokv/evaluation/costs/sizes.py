@@ -12,7 +12,7 @@ from autokv.models import ModelFacts
 from autokv.runtime.contents import LayerContents
 from autokv.runtime.layer import open_contents
 from autokv.runtime.plan import Plan
-from autokv.serving.memory import SequenceBytes
+from autokv.serving.kv_memory import SequenceBytes
 
 LONGEST = 2048
 """Tokens of the longest prompt whose bytes are counted, unless a window holds many of them; they grow on beyond it."""

@@ -4,7 +4,7 @@ A trace with conversations is served in a closed loop, as NVIDIA's aiperf replay
 turn arrives at its own time; a later turn with a known delay (:attr:`WorkloadTrace.delay_s`) that long after the turn
 before it has ended; any other at its own time or when the turn before it has ended, whichever is later. A trace seldom
 says when its requests ended, so that the gap between two arrivals is the time of service and of thinking together: it
-is kept where this server is as fast as the recorded one, and a slower server adds nothing but its own delay. A trace
+is kept where this engine is as fast as the recorded one, and a slower engine adds nothing but its own delay. A trace
 without conversations is served in an open loop.
 """
 

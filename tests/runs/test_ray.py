@@ -15,14 +15,14 @@ from autokv.config import CompressionConfig
 from autokv.errors import AutoKVError
 from autokv.evaluation.costs import MemoryCache
 from autokv.evaluation.measurement import Measurement
-from autokv.jobs.listener import Stop
-from autokv.jobs.preparing import Prepared, prepare
-from autokv.jobs.searching import local_executor
+from autokv.runs.listener import Stop
+from autokv.runs.preparing import PreparedRun, prepare_run
+from autokv.runs.searching import local_executor
 from autokv.tuning.request import TuningRequest
 
 ray = pytest.importorskip("ray")
 
-from autokv.jobs.executors.ray_actors import RayExecutor  # noqa: E402 - skipped without Ray
+from autokv.runs.executors.ray_actors import RayExecutor  # noqa: E402 - skipped without Ray
 
 STOP = Stop(threading.Event())
 CONFIGS = [
@@ -55,10 +55,10 @@ class Told(list[str]):
 
 
 @pytest.fixture(scope="module")
-def prepared(tiny_model_folder: Callable[..., Path]) -> Prepared:
+def prepared(tiny_model_folder: Callable[..., Path]) -> PreparedRun:
     fields = {"samples": 2, "validation_samples": 2, "context_tokens": 64, "continuation_tokens": 8}
     request = TuningRequest(model=str(tiny_model_folder("llama")), device="cpu", **fields)
-    return prepare(request, MemoryCache(), Told(), STOP)
+    return prepare_run(request, MemoryCache(), Told(), STOP)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def told() -> Told:
 
 
 @pytest.fixture(scope="module")
-def executor(prepared: Prepared, told: Told) -> Iterator[RayExecutor]:
+def executor(prepared: PreparedRun, told: Told) -> Iterator[RayExecutor]:
     before = signal.getsignal(signal.SIGTERM)
     opened = RayExecutor(prepared, told, STOP, devices=2)
     assert signal.getsignal(signal.SIGTERM) == before
@@ -85,7 +85,7 @@ def quality(results: list[Measurement | AutoKVError]) -> list[Any]:
     ]
 
 
-def test_a_batch_is_judged_as_in_one_process_and_in_its_order(prepared: Prepared, executor: RayExecutor) -> None:
+def test_a_batch_is_judged_as_in_one_process_and_in_its_order(prepared: PreparedRun, executor: RayExecutor) -> None:
     local = local_executor(prepared, Told(), STOP)
     assert quality(executor.calibrate(CONFIGS)) == quality(local.calibrate(CONFIGS))
     assert quality(executor.validate(CONFIGS)) == quality(local.validate(CONFIGS))

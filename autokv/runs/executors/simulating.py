@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from autokv.config import CompressionConfig
 from autokv.errors import AutoKVError, Interrupted
 from autokv.evaluation.measurement import Measurement
-from autokv.jobs.executors import Results, TrialExecutor
-from autokv.jobs.serving import ServingJudge
+from autokv.runs.executors import Results, TrialExecutor
+from autokv.runs.serving_judge import ServingJudge
 
 
-class ServedExecutor:
+class SimulatingExecutor:
     """Adds the metrics of serving; an error stands for a configuration that the trace cannot be served with."""
 
     def __init__(self, inner: TrialExecutor, serving: ServingJudge) -> None:

@@ -1,4 +1,4 @@
-"""How a server schedules: what :class:`~autokv.serving.scheduler.Scheduler` is told besides the requests."""
+"""How an engine schedules: what :class:`~autokv.serving.scheduler.Scheduler` is told besides the requests."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ from autokv.config import CompressionConfig
 from autokv.errors import AutoKVError, RequestError
 from autokv.evaluation.evaluator import needs_of
 from autokv.evaluation.prompts import PromptSets
-from autokv.jobs.executors import Results
-from autokv.jobs.executors.local import LocalExecutor
-from autokv.jobs.listener import Listener, Stop
-from autokv.jobs.preparing import Prepared
 from autokv.models import load
+from autokv.runs.executors import Results
+from autokv.runs.executors.local import LocalExecutor
+from autokv.runs.listener import Listener, Stop
+from autokv.runs.preparing import PreparedRun
 from autokv.tuning.request import TuningRequest
 
 POLL_SECONDS = 0.5
@@ -40,7 +40,7 @@ class Task:
     batch: int
 
     @staticmethod
-    def of(prepared: Prepared) -> Task:
+    def of(prepared: PreparedRun) -> Task:
         """An actor sees only the device that Ray gives it."""
         dtype = str(prepared.model.dtype).removeprefix("torch.")
         request = prepared.request.model_copy(update={"dtype": dtype, "device": prepared.model.device.type})
@@ -82,7 +82,7 @@ class RayExecutor:
         RequestError: Ray is not installed.
     """
 
-    def __init__(self, prepared: Prepared, listener: Listener, stop: Stop, devices: int) -> None:
+    def __init__(self, prepared: PreparedRun, listener: Listener, stop: Stop, devices: int) -> None:
         self._ray, self._listener, self._stop = _ray(), listener, stop
         gpus = 1 if prepared.model.device.type == "cuda" else 0
         self._ours = not self._ray.is_initialized()
@@ -94,11 +94,11 @@ class RayExecutor:
         """One for each device."""
 
     def calibrate(self, configs: Sequence[CompressionConfig]) -> Results:
-        """See :class:`~autokv.jobs.executors.TrialExecutor`."""
+        """See :class:`~autokv.runs.executors.TrialExecutor`."""
         return self._judge("calibration", configs)
 
     def validate(self, configs: Sequence[CompressionConfig]) -> Results:
-        """See :class:`~autokv.jobs.executors.TrialExecutor`."""
+        """See :class:`~autokv.runs.executors.TrialExecutor`."""
         return self._judge("validation", configs)
 
     def close(self) -> None:

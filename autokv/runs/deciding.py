@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.naming import aim
-from autokv.jobs.serving import ServingJudge
+from autokv.runs.serving_judge import ServingJudge
 from autokv.serving.comparison import Comparison
 from autokv.serving.coverage import overload
 from autokv.serving.verdict import SAME, hedged, more, percent, size_text, times

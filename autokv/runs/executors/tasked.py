@@ -13,12 +13,12 @@ from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.task_judge import TaskJudge
 from autokv.evaluation.tasks import all_tasks
 from autokv.evaluation.tasks.sizing import SHORTEST
-from autokv.jobs.executors import Results, TrialExecutor
-from autokv.jobs.listener import Listener, Stop
-from autokv.jobs.preparing import Prepared
+from autokv.runs.executors import Results, TrialExecutor
+from autokv.runs.listener import Listener, Stop
+from autokv.runs.preparing import PreparedRun
 
 
-def wants_tasks(prepared: Prepared) -> bool:
+def wants_tasks(prepared: PreparedRun) -> bool:
     """Whether generated tasks are to be a second validation set: unless the request says otherwise, or its prompts
     are tasks with answers of their own.
     """
@@ -32,7 +32,7 @@ class TaskedExecutor:
     prepared the job answers them, in this process, whoever the inner executor is.
     """
 
-    def __init__(self, inner: TrialExecutor, prepared: Prepared, listener: Listener, stop: Stop) -> None:
+    def __init__(self, inner: TrialExecutor, prepared: PreparedRun, listener: Listener, stop: Stop) -> None:
         self._inner, self._prepared, self._listener, self._stop = inner, prepared, listener, stop
         self._judge: TaskJudge | None = None
 

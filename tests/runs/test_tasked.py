@@ -14,10 +14,10 @@ from autokv.errors import AutoKVError
 from autokv.evaluation.costs import MemoryCache
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.prompt import Prompt
-from autokv.jobs.executors import Results
-from autokv.jobs.executors.tasked import TaskedExecutor, wants_tasks
-from autokv.jobs.listener import Stop
-from autokv.jobs.preparing import Prepared, prepare
+from autokv.runs.executors import Results
+from autokv.runs.executors.tasked import TaskedExecutor, wants_tasks
+from autokv.runs.listener import Stop
+from autokv.runs.preparing import PreparedRun, prepare_run
 from autokv.tuning.recommend import lost_tasks
 from autokv.tuning.request import TuningRequest
 
@@ -77,20 +77,20 @@ class Fixed:
 
 
 @pytest.fixture(scope="module")
-def prepared(tiny_model_folder: Callable[..., Path]) -> Prepared:
+def prepared(tiny_model_folder: Callable[..., Path]) -> PreparedRun:
     fields = {"samples": 2, "validation_samples": 2, "context_tokens": 64, "continuation_tokens": 8}
     request = TuningRequest(model=str(tiny_model_folder("llama")), device="cpu", **fields)
-    return prepare(request, MemoryCache(), Told(), STOP)
+    return prepare_run(request, MemoryCache(), Told(), STOP)
 
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     tasks = {"any": Fixed("any", ""), "none": Fixed("none", "no such answer")}
-    monkeypatch.setattr("autokv.jobs.executors.tasked.all_tasks", lambda: tasks)
+    monkeypatch.setattr("autokv.runs.executors.tasked.all_tasks", lambda: tasks)
     return Told()
 
 
-def test_tasks_join_the_validation_and_leave_the_other_metrics_alone(prepared: Prepared, told: Told) -> None:
+def test_tasks_join_the_validation_and_leave_the_other_metrics_alone(prepared: PreparedRun, told: Told) -> None:
     inner = TextOnly()
     executor = TaskedExecutor(inner, prepared, told, STOP)
     assert executor.calibrate([IDENTITY])[0] == inner.calibrate([IDENTITY])[0]
@@ -118,12 +118,12 @@ def test_tasks_join_the_validation_and_leave_the_other_metrics_alone(prepared: P
     assert inner.closed
 
 
-def test_what_fails_altogether_sizes_no_tasks(prepared: Prepared, told: Told) -> None:
+def test_what_fails_altogether_sizes_no_tasks(prepared: PreparedRun, told: Told) -> None:
     assert len(TaskedExecutor(TextOnly(), prepared, told, STOP).validate([BROKEN])) == 1
     assert told == []
 
 
-def test_tasks_that_are_lost_show(prepared: Prepared, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_that_are_lost_show(prepared: PreparedRun, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     executor = TaskedExecutor(TextOnly(), prepared, told, STOP)
     executor.validate([IDENTITY])
 
@@ -145,12 +145,12 @@ def test_tasks_that_are_lost_show(prepared: Prepared, told: Told, monkeypatch: p
 
 
 @pytest.mark.parametrize(("tasks", "wanted"), [(None, True), (True, False), (False, False)])
-def test_the_request_decides(prepared: Prepared, tasks: bool | None, wanted: bool) -> None:
+def test_the_request_decides(prepared: PreparedRun, tasks: bool | None, wanted: bool) -> None:
     asked = replace(prepared, request=prepared.request.model_copy(update={"tasks": tasks}))
     assert wants_tasks(asked) == wanted
 
 
-def test_prompts_with_answers_of_their_own_take_the_place_of_tasks(prepared: Prepared) -> None:
+def test_prompts_with_answers_of_their_own_take_the_place_of_tasks(prepared: PreparedRun) -> None:
     answered = tuple(replace(prompt, references=("x",)) for prompt in prepared.prompts.validation)
     assert not wants_tasks(replace(prepared, prompts=replace(prepared.prompts, validation=answered)))
 

@@ -9,10 +9,11 @@ import pytest
 
 from autokv.config import CompressionConfig
 from autokv.evaluation.measurement import Measurement, Statistics
-from autokv.jobs.deciding import decided
-from autokv.jobs.serving import ServingJudge
+from autokv.runs.deciding import decided
+from autokv.runs.serving_judge import ServingJudge
 from autokv.serving import SLO, CostModel, Curve, Grid, SequenceBytes
-from autokv.serving.compare import Server, compare
+from autokv.serving.compare import compare
+from autokv.serving.simulated_engine import SimulatedEngine
 from autokv.serving.verdict import more
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
@@ -37,8 +38,8 @@ class Judge:
     """A judge of a made-up device with so much memory."""
 
     def __init__(self, memory: float, *, predicted: str | None = None, moved: float = 1.0) -> None:
-        self.full, self.moved = Server("16-bit", costs(1000.0, predicted), memory), moved
-        self.small = Server("this configuration", costs(250.0, predicted), memory)
+        self.full, self.moved = SimulatedEngine("16-bit", costs(1000.0, predicted), memory), moved
+        self.small = SimulatedEngine("this configuration", costs(250.0, predicted), memory)
         self.asked: list[str] = []
         self.trace = synthesize(
             requests=80, seed=3, requests_per_s=25.0, input_tokens=(700, 2000), output_tokens=(60, 150)

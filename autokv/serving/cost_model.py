@@ -1,15 +1,20 @@
-"""``CostModel``: what one iteration of a server costs, for one configuration on one device."""
+"""``CostModel``: what one iteration of an engine costs, for one configuration on one device."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from autokv.serving.curves import Curve, Grid
-from autokv.serving.memory import SequenceBytes
+from autokv.serving.kv_memory import SequenceBytes
 
 Basis = Literal["measured", "silicon", "fitted", "estimated"]
 """Where times come from: this device, tables of kernel times, a log of a server, or another device's times."""
+COMPRESS_LAUNCHES = 20
+"""Operations of one layer that compress a prompt."""
+BY_BYTES = (
+    "what the compressed format changes follows from its bytes, as if its kernels read memory as fast as 16-bit ones"
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class CostModel:
     """What else a reader of this configuration's figures must know of how they were predicted."""
 
     def prefill(self, tokens: int) -> float:
-        """Seconds of a lone prompt, compressed at its end: the time to first token of an idle server."""
+        """Seconds of a lone prompt, compressed at its end: the time to first token of an idle engine."""
         return self.rest(tokens) + self.prefill_attention(tokens) + self.compress(tokens)
 
     def chunk_attention(self, start: int, tokens: int) -> float:
@@ -76,3 +81,37 @@ class CostModel:
             basis=document.get("basis") or ("measured" if document["predicted"] is None else "estimated"),
             remark=document.get("remark"),
         )
+
+
+def by_bytes(full: CostModel, sequence: SequenceBytes, *, bandwidth: float, launch: float, layers: int) -> CostModel:
+    """The cost model of a compressed cache whose kernels were not timed: what its bytes say.
+
+    Attention over it costs what it would cost over as many bytes of a 16-bit cache. Compressing a prompt reads its 16
+    bits and writes what is held, a launch for each of the operations; its arithmetic is not counted.
+
+    Args:
+        full: of the 16-bit cache.
+        sequence: bytes of a request in the compressed cache.
+        bandwidth: of memory, bytes per second.
+        launch: seconds of an operation at least.
+        layers: of the model.
+    """
+    plain = full.sequence
+    fixed = max(0.0, sequence.per_sequence - plain.per_sequence)
+
+    def alike(tokens: float) -> float:
+        return min(tokens, (sequence.per_token * tokens + fixed) / plain.per_token)
+
+    grid = full.decode_attention
+    decode = [
+        (batch, x, curve(alike(x))) for batch, curve in zip(grid.batches, grid.curves, strict=True) for x in curve.x
+    ]
+    moved = (plain.per_token + sequence.per_token) / bandwidth
+    asked = COMPRESS_LAUNCHES * layers * launch
+    return replace(
+        full,
+        decode_attention=Grid.fit(decode),
+        compress=Curve.fit([(x, asked + x * moved) for x in full.prefill_attention.x]),
+        sequence=sequence,
+        remark=BY_BYTES,
+    )

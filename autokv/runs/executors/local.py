@@ -9,8 +9,8 @@ from autokv.config import CompressionConfig
 from autokv.evaluation.evaluator import Evaluator
 from autokv.evaluation.prompt import Prompt
 from autokv.evaluation.prompts import PromptSets
-from autokv.jobs.executors import Results
 from autokv.models import LoadedModel
+from autokv.runs.executors import Results
 from autokv.tuning.pareto import TIMED
 from autokv.tuning.request import GENERATED_METRICS, TuningRequest
 

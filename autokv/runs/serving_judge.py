@@ -14,15 +14,17 @@ from autokv.evaluation.costs import CostCache
 from autokv.evaluation.measurement import Measurement, Statistics
 from autokv.evaluation.metrics import METRICS
 from autokv.hardware import HardwareProfile
-from autokv.jobs.servers import Servers
 from autokv.models import LoadedModel
+from autokv.runs.judged import AUTOMATIC
+from autokv.runs.simulated_engines import SimulatedEngines
 from autokv.serving import SLO, KVMemory
 from autokv.serving.advice import Advisor
 from autokv.serving.compare import FLOAT8 as FLOAT8_NAME
-from autokv.serving.compare import FULL, Server, compare, sustained_rate
+from autokv.serving.compare import FULL, compare
 from autokv.serving.comparison import Comparison
-from autokv.serving.options import usual_options
+from autokv.serving.engine_options import usual_options
 from autokv.serving.rate import default_slo
+from autokv.serving.simulated_engine import SimulatedEngine, sustained_rate
 from autokv.serving.traffic import traffic
 from autokv.tuning.objectives import TIE
 from autokv.tuning.request import TuningRequest
@@ -68,7 +70,7 @@ class ServingJudge:
             seed=request.seed,
         )
         self._target, self._options = target, usual_options(target.kind)
-        self._servers = Servers(
+        self._engines = SimulatedEngines(
             model,
             self._trace,
             here=here,
@@ -81,7 +83,7 @@ class ServingJudge:
             check=check,
         )
         full = self.full
-        KVMemory(self._servers.capacity_bytes, full.costs.sequence, self._options.page_tokens)
+        KVMemory(self._engines.capacity_bytes, full.costs.sequence, self._options.page_tokens)
         self._context_tokens, self._price = model.facts.context_tokens, request.price_per_hour
         self._slo = SLO(**request.slo) if request.slo else default_slo(self._trace, full.costs)
         self._asked = {"hardware": request.hardware, "rate": request.rate, "seed": request.seed, "sample": MAX_REQUESTS}
@@ -89,8 +91,8 @@ class ServingJudge:
         self._served: dict[str, dict[str, Statistics]] = {}
         self.notes = (
             *notes,
-            *self._servers.notes,
-            f"SLO: {self._slo}" + ("" if request.slo else ", five times what an idle server takes"),
+            *self._engines.notes,
+            f"SLO: {self._slo}" + ("" if request.slo else AUTOMATIC),
         )
 
     @property
@@ -100,10 +102,10 @@ class ServingJudge:
             "requests": len(self._trace),
             "requests_per_s": self._trace.summary().requests_per_s,
             "device": self._target.name,
-            "kv_memory_bytes": self._servers.capacity_bytes,
+            "kv_memory_bytes": self._engines.capacity_bytes,
             "slo": asdict(self._slo),
             "options": asdict(self._options),
-            "dtype": self._servers.dtype,
+            "dtype": self._engines.dtype,
             "basis": self.full.costs.basis,
             "predicted": self.full.costs.predicted,
             **self._asked,
@@ -115,19 +117,19 @@ class ServingJudge:
         ratio = _stretch(measurement)
         key = f"{measurement.config.digest} {ratio}"
         if key not in self._served:
-            self._served[key] = self._serve(self._servers.server("candidate", measurement.config, ratio))
+            self._served[key] = self._serve(self._engines.engine("candidate", measurement.config, ratio))
         return replace(measurement, metrics={**measurement.metrics, **self._served[key]})
 
     def confirmed(self, measurements: Sequence[Measurement]) -> list[Measurement]:
         """``measurements``, served after all of their costs were timed again in turn, with what each sustains and, at a
         price, what its tokens cost."""
-        self._servers.time_again([one.config for one in measurements])
+        self._engines.time_again([one.config for one in measurements])
         self._served.clear()
         return [self._confirmed(self.judged(one)) for one in measurements]
 
     def _confirmed(self, measurement: Measurement) -> Measurement:
-        server = self._servers.server("candidate", measurement.config, _stretch(measurement))
-        highest = sustained_rate(self._trace, server, self._slo)
+        engine = self._engines.engine("candidate", measurement.config, _stretch(measurement))
+        highest = sustained_rate(self._trace, engine, self._slo)
         rate = 0.0 if highest is None else highest.requests_per_s
         found = {"sustained_requests_per_s": rate}
         tokens = rate * float(np.mean(self._trace.output_tokens)) * _stretch(measurement)
@@ -141,27 +143,27 @@ class ServingJudge:
 
     def advice(self, measurement: Measurement) -> tuple[str, ...]:
         """What would have to change for ``measurement``'s configuration to pay, or to pay no more."""
-        candidate = self._servers.server("candidate", measurement.config, _stretch(measurement))
+        candidate = self._engines.engine("candidate", measurement.config, _stretch(measurement))
         return Advisor(self._trace, candidate, self.full, self._slo, self._context_tokens, TIE).advice()
 
     @property
-    def full(self) -> Server:
-        """The server with 16 bits."""
-        return self._servers.server(FULL, UNCOMPRESSED)
+    def full(self) -> SimulatedEngine:
+        """The engine with 16 bits."""
+        return self._engines.engine(FULL, UNCOMPRESSED)
 
     @property
     def moved(self) -> float:
         """See :attr:`~autokv.evaluation.costs.meter.CostMeter.moved`."""
-        return self._servers.moved
+        return self._engines.moved
 
     def compared(self, measurement: Measurement, *, max_rate: bool) -> Comparison:
         """The configuration beside 16 bits and fp8 on the trace; with what each sustains, if ``max_rate``."""
-        candidate = self._servers.server("this configuration", measurement.config, _stretch(measurement))
-        float8 = self._servers.server(FLOAT8_NAME, FLOAT8)
+        candidate = self._engines.engine("this configuration", measurement.config, _stretch(measurement))
+        float8 = self._engines.engine(FLOAT8_NAME, FLOAT8)
         return compare(self._trace, candidate, self.full, float8, slo=self._slo, max_rate=max_rate, oversized="refuse")
 
-    def _serve(self, server: Server) -> dict[str, Statistics]:
-        outcome = server.serve(self._trace)
+    def _serve(self, engine: SimulatedEngine) -> dict[str, Statistics]:
+        outcome = engine.serve(self._trace)
         report = outcome.report(self._slo)
         ttft, tpot = 1e3 * outcome.ttft_s, 1e3 * outcome.tpot_s
         values: Mapping[str, Any] = {
@@ -171,7 +173,7 @@ class ServingJudge:
             "tpot_p95_ms": _p95(tpot),
             "throughput_tokens_per_s": [report.throughput_tokens_per_s],
             "goodput_requests_per_s": [report.goodput_requests_per_s],
-            "concurrent_requests": [server.concurrent_requests(self._trace)],
+            "concurrent_requests": [engine.concurrent_requests(self._trace)],
         }
         return {
             name: Statistics.of(found, maximize=METRICS[name].direction == "maximize")

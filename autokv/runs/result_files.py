@@ -7,9 +7,9 @@ from typing import Any
 
 from autokv.config import ConfigurationDocument
 from autokv.errors import StorageError
-from autokv.jobs.commands import resume_command
 from autokv.report import write_results
 from autokv.report.page import page
+from autokv.runs.commands import resume_command
 from autokv.storage import Database
 from autokv.tuning.trial import TuningResult
 

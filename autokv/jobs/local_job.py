@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from autokv.errors import AutoKVError, ConflictError, Interrupted, StorageError
-from autokv.jobs.commands import resume_command
-from autokv.jobs.listener import Listener, Stop
-from autokv.jobs.preparing import Prepared, plan_of, prepare
-from autokv.jobs.results import export
-from autokv.jobs.searching import run_job
 from autokv.report.results import pareto
+from autokv.runs.commands import resume_command
+from autokv.runs.listener import Listener, Stop
+from autokv.runs.preparing import PreparedRun, plan_of, prepare_run
+from autokv.runs.result_files import export
+from autokv.runs.searching import run_job
 from autokv.search_spaces import names
 from autokv.storage import Database, Job
 from autokv.tuning.request import TuningRequest
@@ -59,7 +59,7 @@ def start(
     """
     request = _with_absolute_paths(request)
     with Database(database_url) as database:
-        prepared = prepare(request, database.kernel_times, listener, Stop(stop))
+        prepared = prepare_run(request, database.kernel_times, listener, Stop(stop))
         job_id = database.jobs.create(prepared.request, **prepared.facts)
         listener.say(f"job {job_id} in {database.shown}")
         again = resume_command(job_id, database_url, output)
@@ -81,13 +81,13 @@ def resume(job_id: str, database_url: str, output: Path, listener: Listener, sto
         if job.runner is not None:
             raise ConflictError(f"is running ({job.runner})", field=f"job {job.id}", remedy="wait for it, or stop it")
         listener.say(f"going on with job {job.id}: {job.trials} trials are stored")
-        prepared = prepare(job.request, database.kernel_times, listener, Stop(stop), plan=plan_of(job))
+        prepared = prepare_run(job.request, database.kernel_times, listener, Stop(stop), plan=plan_of(job))
         again = resume_command(job.id, database_url, output)
         return _run(database, job, prepared, output, listener, Stop(stop), again)
 
 
 def _run(
-    database: Database, job: Job, prepared: Prepared, output: Path, listener: Listener, stop: Stop, again: str
+    database: Database, job: Job, prepared: PreparedRun, output: Path, listener: Listener, stop: Stop, again: str
 ) -> Finished:
     """Run a job; ``again`` is the command that goes on with it where it is stopped."""
     with database.jobs.lease(job.id) as lease:

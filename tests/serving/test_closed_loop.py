@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autokv.serving import SLO, CostModel, Curve, Grid, Outcome, SequenceBytes, ServingOptions, simulate
-from autokv.serving.sessions import NOBODY, open_loop, turns_before
+from autokv.serving.closed_loop import NOBODY, open_loop, turns_before
 from autokv.workload import PrefixBlocks, WorkloadTrace
 
 PLENTY = 1e12

@@ -8,7 +8,6 @@ import psutil
 import torch
 
 from autokv.errors import RequestError
-from autokv.evaluation.baselines import has_float8
 from autokv.evaluation.clock import clock_us
 from autokv.models import LoadedModel, ModelFacts
 from autokv.models.context import crosses
@@ -36,7 +35,7 @@ class EvaluationPlan:
     """Sequences that decode attention is timed over."""
 
 
-def make_plan(
+def plan_evaluation(
     request: TuningRequest, model: LoadedModel, trace: WorkloadTrace | None, prefill_budget_s: float
 ) -> EvaluationPlan:
     """Choose the context lengths of a run, and the batch of its timings.
@@ -96,17 +95,6 @@ def make_plan(
     elif asked is not None and high < asked:
         notes.append(f"contexts of {asked} tokens were asked for; {reason} allows {high}")
     return EvaluationPlan(calibration, validation, (*notes, *batch_notes), batch)
-
-
-def check_measurable(request: TuningRequest, device: torch.device) -> None:
-    """Refuse what cannot be measured on ``device``.
-
-    Raises:
-        RequestError: attention over fp8 is asked about where there is no fp8.
-    """
-    name = "attention_fp8_us"
-    if name in request.metrics and not has_float8(device):
-        raise RequestError(f"is not measured on {device}, which has no fp8", field=name, remedy="use attention_us")
 
 
 def _prompts(calibration: int, validation: int) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from autokv.jobs.plan import make_plan
 from autokv.models import load
+from autokv.runs.evaluation_plan import plan_evaluation
 from autokv.tuning.request import TuningRequest
 
 LONGROPE = {
@@ -30,5 +30,5 @@ def test_no_continuation_crosses_the_switch_of_longrope(
 ) -> None:
     model = load(str(tiny_model_folder("phi3", **LONGROPE)), dtype="float32", device="cpu")
     request = TuningRequest(model="phi3", context_tokens=asked, continuation_tokens=8)
-    plan = make_plan(request, model, None, 60.0)
+    plan = plan_evaluation(request, model, None, 60.0)
     assert {*plan.calibration, *plan.validation} == {planned}

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from autokv.config import CompressionConfig
 from autokv.errors import Interrupted
 from autokv.evaluation.evaluator import needs_of
 from autokv.evaluation.measurement import Measurement
-from autokv.jobs.deciding import decided
-from autokv.jobs.documents import document
-from autokv.jobs.executors import Results, TrialExecutor
-from autokv.jobs.executors.local import LocalExecutor
-from autokv.jobs.executors.served import ServedExecutor
-from autokv.jobs.executors.tasked import TaskedExecutor, wants_tasks
-from autokv.jobs.listener import Listener, Stop
-from autokv.jobs.preparing import Prepared
-from autokv.jobs.serving import ServingJudge
+from autokv.runs.deciding import decided
+from autokv.runs.executors import Results, TrialExecutor
+from autokv.runs.executors.local import LocalExecutor
+from autokv.runs.executors.simulating import SimulatingExecutor
+from autokv.runs.executors.tasked import TaskedExecutor, wants_tasks
+from autokv.runs.listener import Listener, Stop
+from autokv.runs.preparing import PreparedRun
+from autokv.runs.saving import save
+from autokv.runs.serving_judge import ServingJudge
 from autokv.serving.comparison import Comparison
 from autokv.storage import Database, Job, Lease
 from autokv.tuning.feasibility import CacheShape, feasibility
 from autokv.tuning.run import run_search
 from autokv.tuning.trial import TrialRecord, TuningResult
 
-MakeExecutor = Callable[[Prepared, Listener, Stop], TrialExecutor]
+MakeExecutor = Callable[[PreparedRun, Listener, Stop], TrialExecutor]
 
 
-def local_executor(prepared: Prepared, listener: Listener, stop: Stop) -> TrialExecutor:
+def local_executor(prepared: PreparedRun, listener: Listener, stop: Stop) -> TrialExecutor:
     """The executor that judges in this process."""
     needs = needs_of(prepared.space.statistics_configs())
     batch = prepared.plan.batch
@@ -39,7 +36,7 @@ def local_executor(prepared: Prepared, listener: Listener, stop: Stop) -> TrialE
 def run_job(
     database: Database,
     job: Job,
-    prepared: Prepared,
+    prepared: PreparedRun,
     lease: Lease,
     listener: Listener,
     stop: Stop,
@@ -64,7 +61,7 @@ def run_job(
     tasked = TaskedExecutor(executor, prepared, listener, stop) if wants_tasks(prepared) else None
     executor = tasked or executor
     if prepared.serving is not None:
-        executor = ServedExecutor(executor, prepared.serving)
+        executor = SimulatingExecutor(executor, prepared.serving)
 
     def calibrate(configs: Sequence[CompressionConfig]) -> Results:
         with stop.batch():
@@ -99,45 +96,9 @@ def run_job(
         result = decided(result, request, prepared.serving, comparisons)
         for line in () if result.decision is None else result.decision.notes:
             listener.say(line)
-        _save(database, job, result, prepared, comparisons, {} if tasked is None else tasked.facts, lease)
+        save(database, job, result, prepared, comparisons, {} if tasked is None else tasked.facts, lease)
     finally:
         executor.close()
-
-
-def _save(
-    database: Database,
-    job: Job,
-    result: TuningResult,
-    prepared: Prepared,
-    comparisons: Mapping[str, Comparison],
-    found: Mapping[str, Any],
-    lease: Lease,
-) -> None:
-    """Store the result; ``found`` are facts of the workload that came up on the way."""
-    provenance = {
-        "job": job.id,
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": prepared.request.seed,
-        "sampler": prepared.request.sampler,
-        "space": prepared.request.space,
-        "versions": dict(job.versions),
-        "reason": result.reason,
-        "decision": None if result.decision is None else asdict(result.decision),
-    }
-    if result.recommended is not None and result.recommended in comparisons:
-        result = replace(result, reason=f"{result.reason}; {comparisons[result.recommended].verdict}")
-    documents = [
-        document(
-            point,
-            model=job.model or {},
-            hardware=job.hardware or {},
-            workload={**(job.workload or {}), **found},
-            provenance=provenance,
-            comparison=comparisons.get(point.calibration.config.digest),
-        )
-        for point in result.front
-    ]
-    database.results.save(job.id, result, documents, workload=found, lease=lease)
 
 
 def _comparisons(result: TuningResult, serving: ServingJudge | None) -> dict[str, Comparison]:

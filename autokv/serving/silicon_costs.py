@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from autokv.hardware.silicon import SiliconTables, Times
-from autokv.serving.costs import CostModel
+from autokv.serving.cost_model import CostModel
 from autokv.serving.curves import Curve, Grid
-from autokv.serving.memory import SequenceBytes
+from autokv.serving.kv_memory import SequenceBytes
 from autokv.serving.shape import ModelShape
 
 ELEMENTWISE = 4
@@ -26,7 +26,7 @@ def silicon_costs(
     max_batch: int,
     kv_dtype: str = "bfloat16",
 ) -> CostModel | None:
-    """What a server's iterations cost by the tables: products, attention, and the bytes between them.
+    """What an engine's iterations cost by the tables: products, attention, and the bytes between them.
 
     A layer's elementwise operations read what a product wrote and write what the next one reads. The loop around
     iterations (scheduling, sampling, sending tokens) is not in the tables and is not counted.

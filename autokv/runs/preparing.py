@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from autokv import settings
+from autokv.errors import RequestError
+from autokv.evaluation.baselines import has_float8
 from autokv.evaluation.costs import CostCache
 from autokv.evaluation.costs.sizes import weights_bytes
 from autokv.evaluation.metrics import CONFIRMED_METRICS, SERVING_METRICS
 from autokv.evaluation.prompts import PromptSets, load_prompts
+from autokv.evaluation.prompts.records import prompt_file_facts
+from autokv.evaluation.prompts.text import read_text
 from autokv.hardware import HardwareProfile, find, probe
-from autokv.jobs.listener import Listener, Stop
-from autokv.jobs.naming import check_names
-from autokv.jobs.plan import EvaluationPlan, make_plan
-from autokv.jobs.serving import ServingJudge
-from autokv.jobs.versions import versions
 from autokv.models import LoadedModel, load
+from autokv.models.placement import choose_device
 from autokv.models.tokenizer import LazyTokenizer
+from autokv.runs.evaluation_plan import EvaluationPlan, plan_evaluation
+from autokv.runs.listener import Listener, Stop
+from autokv.runs.serving_judge import ServingJudge
+from autokv.runs.versions import versions
 from autokv.search_spaces import SearchSpace, load_space
 from autokv.storage import Job
 from autokv.tuning.choice import chosen
@@ -26,13 +31,13 @@ from autokv.tuning.request import TuningRequest
 from autokv.tuning.sampling import check_sampler
 from autokv.workload import WorkloadTrace, read_trace
 from autokv.workload.features import MEMORY_SHARE
-from autokv.workload.scenarios import Scenario, classify
+from autokv.workload.scenarios import Scenario, classify, scenario_kind
 
 _SERVED = SERVING_METRICS | CONFIRMED_METRICS
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRun:
     """A request whose model is loaded and whose prompts are chosen."""
 
     request: TuningRequest
@@ -61,7 +66,7 @@ class Prepared:
         }
 
 
-def prepare(
+def prepare_run(
     request: TuningRequest,
     costs: CostCache,
     listener: Listener,
@@ -70,7 +75,7 @@ def prepare(
     plan: EvaluationPlan | None = None,
     space: SearchSpace | None = None,
     target: HardwareProfile | None = None,
-) -> Prepared:
+) -> PreparedRun:
     """Read, load and measure what ``request`` names.
 
     Args:
@@ -88,7 +93,7 @@ def prepare(
     """
     if space is None:
         load_space(request.space)
-    check_names(request)
+    _check_names(request)
     trace = _trace(request)
     for note in () if trace is None else _remarks(trace):
         listener.say(f"{request.workload}: {note}")
@@ -104,7 +109,7 @@ def prepare(
         listener.say(scenario.why[0])
         request = chosen(request, scenario, served=served)
         listener.say(f"space {request.space}; objectives {', '.join(request.objectives)}")
-    plan = plan or make_plan(request, model, trace, settings.current().prefill_seconds)
+    plan = plan or plan_evaluation(request, model, trace, settings.current().prefill_seconds)
     for note in plan.notes:
         listener.say(note)
     limit = model.facts.context_tokens
@@ -133,7 +138,22 @@ def prepare(
         serving = ServingJudge(model, trace, request, hardware, target, costs, stop.check)
         for note in serving.notes:
             listener.say(note)
-    return Prepared(request, fitted, model, hardware, trace, scenario, serving, plan, prompts)
+    return PreparedRun(request, fitted, model, hardware, trace, scenario, serving, plan, prompts)
+
+
+def _check_names(request: TuningRequest) -> None:
+    """Look up what ``request`` names before a model is loaded: a mistake is told in a second, not in minutes."""
+    device, fp8 = choose_device(request.device), "attention_fp8_us"
+    if fp8 in request.metrics and not has_float8(device):
+        raise RequestError(f"is not measured on {device}, which has no fp8", field=fp8, remedy="use attention_us")
+    if request.hardware != "here":
+        find(request.hardware)
+    if request.scenario is not None:
+        scenario_kind(request.scenario)
+    if request.prompts is not None:
+        prompt_file_facts(request.prompts)
+    if request.text is not None:
+        read_text(Path(request.text))
 
 
 def _trace(request: TuningRequest) -> WorkloadTrace | None:
@@ -181,7 +201,7 @@ def _scenario(request: TuningRequest, model: LoadedModel, trace: WorkloadTrace, 
     return found if request.scenario is None else found.overruled(request.scenario)
 
 
-def _workload_facts(prepared: Prepared) -> dict[str, Any]:
+def _workload_facts(prepared: PreparedRun) -> dict[str, Any]:
     trace = prepared.trace
     traffic: Mapping[str, Any] = (
         {} if trace is None else {"trace": trace.name, "format": trace.format, **asdict(trace.summary())}

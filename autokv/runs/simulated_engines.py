@@ -1,4 +1,4 @@
-"""Servers of one model on one device: costs measured here where it is this device, else predicted."""
+"""Simulated engines of one model on one device: costs measured here where it is this device, else predicted."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from autokv.evaluation.costs.sizes import activation_bytes, weights_bytes
 from autokv.hardware import HardwareProfile
 from autokv.hardware.catalog import silicon_name
 from autokv.hardware.silicon import tables_installed
-from autokv.jobs.cost_sources import CacheSizes, CostSource, MeasuredCosts, fitted, shape_of, tabled
-from autokv.jobs.rates import kept_rates
 from autokv.models import LoadedModel
 from autokv.models.outline import ModelOutline, outline_of
 from autokv.models.placement import DTYPES
-from autokv.serving import Server, ServingOptions, kv_capacity_bytes
+from autokv.runs.cost_sources import CacheSizes, CostSource, MeasuredCosts, fitted, shape_of, tabled
+from autokv.runs.device_rates import kept_rates
+from autokv.serving import ServingOptions, SimulatedEngine, kv_capacity_bytes
 from autokv.serving.calibration import Calibration
 from autokv.serving.prefixes import shareable
 from autokv.serving.server_log import ServerLog
@@ -30,8 +30,8 @@ UNSHARED = "what an eviction or a low-rank stage holds depends on the whole prom
 INSTALL = "pip install 'autokv[silicon]'"
 
 
-class Servers:
-    """Makes the server of any configuration; what configurations share is measured once.
+class SimulatedEngines:
+    """Makes the engine of any configuration; what configurations share is measured once.
 
     Costs are fitted to ``log`` where there is one; measured where the target is the device at hand; taken from tables
     of kernel times where they know the target and the model; else measured here and scaled.
@@ -132,8 +132,8 @@ class Servers:
         if elsewhere and log is None and not tables_installed() and silicon_name(target):
             self.notes = (f"{INSTALL} has measured kernel times of {target.name}",)
 
-    def server(self, name: str, config: CompressionConfig, output_length_ratio: float = 1.0) -> Server:
-        """The server of ``config``; measures what is not known yet.
+    def engine(self, name: str, config: CompressionConfig, output_length_ratio: float = 1.0) -> SimulatedEngine:
+        """The engine of ``config``; measures what is not known yet.
 
         Raises:
             ConfigError: the configuration cannot run on the model.
@@ -141,7 +141,7 @@ class Servers:
         costs = self._source.costs(config)
         options, link = self._options, self._target.link_gb_per_s
         alone = options.prefix_caching and not shareable(config)
-        return Server(
+        return SimulatedEngine(
             name,
             costs,
             self.capacity_bytes,
