@@ -8,7 +8,7 @@ from typing import Any
 
 from autokv import settings
 from autokv.evaluation.costs import CostCache
-from autokv.evaluation.costs.sizes import weights_bytes
+from autokv.evaluation.costs.meter import weights_bytes
 from autokv.evaluation.metrics import CONFIRMED_METRICS, SERVING_METRICS
 from autokv.evaluation.prompts import PromptSets, load_prompts
 from autokv.hardware import HardwareProfile, find, probe

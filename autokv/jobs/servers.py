@@ -10,8 +10,7 @@ import numpy as np
 from autokv.config import CompressionConfig
 from autokv.errors import ModelError
 from autokv.evaluation.costs import CostCache, MemoryCache
-from autokv.evaluation.costs.meter import CostMeter
-from autokv.evaluation.costs.sizes import activation_bytes, weights_bytes
+from autokv.evaluation.costs.meter import CostMeter, activation_bytes, weights_bytes
 from autokv.hardware import HardwareProfile
 from autokv.hardware.catalog import silicon_name
 from autokv.hardware.silicon import tables_installed
