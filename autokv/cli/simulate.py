@@ -14,8 +14,8 @@ from autokv.cli.evaluate import Dtype
 from autokv.cli.tables import DatabaseOption, JsonOption
 from autokv.cli.trace_options import (
     BadRowsOption,
-    BlockSizeOption,
     ColumnOption,
+    HashBlockSizeOption,
     TimeUnitOption,
     TokenizerOption,
     read,
@@ -70,9 +70,9 @@ def simulate(
     prefix_caching: Annotated[
         bool, typer.Option("--prefix-caching", help="Share equal prompt prefixes; needs block hashes in the trace.")
     ] = False,
-    max_batched_tokens: Annotated[int | None, typer.Option(help="Tokens per iteration, at most.")] = None,
-    max_sequences: Annotated[int | None, typer.Option(help="Requests in flight, at most.")] = None,
-    page_tokens: Annotated[int | None, typer.Option(help="Tokens per page of KV memory.")] = None,
+    max_num_batched_tokens: Annotated[int | None, typer.Option(help="Tokens per iteration, at most.")] = None,
+    max_num_seqs: Annotated[int | None, typer.Option(help="Requests in flight, at most.")] = None,
+    block_size: Annotated[int | None, typer.Option(help="Tokens per block of KV memory.")] = None,
     memory_share: Annotated[float, typer.Option(min=0.01, max=1.0, help="Share of the device's memory to use.")] = 0.9,
     kv_memory: Annotated[str | None, typer.Option(help="Memory for KV caches, such as 2GiB.")] = None,
     output_length_ratio: Annotated[
@@ -88,7 +88,7 @@ def simulate(
     column: ColumnOption = None,
     time_unit: TimeUnitOption = None,
     tokenizer: TokenizerOption = None,
-    block_size: BlockSizeOption = None,
+    hash_block_size: HashBlockSizeOption = None,
     max_bad_rows: BadRowsOption = None,
     database: DatabaseOption = None,
     json_output: JsonOption = False,
@@ -131,7 +131,7 @@ def simulate(
     target = here if wanted_device == "here" else find(wanted_device)
     there = judged.device == target.name
     if log is not None:
-        max_sequences = max_sequences or log.in_flight_limit
+        max_num_seqs = max_num_seqs or log.in_flight_limit
     # A log's server has scheduling and an idle pace of its own.
     own = there and log is None
     usual = (judged.options if own else None) or usual_options(target.kind)
@@ -140,13 +140,13 @@ def simulate(
         order=order,
         preemption=preemption,
         prefix_caching=prefix_caching or usual.prefix_caching,
-        max_batched_tokens=max_batched_tokens,
-        max_sequences=max_sequences,
-        page_tokens=page_tokens,
+        max_num_batched_tokens=max_num_batched_tokens,
+        max_num_seqs=max_num_seqs,
+        block_size=block_size,
     )
     limits = limits or (judged.slo if own or not judged.slo_is_default else None)
     memory = memory or (judged.kv_memory if there else None)
-    trace = read(workload, column, time_unit, tokenizer or name, block_size, max_bad_rows)
+    trace = read(workload, column, time_unit, tokenizer or name, hash_block_size, max_bad_rows)
     again = judged.is_of(trace) and rate_scale is None and rate is None and requests is None
     if again:
         rate = judged.rate
@@ -290,9 +290,9 @@ def _options(usual: ServingOptions, **given: Any) -> ServingOptions:  # noqa: AN
     from dataclasses import replace
 
     wanted = {name: value for name, value in given.items() if value is not None}
-    tokens = wanted.get("max_batched_tokens")
-    if tokens is not None and "max_sequences" not in wanted:
-        wanted["max_sequences"] = max(1, min(usual.max_sequences, tokens))
+    tokens = wanted.get("max_num_batched_tokens")
+    if tokens is not None and "max_num_seqs" not in wanted:
+        wanted["max_num_seqs"] = max(1, min(usual.max_num_seqs, tokens))
     try:
         return replace(usual, **wanted)
     except RequestError as error:
@@ -340,10 +340,11 @@ def _facts(
     return {
         "model": f"{servers.model} in {servers.dtype}",
         "device": target.name + (f" ({BASES[basis]})" if BASES[basis] else ""),
-        "KV memory": f"{size_text(servers.capacity_bytes)} in pages of {options.page_tokens} tokens",
+        "KV memory": f"{size_text(servers.capacity_bytes)} in blocks of {options.block_size} tokens",
         "trace": f"{trace.name}, {len(trace):,} requests" + ("" if rate is None else f" at {rate:.3g} a second"),
-        "server": f"{policy}, {options.max_batched_tokens:,} tokens an iteration, {options.max_sequences:,} requests "
-        f"in flight, preemption by {options.preemption}" + (", prefix caching" if options.prefix_caching else ""),
+        "server": f"{policy}, {options.max_num_batched_tokens:,} tokens an iteration, "
+        f"{options.max_num_seqs:,} requests in flight, preemption by {options.preemption}"
+        + (", prefix caching" if options.prefix_caching else ""),
         **({} if ratio == 1 else {"outputs": f"{ratio:.3g} times as long as the trace's"}),
     }
 

@@ -162,7 +162,7 @@ def _tabled(
     tables: SiliconTables, sizes: CacheSizes, shape: ModelShape, target: HardwareProfile, options: ServingOptions
 ) -> CostSource | None:
     sequence = sizes.of(UNCOMPRESSED)
-    common: dict[str, Any] = {"device": target.name, "max_batch": options.max_sequences}
+    common: dict[str, Any] = {"device": target.name, "max_batch": options.max_num_seqs}
     full = silicon_costs(tables, shape, sequence, **common)
     if full is None:
         return None

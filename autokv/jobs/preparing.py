@@ -146,7 +146,7 @@ def _trace(request: TuningRequest) -> WorkloadTrace | None:
         columns={str(field): name for field, name in request.columns.items()},
         time_unit=request.time_unit,
         tokenizer=LazyTokenizer(request.tokenizer or request.model),
-        block_size=request.block_size,
+        hash_block_size=request.hash_block_size,
         **share,
     )
 

@@ -91,7 +91,7 @@ class Servers:
         self.capacity_bytes = kv_memory or kv_capacity_bytes(
             target.memory_bytes,
             weights_bytes=held_bytes,
-            activation_bytes=activation_bytes(facts, options.max_batched_tokens, served_in),
+            activation_bytes=activation_bytes(facts, options.max_num_batched_tokens, served_in),
             memory_share=memory_share,
         )
         longest = int((trace.input_tokens + trace.output_tokens).max())
@@ -114,8 +114,8 @@ class Servers:
                 loaded,
                 fingerprint=here.fingerprint,
                 longest_tokens=longest,
-                max_batch=options.max_sequences,
-                max_batched_tokens=options.max_batched_tokens,
+                max_batch=options.max_num_seqs,
+                max_num_batched_tokens=options.max_num_batched_tokens,
                 output_tokens=max(1, round(float(np.mean(trace.output_tokens)))),
                 thorough=thorough,
                 cache=cache,

@@ -81,7 +81,7 @@ class ServingJudge:
             check=check,
         )
         full = self.full
-        KVMemory(self._servers.capacity_bytes, full.costs.sequence, self._options.page_tokens)
+        KVMemory(self._servers.capacity_bytes, full.costs.sequence, self._options.block_size)
         self._context_tokens, self._price = model.facts.context_tokens, request.price_per_hour
         self._slo = SLO(**request.slo) if request.slo else default_slo(self._trace, full.costs)
         self._asked = {"hardware": request.hardware, "rate": request.rate, "seed": request.seed, "sample": MAX_REQUESTS}

@@ -43,8 +43,8 @@ class Server:
 
     @property
     def memory(self) -> KVMemory:
-        """Its pages; raises RequestError where there is no room for one."""
-        return KVMemory(self.capacity_bytes, self.costs.sequence, self.options.page_tokens)
+        """Its blocks; raises RequestError where there is no room for one."""
+        return KVMemory(self.capacity_bytes, self.costs.sequence, self.options.block_size)
 
     def serve(self, trace: WorkloadTrace) -> Outcome:
         """Simulate ``trace``; raises what :func:`~autokv.serving.simulator.simulate` does."""
@@ -63,8 +63,8 @@ class Server:
         outputs = np.maximum(1, np.rint(trace.output_tokens * self.output_length_ratio)).astype(np.int64)
         tokens = trace.input_tokens + outputs - 1  # the last one is never fed back
         sizes, counts = np.unique(tokens, return_counts=True)
-        pages = np.array([memory.pages_of(int(size)) for size in sizes])
-        return float(memory.pages / np.average(pages, weights=counts))
+        blocks = np.array([memory.blocks_of(int(size)) for size in sizes])
+        return float(memory.blocks / np.average(blocks, weights=counts))
 
 
 def compare(
@@ -171,9 +171,10 @@ def _check_sizes(trace: WorkloadTrace, server: Server, outcome: Outcome) -> None
     inputs, outputs = int(outcome.input_tokens[first]), int(outcome.output_tokens[first])
     others = f" (and {len(refused) - 1:,} more like it)" if len(refused) > 1 else ""
     memory = server.memory
-    if memory.pages_of(inputs + outputs - 1) <= memory.pages:
+    if memory.blocks_of(inputs + outputs - 1) <= memory.blocks:
         why = " in 16 bits, as which a prompt that is prefilled in several chunks is held until its end,"
-        remedy = f"allow more tokens an iteration (--max-batched-tokens is {server.options.max_batched_tokens:,}), take"
+        tokens = server.options.max_num_batched_tokens
+        remedy = f"allow more tokens an iteration (--max-num-batched-tokens is {tokens:,}), take"
     else:
         why, remedy = "", "compress more, take"
     line = "" if trace.lines is None else f", line {trace.lines[first]} of its file"

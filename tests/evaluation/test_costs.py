@@ -84,7 +84,7 @@ def meter(model: LoadedModel, said: list[str] | None = None, **options: Any) -> 
     limits: dict[str, Any] = {
         "longest_tokens": LONGEST,
         "max_batch": BATCH,
-        "max_batched_tokens": BATCHED,
+        "max_num_batched_tokens": BATCHED,
         "output_tokens": 64,
     }
     options = {"fingerprint": "here", "now": Clock(lambda: 1e-3), **limits, **options}

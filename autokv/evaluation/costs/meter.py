@@ -51,7 +51,7 @@ class CostMeter:
         fingerprint: of the device, see :class:`autokv.hardware.HardwareProfile`.
         longest_tokens: of a request, its output included; no more than the model's context is measured.
         max_batch: requests that decode at once.
-        max_batched_tokens: of one iteration.
+        max_num_batched_tokens: of one iteration.
         output_tokens: of a request, on average: what a window holds and how often a block leaves it follow from it.
         thorough: time at all sizes, and decoding with what was generated beside the prompt; else, as for a search over
             many configurations, at few sizes, less often, and over prompts alone.
@@ -72,7 +72,7 @@ class CostMeter:
         fingerprint: str,
         longest_tokens: int,
         max_batch: int,
-        max_batched_tokens: int,
+        max_num_batched_tokens: int,
         output_tokens: int = OUTPUT_TOKENS,
         thorough: bool = True,
         cache: CostCache | None = None,
@@ -93,7 +93,7 @@ class CostMeter:
             first_layers(self._layers, YARDSTICK_SHARE, YARDSTICK_TOKENS),
         )
         self._longest = max(1, min(longest_tokens, model.facts.context_tokens))
-        self._max_batch, self._max_batched_tokens = max(1, max_batch), max(1, max_batched_tokens)
+        self._max_batch, self._max_num_batched_tokens = max(1, max_batch), max(1, max_num_batched_tokens)
         self._sequence_bytes: dict[str, SequenceBytes] = {}
         self._output_tokens, self._thorough = max(1, output_tokens), thorough
 
@@ -150,7 +150,9 @@ class CostMeter:
 
     @cached_property
     def _rest(self) -> Curve:
-        return rest_of_the_model(self._layers, self._plain, self._stopwatch, self._max_batched_tokens, self._max_batch)
+        return rest_of_the_model(
+            self._layers, self._plain, self._stopwatch, self._max_num_batched_tokens, self._max_batch
+        )
 
     @cached_property
     def _within_prompts(self) -> Curve:
