@@ -47,7 +47,7 @@ class ServingJudge:
 
     Raises:
         WorkloadError: the trace has no arrivals, and the request no rate.
-        RequestError: the device has no memory left for a page of a 16-bit cache.
+        RequestError: the device has no memory left for a block of a 16-bit cache.
     """
 
     def __init__(
