@@ -79,7 +79,8 @@ class TraceQuery(UploadQuery):
     time_unit: Literal["s", "ms", "us", "ns", "iso", "mdy", "dmy"] | None = Field(
         None, description="of the arrivals, where it is not the format's"
     )
-    block_size: int | None = Field(None, ge=1, le=1 << 20, description="tokens of a hashed block of a prompt")
+    hash_block_size: int | None = Field(None, ge=1, le=1 << 20, description="tokens of a hashed block of a prompt")
+    block_size: int | None = Field(None, ge=1, le=1 << 20, description="earlier name of hash_block_size")
     max_bad_rows: float | None = Field(None, ge=0, le=1, description="share of rows that may be bad; 0.01")
 
     @property
@@ -87,7 +88,8 @@ class TraceQuery(UploadQuery):
         """Arguments of :func:`autokv.workload.read_trace`."""
         columns = dict(column.partition("=")[::2] for column in self.column)
         share = {} if self.max_bad_rows is None else {"max_rejected_share": self.max_bad_rows}
-        return {"columns": columns, "time_unit": self.time_unit, "block_size": self.block_size, **share}
+        blocks = {"hash_block_size": self.hash_block_size or self.block_size}
+        return {"columns": columns, "time_unit": self.time_unit, **blocks, **share}
 
 
 def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: type[UploadQuery]) -> None:

@@ -1,7 +1,7 @@
 """How well costs that are fitted to a real server's log foresee the requests that were held out.
 
-The log (``--runs``; ``--kv-tokens``, ``--max-sequences`` and ``--max-batched-tokens`` say how its server was set up) is
-that of vLLM 0.19 serving Llama 3.1 8B in bfloat16 on one RTX PRO 6000 Blackwell Server Edition, published with
+The log (``--runs``; ``--kv-tokens``, ``--max-num-seqs`` and ``--max-num-batched-tokens`` say how its server was set up)
+is that of vLLM 0.19 serving Llama 3.1 8B in bfloat16 on one RTX PRO 6000 Blackwell Server Edition, published with
 LLMServingSim (https://github.com/casys-kaist/LLMServingSim, bench/examples/RTXPRO6000/Llama-3.1-8B): 300 ShareGPT
 requests at 10 a second. Costs are fitted to the first third, half and two thirds of them.
 """
@@ -32,11 +32,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="the log")
     parser.add_argument("--kv-tokens", type=int, default=574_608)
-    parser.add_argument("--max-sequences", type=int, default=128)
-    parser.add_argument("--max-batched-tokens", type=int, default=2048)
+    parser.add_argument("--max-num-seqs", type=int, default=128)
+    parser.add_argument("--max-num-batched-tokens", type=int, default=2048)
     given = parser.parse_args()
     log = read_log(given.runs)
-    options = ServingOptions(max_batched_tokens=given.max_batched_tokens, max_sequences=given.max_sequences)
+    options = ServingOptions(max_num_batched_tokens=given.max_num_batched_tokens, max_num_seqs=given.max_num_seqs)
     capacity, sequence = float(given.kv_tokens * BYTES_PER_TOKEN), SequenceBytes(float(BYTES_PER_TOKEN))
     fits = {}
     for name, share in SHARES.items():

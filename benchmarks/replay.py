@@ -210,8 +210,8 @@ def main() -> None:
     parser.add_argument("--shorter", type=float, nargs=2, default=(8.0, 6.0), metavar=("INPUTS", "OUTPUTS"))
     parser.add_argument("--load", type=float, default=8.0)
     parser.add_argument("--in-flight", type=float, default=4.0)
-    parser.add_argument("--max-sequences", type=int, default=24)
-    parser.add_argument("--max-batched-tokens", type=int, default=192)
+    parser.add_argument("--max-num-seqs", type=int, default=24)
+    parser.add_argument("--max-num-batched-tokens", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1, help="of torch; a second core then meets what else runs")
     parser.add_argument("--quick", action="store_true", help="24 requests, one round")
@@ -221,7 +221,7 @@ def main() -> None:
         options.requests, options.rounds = 24, 1
     model = load(options.model or str(demo_model_path()), dtype=options.dtype, device=options.device)
     work = requests_of(options.trace, options.requests, tuple(options.shorter))
-    serving = ServingOptions(max_batched_tokens=options.max_batched_tokens, max_sequences=options.max_sequences)
+    serving = ServingOptions(max_num_batched_tokens=options.max_num_batched_tokens, max_num_seqs=options.max_num_seqs)
     lengths = work.input_tokens + work.output_tokens
 
     def meter(check: Callable[[], None]) -> CostMeter:
@@ -230,8 +230,8 @@ def main() -> None:
             model,
             fingerprint="here",
             longest_tokens=int(lengths.max()),
-            max_batch=options.max_sequences,
-            max_batched_tokens=options.max_batched_tokens,
+            max_batch=options.max_num_seqs,
+            max_num_batched_tokens=options.max_num_batched_tokens,
             output_tokens=round(float(work.output_tokens.mean())),
             check=check,
         )
@@ -253,7 +253,7 @@ def main() -> None:
         names = names[number % len(names) :] + names[: number % len(names)]
         found: dict[str, Replay] = {}
         for name in names:
-            memory = KVMemory(capacity, plain.sequence, serving.page_tokens)
+            memory = KVMemory(capacity, plain.sequence, serving.block_size)
             memory = replace(memory, sequence=beforehand[name].sequence)
             between = Between(lambda check, config=CONFIGS[name]: meter(check).measure(config))  # type: ignore[misc]
             found[name] = replay(work, model, CONFIGS[name], memory, serving, between=between)

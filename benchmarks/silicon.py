@@ -25,7 +25,7 @@ from common import write_result
 
 DEVICE = "rtx-pro-6000-server"
 SOURCE = "https://github.com/casys-kaist/LLMServingSim, bench/examples/RTXPRO6000/{}/vllm"
-SETTINGS = ServingOptions(max_batched_tokens=2048, max_sequences=128)
+SETTINGS = ServingOptions(max_num_batched_tokens=2048, max_num_seqs=128)
 KV_TOKENS = {"Llama-3.1-8B": 574_608}
 """More than the requests hold: memory was not short."""
 POINTS = (("h100-sxm", 1, 512, 6.48), ("h100-sxm", 4, 512, 6.59))
@@ -112,7 +112,7 @@ def costs_of(shape: ModelShape, device: str) -> CostModel:
     if tables is None:
         raise SystemExit("pip install 'autokv[silicon]'")
     sequence = SequenceBytes(float(shape.kv_bytes_per_token))
-    costs = silicon_costs(tables, shape, sequence, device=profile.name, max_batch=SETTINGS.max_sequences)
+    costs = silicon_costs(tables, shape, sequence, device=profile.name, max_batch=SETTINGS.max_num_seqs)
     if costs is None:
         raise SystemExit(f"no tables of such a model on {profile.name}")
     return costs

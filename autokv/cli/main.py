@@ -30,6 +30,7 @@ from autokv.cli import (
     tune,
     worker,
 )
+from autokv.cli.renamed import Renamed
 from autokv.errors import AutoKVError, InputError, Interrupted
 
 EXIT_INPUT = 2
@@ -52,10 +53,10 @@ app.add_typer(db.app, name="db", help="Database: schema, checks and backups.")
 app.add_typer(remote.app, name="remote", help="Jobs and configurations of a server.")
 app.add_typer(bench.app, name="bench", help="Benchmarks of this device.")
 app.add_typer(kernels.app, name="kernels", help="Kernels: which are used here; precompile them.")
-app.command()(tune.tune)
+app.command(cls=Renamed)(tune.tune)
 app.command()(evaluate.evaluate)
 app.command()(generate.generate)
-app.command()(simulate.simulate)
+app.command(cls=Renamed)(simulate.simulate)
 app.command()(demo.demo)
 app.command()(worker.worker)
 app.command()(serve.serve)

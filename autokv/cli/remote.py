@@ -14,6 +14,7 @@ import typer
 from autokv.cli import complete, remote_alias
 from autokv.cli import search_options as asked
 from autokv.cli.connecting import ServerOption, connect
+from autokv.cli.renamed import Renamed
 from autokv.cli.tables import JsonOption, local_time, print_facts, print_json, print_table, short_model
 from autokv.cli.tune import EXIT_NOTHING
 from autokv.errors import Interrupted, RequestError
@@ -32,7 +33,7 @@ ALIAS = frozenset(string.ascii_lowercase + string.digits + "._-")
 JobArgument = Annotated[str, typer.Argument(help="Id of a job.", autocompletion=complete.remote_job)]
 
 
-@app.command()
+@app.command(cls=Renamed)
 def submit(
     context: typer.Context,
     request_file: Annotated[
@@ -50,7 +51,7 @@ def submit(
     column: asked.Column = None,
     time_unit: asked.TimeUnit = None,
     tokenizer: asked.Tokenizer = None,
-    block_size: asked.BlockSize = None,
+    hash_block_size: asked.HashBlockSize = None,
     max_bad_rows: asked.BadRows = None,
     prompts: asked.Prompts = None,
     tasks: asked.Tasks = None,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from autokv.cli import complete
-from autokv.cli.trace_options import BadRowsOption, BlockSizeOption, ColumnOption, TimeUnitOption, column_map
+from autokv.cli.trace_options import BadRowsOption, ColumnOption, HashBlockSizeOption, TimeUnitOption, column_map
 from autokv.cli.values import bounds, byte_size
 
 Rate = Annotated[float | None, typer.Option(help="Requests per second, instead of the trace's own.")]
@@ -25,7 +25,7 @@ TimeUnit = TimeUnitOption
 Tokenizer = Annotated[
     str | None, typer.Option(metavar="MODEL", help="Model whose tokenizer counts a trace of texts; default: --model.")
 ]
-BlockSize = BlockSizeOption
+HashBlockSize = HashBlockSizeOption
 BadRows = BadRowsOption
 Prompts = Annotated[str | None, typer.Option(help="JSONL file: prompt, optional completion or answers.")]
 Tasks = Annotated[bool | None, typer.Option(help="Use generated tasks as prompts, or do not check tasks at all.")]

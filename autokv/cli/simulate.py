@@ -15,8 +15,8 @@ from autokv.cli.evaluate import Dtype
 from autokv.cli.tables import DatabaseOption, JsonOption
 from autokv.cli.trace_options import (
     BadRowsOption,
-    BlockSizeOption,
     ColumnOption,
+    HashBlockSizeOption,
     TimeUnitOption,
     TokenizerOption,
     read,
@@ -65,9 +65,9 @@ def simulate(
     prefix_caching: Annotated[
         bool, typer.Option("--prefix-caching", help="Share equal prompt prefixes; needs block hashes in the trace.")
     ] = False,
-    max_batched_tokens: Annotated[int | None, typer.Option(help="Tokens per iteration, at most.")] = None,
-    max_sequences: Annotated[int | None, typer.Option(help="Requests in flight, at most.")] = None,
-    page_tokens: Annotated[int | None, typer.Option(help="Tokens per page of KV memory.")] = None,
+    max_num_batched_tokens: Annotated[int | None, typer.Option(help="Tokens per iteration, at most.")] = None,
+    max_num_seqs: Annotated[int | None, typer.Option(help="Requests in flight, at most.")] = None,
+    block_size: Annotated[int | None, typer.Option(help="Tokens per block of KV memory.")] = None,
     memory_share: Annotated[float, typer.Option(min=0.01, max=1.0, help="Share of the device's memory to use.")] = 0.9,
     kv_memory: Annotated[str | None, typer.Option(help="Memory for KV caches, such as 2GiB.")] = None,
     output_length_ratio: Annotated[
@@ -83,7 +83,7 @@ def simulate(
     column: ColumnOption = None,
     time_unit: TimeUnitOption = None,
     tokenizer: TokenizerOption = None,
-    block_size: BlockSizeOption = None,
+    hash_block_size: HashBlockSizeOption = None,
     max_bad_rows: BadRowsOption = None,
     database: DatabaseOption = None,
     json_output: JsonOption = False,
@@ -113,7 +113,7 @@ def simulate(
 
     log = None if calibrate is None else read_log(calibrate)
     if log is not None:
-        max_sequences = max_sequences or log.in_flight_limit
+        max_num_seqs = max_num_seqs or log.in_flight_limit
     simulation = Simulation(
         SimulationRequest(
             document,
@@ -132,9 +132,9 @@ def simulate(
                 order=order,
                 preemption=preemption,
                 prefix_caching=prefix_caching or None,
-                max_batched_tokens=max_batched_tokens,
-                max_sequences=max_sequences,
-                page_tokens=page_tokens,
+                max_num_batched_tokens=max_num_batched_tokens,
+                max_num_seqs=max_num_seqs,
+                block_size=block_size,
             ),
             memory_share=memory_share,
             kv_memory=memory,
@@ -145,7 +145,7 @@ def simulate(
             device=device,
         )
     )
-    trace = read(workload, column, time_unit, tokenizer or name, block_size, max_bad_rows)
+    trace = read(workload, column, time_unit, tokenizer or name, hash_block_size, max_bad_rows)
     with Database(database or settings.current().database_url) as store, _progress() as say:
         simulated = simulation.run(trace, store.kernel_times, say)
     found, calibration = simulated.comparison, simulated.engines.calibration
@@ -185,9 +185,9 @@ def _options(usual: ServingOptions, **given: Any) -> ServingOptions:  # noqa: AN
     from dataclasses import replace
 
     wanted = {name: value for name, value in given.items() if value is not None}
-    tokens = wanted.get("max_batched_tokens")
-    if tokens is not None and "max_sequences" not in wanted:
-        wanted["max_sequences"] = max(1, min(usual.max_sequences, tokens))
+    tokens = wanted.get("max_num_batched_tokens")
+    if tokens is not None and "max_num_seqs" not in wanted:
+        wanted["max_num_seqs"] = max(1, min(usual.max_num_seqs, tokens))
     try:
         return replace(usual, **wanted)
     except RequestError as error:
@@ -215,10 +215,11 @@ def _facts(simulated: Simulated) -> dict[str, str]:
     return {
         "model": f"{engines.model} in {engines.dtype}",
         "device": simulated.target.name + (f" ({basis})" if basis else ""),
-        "KV memory": f"{size_text(engines.capacity_bytes)} in pages of {options.page_tokens} tokens",
+        "KV memory": f"{size_text(engines.capacity_bytes)} in blocks of {options.block_size} tokens",
         "trace": f"{trace.name}, {len(trace):,} requests" + ("" if rate is None else f" at {rate:.3g} a second"),
-        "server": f"{policy}, {options.max_batched_tokens:,} tokens an iteration, {options.max_sequences:,} requests "
-        f"in flight, preemption by {options.preemption}" + (", prefix caching" if options.prefix_caching else ""),
+        "server": f"{policy}, {options.max_num_batched_tokens:,} tokens an iteration, "
+        f"{options.max_num_seqs:,} requests in flight, preemption by {options.preemption}"
+        + (", prefix caching" if options.prefix_caching else ""),
         **({} if ratio == 1 else {"outputs": f"{ratio:.3g} times as long as the trace's"}),
     }
 

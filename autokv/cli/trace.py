@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from autokv.cli.renamed import Renamed
 from autokv.cli.tables import JsonOption, print_facts, print_json, print_table
 from autokv.cli.trace_options import (
     BadRowsOption,
-    BlockSizeOption,
     ColumnOption,
+    HashBlockSizeOption,
     TimeUnitOption,
     TokenizerOption,
     check_output,
@@ -42,7 +43,7 @@ def _group() -> None:
     """Traces: inspect, convert, slice and synthesize them."""
 
 
-@app.command()
+@app.command(cls=Renamed)
 def inspect(
     file: FileArgument,
     model: Annotated[str | None, typer.Option(help="Model to find the deployment scenario for.")] = None,
@@ -59,7 +60,7 @@ def inspect(
     column: ColumnOption = None,
     time_unit: TimeUnitOption = None,
     tokenizer: TokenizerOption = None,
-    block_size: BlockSizeOption = None,
+    hash_block_size: HashBlockSizeOption = None,
     max_bad_rows: BadRowsOption = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -74,7 +75,7 @@ def inspect(
         if value is not None and model is None:
             raise RequestError("says nothing without a model", field=option, remedy="add --model")
     memory = None if kv_memory is None else byte_size(kv_memory, "--kv-memory")
-    trace = read(file, column, time_unit, tokenizer, block_size, max_bad_rows)
+    trace = read(file, column, time_unit, tokenizer, hash_block_size, max_bad_rows)
     found = statistics_of(trace, tokens_per_second)
     known = None if model is None else _facts_of(model)
     scenario = None if known is None else _scenario(trace, known, hardware, memory)
@@ -100,7 +101,7 @@ def inspect(
         typer.echo(f"\nwritten to {page}")
 
 
-@app.command()
+@app.command(cls=Renamed)
 def convert(
     file: FileArgument,
     out: OutputArgument,
@@ -109,7 +110,7 @@ def convert(
     column: ColumnOption = None,
     time_unit: TimeUnitOption = None,
     tokenizer: TokenizerOption = None,
-    block_size: BlockSizeOption = None,
+    hash_block_size: HashBlockSizeOption = None,
     max_bad_rows: BadRowsOption = None,
 ) -> None:
     """Write a trace in another format.
@@ -117,10 +118,10 @@ def convert(
     .parquet keeps everything, .csv is Azure's, .jsonl is Mooncake's.
     """
     check_output(out, force, file)
-    _write(read(file, column, time_unit, tokenizer, block_size, max_bad_rows), out, format)
+    _write(read(file, column, time_unit, tokenizer, hash_block_size, max_bad_rows), out, format)
 
 
-@app.command("slice")
+@app.command("slice", cls=Renamed)
 def slice_trace(
     file: FileArgument,
     out: OutputArgument,
@@ -145,7 +146,7 @@ def slice_trace(
     column: ColumnOption = None,
     time_unit: TimeUnitOption = None,
     tokenizer: TokenizerOption = None,
-    block_size: BlockSizeOption = None,
+    hash_block_size: HashBlockSizeOption = None,
     max_bad_rows: BadRowsOption = None,
 ) -> None:
     """Write a part of a trace, or change its rate and lengths.
@@ -157,7 +158,7 @@ def slice_trace(
     check_output(out, force, file)
     if rate is not None and rate_scale is not None:
         raise RequestError("cannot be combined with --rate-scale", field="--rate", remedy="give one of them")
-    trace = read(file, column, time_unit, tokenizer, block_size, max_bad_rows)
+    trace = read(file, column, time_unit, tokenizer, hash_block_size, max_bad_rows)
     if start is not None or end is not None:
         trace = transform.window(trace, start or 0.0, float("inf") if end is None else end)
     if max_input_tokens is not None or max_output_tokens is not None:
@@ -175,7 +176,7 @@ def slice_trace(
     _write(trace, out, format)
 
 
-@app.command()
+@app.command(cls=Renamed)
 def synthesize(
     out: OutputArgument,
     requests: Annotated[int, typer.Option(min=1, help="Number of requests.")],
@@ -204,7 +205,7 @@ def synthesize(
     column: ColumnOption = None,
     time_unit: TimeUnitOption = None,
     tokenizer: TokenizerOption = None,
-    block_size: BlockSizeOption = None,
+    hash_block_size: HashBlockSizeOption = None,
     max_bad_rows: BadRowsOption = None,
 ) -> None:
     """Make a trace from distributions or from a real one.
@@ -217,7 +218,7 @@ def synthesize(
     if like is not None:
         if input_tokens or output_tokens:
             raise RequestError("takes its lengths from the trace", field="--like", remedy="leave the tokens out")
-        real = read(like, column, time_unit, tokenizer, block_size, max_bad_rows)
+        real = read(like, column, time_unit, tokenizer, hash_block_size, max_bad_rows)
         mean = rate or real.summary().requests_per_s
         process = _arrivals(arrivals, mean, cv, period, amplitude) if arrivals or not real.timed else None
         trace = resample(real, requests=requests, seed=seed, arrivals=process)

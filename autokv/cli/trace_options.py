@@ -28,8 +28,9 @@ TimeUnitOption = Annotated[
 TokenizerOption = Annotated[
     str | None, typer.Option(metavar="MODEL", help="Model whose tokenizer counts a trace of texts.")
 ]
-BlockSizeOption = Annotated[
-    int | None, typer.Option("--block-size", min=1, help="Tokens per hashed block of prompts; default: by the lengths.")
+HashBlockSizeOption = Annotated[
+    int | None,
+    typer.Option("--hash-block-size", min=1, help="Tokens per hashed block of prompts; default: by the lengths."),
 ]
 BadRowsOption = Annotated[
     float | None,
@@ -42,7 +43,7 @@ def read(
     columns: list[str] | None = None,
     time_unit: str | None = None,
     tokenizer: str | None = None,
-    block_size: int | None = None,
+    hash_block_size: int | None = None,
     max_bad_rows: float | None = None,
 ) -> WorkloadTrace:
     """Read the trace at ``path`` as the options say.
@@ -53,7 +54,7 @@ def read(
     """
     from autokv.workload import read_trace
 
-    options: dict[str, Any] = {"block_size": block_size}
+    options: dict[str, Any] = {"hash_block_size": hash_block_size}
     if columns:
         options["columns"] = column_map(columns)
     if time_unit is not None:

@@ -51,7 +51,7 @@ def tune(
     column: asked.Column = None,
     time_unit: asked.TimeUnit = None,
     tokenizer: asked.Tokenizer = None,
-    block_size: asked.BlockSize = None,
+    hash_block_size: asked.HashBlockSize = None,
     max_bad_rows: asked.BadRows = None,
     text: Annotated[str | None, typer.Option(help="Text file to cut prompts from.")] = None,
     prompts: asked.Prompts = None,

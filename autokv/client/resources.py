@@ -24,12 +24,12 @@ class Files:
         name: str | None = None,
         columns: Mapping[str, str] | None = None,
         time_unit: str | None = None,
-        block_size: int | None = None,
+        hash_block_size: int | None = None,
         max_bad_rows: float | None = None,
     ) -> Operation[UploadView]:
         """Upload a file; the same bytes under the same name are the same upload.
 
-        ``columns``, ``time_unit``, ``block_size`` and ``max_bad_rows`` say how a trace is read, as those of a job do.
+        ``columns``, ``time_unit``, ``hash_block_size`` and ``max_bad_rows`` say how a trace is read, as a job's do.
 
         Raises:
             RequestError: there is no such file.
@@ -40,7 +40,7 @@ class Files:
             "name": name or found.name,
             "column": [f"{field}={column}" for field, column in (columns or {}).items()] or None,
             "time_unit": time_unit,
-            "block_size": block_size,
+            "hash_block_size": hash_block_size,
             "max_bad_rows": None if max_bad_rows is None else str(max_bad_rows),
         }
         return Operation("POST", path(self.kind), model(UploadView), params=params, headers=headers, file=found)

@@ -26,7 +26,9 @@ def uploads(fields: Mapping[str, Any]) -> Iterator[tuple[str, Upload]]:
         columns = fields.get("columns", {})
         if not isinstance(columns, Mapping):
             raise RequestError("is no mapping", field="columns", remedy="such as {'input_tokens': 'prompt_tokens'}")
-        reading = {name: fields.get(name) for name in ("time_unit", "block_size", "max_bad_rows")}
+        reading = {name: fields.get(name) for name in ("time_unit", "max_bad_rows")}
+        # A job takes the field by its earlier name too.
+        reading["hash_block_size"] = fields.get("hash_block_size", fields.get("block_size"))
         yield "workload", resources.traces.upload(file, columns=columns, **reading)
     if file := _file("prompts", fields.get("prompts")):
         yield "prompts", resources.prompts.upload(file)

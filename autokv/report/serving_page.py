@@ -64,7 +64,7 @@ def _charts(comparison: Comparison) -> list[Markup]:
     memory = lines(comparison, f"KV cache ({unit})", lambda times: times.kv_bytes / scale, level)
     queue = "Requests that wait to be scheduled. Lines are averages over iterations."
     batch = "Requests in prefill or decoding."
-    held = f"All caches together, in whole pages. Capacity: {room}. The peaks are in the table."
+    held = f"All caches together, in whole blocks. Capacity: {room}. The peaks are in the table."
     return [
         figure("waiting", "Queue", join(waiting.legend, queue), waiting.draw),
         figure("running", "Batch", join(running.legend, batch), running.draw),

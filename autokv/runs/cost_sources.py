@@ -8,9 +8,8 @@ from typing import Any, Protocol, cast
 
 from autokv.config import CompressionConfig, FP8Quantization, NoStage
 from autokv.evaluation.baselines import UNCOMPRESSED
-from autokv.evaluation.costs.layers import Layers
-from autokv.evaluation.costs.meter import CostMeter
-from autokv.evaluation.costs.sizes import bytes_of_sequences
+from autokv.evaluation.costs.meter import CostMeter, bytes_of_sequences
+from autokv.evaluation.costs.synthetic import Layers
 from autokv.hardware import HardwareProfile
 from autokv.hardware.silicon import SiliconTables, tables_of
 from autokv.models.outline import ModelOutline
@@ -162,7 +161,7 @@ def _tabled(
     tables: SiliconTables, sizes: CacheSizes, shape: ModelShape, target: HardwareProfile, options: ServingOptions
 ) -> CostSource | None:
     sequence = sizes.of(UNCOMPRESSED)
-    common: dict[str, Any] = {"device": target.name, "max_batch": options.max_sequences}
+    common: dict[str, Any] = {"device": target.name, "max_batch": options.max_num_seqs}
     full = silicon_costs(tables, shape, sequence, **common)
     if full is None:
         return None

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 from autokv.config import ConfigurationDocument
 from autokv.errors import RequestError
 from autokv.serving import SLO, ServingOptions
+from autokv.serving.engine_options import EARLIER_NAMES
 from autokv.workload import WorkloadTrace
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class Judged:
                 isinstance(note, str) and note.startswith("SLO: ") and note.endswith(AUTOMATIC)
                 for note in _list(serving.get("notes"))
             ),
-            options=_made(ServingOptions, serving.get("options")),
+            options=_made(ServingOptions, serving.get("options"), EARLIER_NAMES),
             kv_memory=_positive(serving.get("kv_memory_bytes")),
             rate=_positive(serving.get("rate")),
             sample=_count(serving.get("sample")) or None,
@@ -89,12 +90,13 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _made(make: Callable[..., T], value: object) -> T | None:
-    """``make`` of the fields in ``value`` that it knows."""
+def _made(make: Callable[..., T], value: object, renamed: Mapping[str, str] | None = None) -> T | None:
+    """``make`` of the fields in ``value`` that it knows, by the names that ``renamed`` gives them."""
     if not isinstance(value, Mapping):
         return None
+    named = {(renamed or {}).get(name, name): one for name, one in value.items()}
     known = {field.name for field in fields(make)}  # type: ignore[arg-type]
     try:
-        return make(**{name: one for name, one in value.items() if name in known})
+        return make(**{name: one for name, one in named.items() if name in known})
     except (RequestError, TypeError):
         return None

@@ -11,7 +11,7 @@ from autokv import settings
 from autokv.errors import RequestError
 from autokv.evaluation.baselines import has_float8
 from autokv.evaluation.costs import CostCache
-from autokv.evaluation.costs.sizes import weights_bytes
+from autokv.evaluation.costs.meter import weights_bytes
 from autokv.evaluation.metrics import CONFIRMED_METRICS, SERVING_METRICS
 from autokv.evaluation.prompts import PromptSets, load_prompts
 from autokv.evaluation.prompts.records import prompt_file_facts
@@ -166,7 +166,7 @@ def _trace(request: TuningRequest) -> WorkloadTrace | None:
         columns={str(field): name for field, name in request.columns.items()},
         time_unit=request.time_unit,
         tokenizer=LazyTokenizer(request.tokenizer or request.model),
-        block_size=request.block_size,
+        hash_block_size=request.hash_block_size,
         **share,
     )
 

@@ -49,7 +49,7 @@ class ServingJudge:
 
     Raises:
         WorkloadError: the trace has no arrivals, and the request no rate.
-        RequestError: the device has no memory left for a page of a 16-bit cache.
+        RequestError: the device has no memory left for a block of a 16-bit cache.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ServingJudge:
             check=check,
         )
         full = self.full
-        KVMemory(self._engines.capacity_bytes, full.costs.sequence, self._options.page_tokens)
+        KVMemory(self._engines.capacity_bytes, full.costs.sequence, self._options.block_size)
         self._context_tokens, self._price = model.facts.context_tokens, request.price_per_hour
         self._slo = SLO(**request.slo) if request.slo else default_slo(self._trace, full.costs)
         self._asked = {"hardware": request.hardware, "rate": request.rate, "seed": request.seed, "sample": MAX_REQUESTS}

@@ -10,8 +10,7 @@ import numpy as np
 from autokv.config import CompressionConfig
 from autokv.errors import ModelError
 from autokv.evaluation.costs import CostCache, MemoryCache
-from autokv.evaluation.costs.meter import CostMeter
-from autokv.evaluation.costs.sizes import activation_bytes, weights_bytes
+from autokv.evaluation.costs.meter import CostMeter, activation_bytes, weights_bytes
 from autokv.hardware import HardwareProfile
 from autokv.hardware.catalog import silicon_name
 from autokv.hardware.silicon import tables_installed
@@ -92,7 +91,7 @@ class SimulatedEngines:
         self.capacity_bytes = kv_memory or kv_capacity_bytes(
             target.memory_bytes,
             weights_bytes=held_bytes,
-            activation_bytes=activation_bytes(facts, options.max_batched_tokens, served_in),
+            activation_bytes=activation_bytes(facts, options.max_num_batched_tokens, served_in),
             memory_share=memory_share,
         )
         longest = int((trace.input_tokens + trace.output_tokens).max())
@@ -115,8 +114,8 @@ class SimulatedEngines:
                 loaded,
                 fingerprint=here.fingerprint,
                 longest_tokens=longest,
-                max_batch=options.max_sequences,
-                max_batched_tokens=options.max_batched_tokens,
+                max_batch=options.max_num_seqs,
+                max_num_batched_tokens=options.max_num_batched_tokens,
                 output_tokens=max(1, round(float(np.mean(trace.output_tokens)))),
                 thorough=thorough,
                 cache=cache,

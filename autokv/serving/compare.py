@@ -117,9 +117,10 @@ def _check_sizes(trace: WorkloadTrace, engine: SimulatedEngine, outcome: Outcome
     inputs, outputs = int(outcome.input_tokens[first]), int(outcome.output_tokens[first])
     others = f" (and {len(refused) - 1:,} more like it)" if len(refused) > 1 else ""
     memory = engine.memory
-    if memory.pages_of(inputs + outputs - 1) <= memory.pages:
+    if memory.blocks_of(inputs + outputs - 1) <= memory.blocks:
         why = " in 16 bits, as which a prompt that is prefilled in several chunks is held until its end,"
-        remedy = f"allow more tokens an iteration (--max-batched-tokens is {engine.options.max_batched_tokens:,}), take"
+        tokens = engine.options.max_num_batched_tokens
+        remedy = f"allow more tokens an iteration (--max-num-batched-tokens is {tokens:,}), take"
     else:
         why, remedy = "", "compress more, take"
     line = "" if trace.lines is None else f", line {trace.lines[first]} of its file"

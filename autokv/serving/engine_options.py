@@ -9,19 +9,27 @@ from autokv.errors import RequestError
 
 Order = Literal["fcfs", "shortest_first"]
 Preemption = Literal["recompute", "swap"]
+EARLIER_NAMES = {
+    "max_batched_tokens": "max_num_batched_tokens",
+    "max_sequences": "max_num_seqs",
+    "page_tokens": "block_size",
+}
+"""What documents that were stored earlier call options, to their names now."""
 
 
 @dataclass(frozen=True)
 class ServingOptions:
     """Continuous batching with chunked prefill (Orca, 2022; Sarathi-Serve, 2024), paged memory (vLLM, 2023).
 
+    Options are called as vLLM's engine calls them.
+
     Raises:
         RequestError: a value makes no sense.
     """
 
-    max_batched_tokens: int = 2048
+    max_num_batched_tokens: int = 2048
     """Tokens of one iteration: one per decoding request, the rest for chunks of prompts."""
-    max_sequences: int = 256
+    max_num_seqs: int = 256
     """Requests in flight at once."""
     order: Order = "fcfs"
     """Who is admitted first: the earliest, or the one with the fewest tokens to prefill."""
@@ -29,18 +37,18 @@ class ServingOptions:
     """What becomes of a request whose memory is taken: its tokens are prefilled again, or wait in host memory."""
     prefix_caching: bool = False
     """Prompts that begin with the same blocks share them; needs a trace with block hashes."""
-    page_tokens: int = 16
-    """Tokens of a page of KV memory; a request holds whole pages."""
+    block_size: int = 16
+    """Tokens of a block of KV memory; a request holds whole blocks."""
 
     def __post_init__(self) -> None:
-        for name in ("max_batched_tokens", "max_sequences", "page_tokens"):
+        for name in ("max_num_batched_tokens", "max_num_seqs", "block_size"):
             if getattr(self, name) < 1:
                 raise RequestError(f"is {getattr(self, name)}", field=name, remedy="give at least 1")
-        if self.max_sequences > self.max_batched_tokens:
+        if self.max_num_seqs > self.max_num_batched_tokens:
             raise RequestError(
-                f"{self.max_sequences} requests in flight need as many tokens per iteration",
-                field="max_sequences",
-                remedy=f"give at most {self.max_batched_tokens}, or raise max_batched_tokens",
+                f"{self.max_num_seqs} requests in flight need as many tokens per iteration",
+                field="max_num_seqs",
+                remedy=f"give at most {self.max_num_batched_tokens}, or raise max_num_batched_tokens",
             )
 
 
@@ -50,7 +58,7 @@ def usual_options(kind: str) -> ServingOptions:
     Args:
         kind: ``cpu``, or any GPU's.
     """
-    return ServingOptions(max_batched_tokens=256, max_sequences=64) if kind == "cpu" else ServingOptions()
+    return ServingOptions(max_num_batched_tokens=256, max_num_seqs=64) if kind == "cpu" else ServingOptions()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""KV memory in pages: what a device has for it, and what a request takes."""
+"""KV memory in blocks: what a device has for it, and what a request takes."""
 
 from __future__ import annotations
 
@@ -23,47 +23,47 @@ class SequenceBytes:
 
 @dataclass(frozen=True)
 class KVMemory:
-    """Pages for one configuration on one device.
+    """Blocks for one configuration on one device.
 
     Raises:
-        RequestError: there is no room for a single page.
+        RequestError: there is no room for a single block.
     """
 
     capacity_bytes: float
     sequence: SequenceBytes
-    page_tokens: int
+    block_size: int
 
     def __post_init__(self) -> None:
-        if self.pages < 1:
+        if self.blocks < 1:
             raise RequestError(
-                f"{self.capacity_bytes / 1e6:.0f} MB are left for the KV cache, less than a page",
+                f"{self.capacity_bytes / 1e6:.0f} MB are left for the KV cache, less than a block",
                 field="memory",
                 remedy="take a device with more memory, a smaller model, or a larger share for the cache",
             )
 
     @property
-    def page_bytes(self) -> float:
-        """Bytes of a page."""
-        return self.page_tokens * self.sequence.per_token
+    def block_bytes(self) -> float:
+        """Bytes of a block."""
+        return self.block_size * self.sequence.per_token
 
     @property
-    def pages(self) -> int:
-        """Whole pages that fit."""
-        return int(min(self.capacity_bytes / self.page_bytes, 2**62))
+    def blocks(self) -> int:
+        """Whole blocks that fit."""
+        return int(min(self.capacity_bytes / self.block_bytes, 2**62))
 
     @property
-    def fixed_pages(self) -> int:
-        """Pages of a request on top of its tokens'."""
-        return math.ceil(self.sequence.per_sequence / self.page_bytes)
+    def fixed_blocks(self) -> int:
+        """Blocks of a request on top of its tokens'."""
+        return math.ceil(self.sequence.per_sequence / self.block_bytes)
 
-    def pages_of(self, tokens: int) -> int:
-        """Pages of a request that holds ``tokens``."""
-        return -(-tokens // self.page_tokens) + self.fixed_pages
+    def blocks_of(self, tokens: int) -> int:
+        """Blocks of a request that holds ``tokens``."""
+        return -(-tokens // self.block_size) + self.fixed_blocks
 
-    def staged_pages(self, tokens: int) -> int:
-        """Pages that a prompt of ``tokens`` takes while it is prefilled in chunks; never less than afterwards."""
-        staged = math.ceil(tokens * self.sequence.staged_per_token / self.page_bytes)
-        return max(staged, self.pages_of(tokens))
+    def staged_blocks(self, tokens: int) -> int:
+        """Blocks that a prompt of ``tokens`` takes while it is prefilled in chunks; never less than afterwards."""
+        staged = math.ceil(tokens * self.sequence.staged_per_token / self.block_bytes)
+        return max(staged, self.blocks_of(tokens))
 
 
 def kv_capacity_bytes(

@@ -1,4 +1,7 @@
-"""Prompts that begin alike share their blocks: which are held, by whom, and which go first."""
+"""Prompts that begin alike share their blocks: which are held, by whom, and which go first.
+
+A trace hashes blocks of its own size; each of them takes several blocks of KV memory.
+"""
 
 from __future__ import annotations
 
@@ -19,37 +22,37 @@ def shareable(config: CompressionConfig) -> bool:
 
 
 class PrefixCache:
-    """Blocks of prompts in KV memory. Those that no running request uses go first, the least recently used first.
+    """Hashed blocks of prompts in KV memory. Those that nobody uses go first, the least recently used first.
 
     Args:
         blocks: the trace's block hashes.
-        page_tokens: tokens of a page.
+        block_size: tokens of a block of KV memory.
 
     Raises:
-        RequestError: blocks are not whole pages.
+        RequestError: hashed blocks are not whole blocks of KV memory.
     """
 
-    def __init__(self, blocks: PrefixBlocks, page_tokens: int) -> None:
-        if blocks.block_tokens % page_tokens:
+    def __init__(self, blocks: PrefixBlocks, block_size: int) -> None:
+        if blocks.block_tokens % block_size:
             raise RequestError(
-                f"blocks of {blocks.block_tokens} tokens are not whole pages of {page_tokens}",
-                field="page_tokens",
+                f"hashed blocks of {blocks.block_tokens} tokens are not whole blocks of {block_size}",
+                field="block_size",
                 remedy=f"give a divisor of {blocks.block_tokens}",
             )
-        self.block_tokens = blocks.block_tokens
-        self.block_pages = blocks.block_tokens // page_tokens
+        self.hash_block_size = blocks.block_tokens
+        self.blocks_per_hash = blocks.block_tokens // block_size
         self._blocks = blocks
         self._users: dict[int, int] = {}
         self._idle: OrderedDict[int, None] = OrderedDict()
 
     @property
-    def idle_pages(self) -> int:
-        """Pages of blocks that nobody uses: they can be taken at any time."""
-        return len(self._idle) * self.block_pages
+    def idle_blocks(self) -> int:
+        """Blocks of KV memory that nobody uses: they can be taken at any time."""
+        return len(self._idle) * self.blocks_per_hash
 
     def chain(self, request: int, tokens: int) -> list[int]:
-        """Hashes of the whole blocks among a prompt's first ``tokens``."""
-        chain: list[int] = self._blocks.of(request)[: tokens // self.block_tokens].tolist()
+        """Hashes of the whole hashed blocks among a prompt's first ``tokens``."""
+        chain: list[int] = self._blocks.of(request)[: tokens // self.hash_block_size].tolist()
         return chain
 
     def held(self, chain: Sequence[int]) -> int:
@@ -67,7 +70,7 @@ class PrefixCache:
         """Let one more request use these blocks; those that are not in memory join it.
 
         Returns:
-            How many joined: their pages are the caller's until then.
+            How many joined: their blocks of KV memory are the caller's until then.
         """
         joined = 0
         for block in chain:
@@ -87,7 +90,7 @@ class PrefixCache:
                 self._idle[block] = None
 
     def evict(self) -> int:
-        """Drop the least recently used block that nobody uses; the pages that it frees."""
+        """Drop the least recently used hashed block that nobody uses; the blocks of KV memory that it frees."""
         block, _ = self._idle.popitem(last=False)
         del self._users[block]
-        return self.block_pages
+        return self.blocks_per_hash

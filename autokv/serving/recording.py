@@ -46,7 +46,7 @@ class Recording:
         self._iterations += ran
         self._busy += seconds
         running = scheduler.running + len(finished)
-        self._peak = max(self._peak, scheduler.step_pages)
+        self._peak = max(self._peak, scheduler.step_blocks)
         self._most = max(self._most, running)
         for chunk in step.chunks:
             if self._cached[chunk.request] < 0:
@@ -59,7 +59,7 @@ class Recording:
         for request in finished:
             self._finish[request] = now
         if now >= self._due:
-            self._sample((now, scheduler.waiting, running, scheduler.step_pages))
+            self._sample((now, scheduler.waiting, running, scheduler.step_blocks))
 
     def _sample(self, sample: tuple[float, int, int, int]) -> None:
         self._samples.append(sample)
@@ -71,8 +71,8 @@ class Recording:
     def outcome(self, arrivals: Arrivals) -> Outcome:
         """What was collected of requests that arrived so."""
         trace, closed = self._trace, self._trace.session is not None
-        time, waiting, running, pages = zip(*self._samples, strict=True) if self._samples else ((), (), (), ())
-        page_bytes = self._memory.page_bytes
+        time, waiting, running, blocks = zip(*self._samples, strict=True) if self._samples else ((), (), (), ())
+        block_bytes = self._memory.block_bytes
         return Outcome(
             arrival_s=np.array(arrivals.moments) if closed else trace.arrival_s,
             first_token_s=self._first,
@@ -84,13 +84,13 @@ class Recording:
             iterations=self._iterations,
             busy_s=self._busy,
             capacity_bytes=self._memory.capacity_bytes,
-            peak_kv_bytes=self._peak * page_bytes,
+            peak_kv_bytes=self._peak * block_bytes,
             max_running=self._most,
             timeline=Timeline(
                 np.array(time, dtype=np.float64),
                 np.array(waiting, dtype=np.int64),
                 np.array(running, dtype=np.int64),
-                np.array(pages, dtype=np.float64) * page_bytes,
+                np.array(blocks, dtype=np.float64) * block_bytes,
             ),
             recorded_s=recorded_arrivals(trace) if closed else None,
         )

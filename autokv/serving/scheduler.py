@@ -2,12 +2,12 @@
 
 The policy is that of today's engines (Orca, 2022; vLLM, 2023; Sarathi-Serve, 2024). In every iteration each decoding
 request gets its next token; what is left of the token budget goes to prompts, first to those that have begun, then to
-requests that wait, as long as memory has pages for the whole of their prompts and one more for everybody who decodes.
-When decoding requests need pages that are not there, whoever was admitted last gives its own back.
+requests that wait, as long as memory has blocks for the whole of their prompts and one more for everybody who decodes.
+When decoding requests need blocks that are not there, whoever was admitted last gives its own back.
 
 Nothing here takes time by itself, so that a simulation and a real model are scheduled by the same code. Decoding
 requests are not touched one by one: an iteration adds a token to each of them, which a common counter of steps says,
-and ``_phases`` knows how many of them fill a page at which step.
+and ``_phases`` knows how many of them fill a block at which step.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Prompt:
 
     done: int
     target: int
-    pages: int
+    blocks: int
     """Its own, shared prefixes left out."""
 
 
@@ -42,7 +42,7 @@ class Scheduler:
 
     Args:
         trace: the requests.
-        memory: pages for KV caches.
+        memory: blocks for KV caches.
         options: the policy.
 
     Raises:
@@ -56,8 +56,8 @@ class Scheduler:
         self._outputs: list[int] = trace.output_tokens.tolist()
         self._memory, self._options = memory, options
         self._prefixes = _prefix_cache(trace, options)
-        self._page = memory.page_tokens
-        self._free = memory.pages
+        self._block_size = memory.block_size
+        self._free = memory.blocks
         self._ranks: dict[int, int] = {}
         """Requests that have arrived to their places in the order of arrival."""
         self._waiting: list[tuple[int, int, int]] = []
@@ -70,8 +70,8 @@ class Scheduler:
         self._steps = 0
         self._held = 0
         """The sum of :attr:`_decoding`."""
-        self._phases = [0] * self._page
-        """By :attr:`_decoding` modulo the page: how many requests."""
+        self._phases = [0] * self._block_size
+        """By :attr:`_decoding` modulo the block size: how many requests."""
         self._ends: list[tuple[int, int]] = []
         """A heap of (step after which it has all its tokens, request); entries of preempted requests are stale."""
         self._emitted = [0] * len(self._inputs)
@@ -80,11 +80,11 @@ class Scheduler:
         self._on_host: dict[int, int] = {}
         """Swapped requests to the tokens that they hold."""
         self._chains: dict[int, list[int]] = {}
-        """Shared blocks of running requests."""
+        """Shared hashed blocks of running requests."""
         self.refused: list[int] = []
         """Requests that the memory can never hold."""
-        self.step_pages = 0
-        """Pages in use at the end of the last iteration, before what had finished was released."""
+        self.step_blocks = 0
+        """Blocks in use at the end of the last iteration, before what had finished was released."""
 
     @property
     def next_arrival(self) -> float | None:
@@ -103,7 +103,7 @@ class Scheduler:
 
     def admissible_at(self) -> float:
         """When a request may be admitted that is not here yet: no iteration should be repeated beyond it."""
-        if len(self._running) >= self._options.max_sequences:
+        if len(self._running) >= self._options.max_num_seqs:
             return float("inf")
         # Behind one that does not fit nobody is admitted first come, first served.
         if self._waiting and self._options.order == "fcfs":
@@ -114,7 +114,7 @@ class Scheduler:
         """The next iteration at time ``now`` (seconds); None if there is nothing to do before the next arrival."""
         self._arrive(now)
         dropped, swapped_out, moved = self._make_room()
-        budget = self._options.max_batched_tokens - len(self._decoding)
+        budget = self._options.max_num_batched_tokens - len(self._decoding)
         chunks: list[Chunk] = []
         for request, prompt in self._prefilling.items():
             if budget <= 0:
@@ -149,7 +149,7 @@ class Scheduler:
         if self._decoding:
             self._take(self._growth(ran))
             self._steps += ran
-        self.step_pages = self._memory.pages - self._available
+        self.step_blocks = self._memory.blocks - self._available
         while self._ends and self._ends[0][0] <= self._steps:
             end, request = heappop(self._ends)
             if request in self._decoding and self._end[request] == end:
@@ -169,7 +169,7 @@ class Scheduler:
 
     @property
     def _available(self) -> int:
-        return self._free + (self._prefixes.idle_pages if self._prefixes else 0)
+        return self._free + (self._prefixes.idle_blocks if self._prefixes else 0)
 
     def _arrive(self, now: float) -> None:
         arrivals, memory = self.arrivals, self._memory
@@ -177,9 +177,9 @@ class Scheduler:
             request = arrivals.pop()
             self._ranks[request] = len(self._ranks)
             prompt, last = self._inputs[request], self._inputs[request] + self._outputs[request] - 1
-            whole = prompt <= self._options.max_batched_tokens
-            most = max(memory.pages_of(last), memory.pages_of(prompt) if whole else memory.staged_pages(prompt))
-            if most > memory.pages:
+            whole = prompt <= self._options.max_num_batched_tokens
+            most = max(memory.blocks_of(last), memory.blocks_of(prompt) if whole else memory.staged_blocks(prompt))
+            if most > memory.blocks:
                 self.refused.append(request)
                 arrivals.ended(request, arrivals.moments[request])
             else:
@@ -195,11 +195,11 @@ class Scheduler:
         dropped: list[int] = []
         swapped: list[int] = []
         moved = 0.0
-        while self._phases[-self._steps % self._page] > self._available:
+        while self._phases[-self._steps % self._block_size] > self._available:
             request = next(reversed(self._running))
             prompt = self._prefilling.pop(request, None)
             if prompt is not None:
-                self._release(request, prompt.pages)
+                self._release(request, prompt.blocks)
                 dropped.append(request)
             else:
                 held = self._decoding[request] + self._steps
@@ -216,16 +216,16 @@ class Scheduler:
         return dropped, swapped, moved
 
     def _admit(self, budget: int, chunks: list[Chunk], swapped_in: list[int]) -> float:
-        """Admit requests as long as tokens, places and pages last; the bytes that come back from the host."""
+        """Admit requests as long as tokens, places and blocks last; the bytes that come back from the host."""
         moved = 0.0
-        limit = self._options.max_sequences
+        limit = self._options.max_num_seqs
         while self._waiting and budget > 0 and len(self._running) < limit:
             request = self._waiting[0][2]
             held = self._on_host.get(request)
             if held is not None:
-                if not self._fits(self._memory.pages_of(held + 1)):
+                if not self._fits(self._memory.blocks_of(held + 1)):
                     break
-                self._take(self._memory.pages_of(held))
+                self._take(self._memory.blocks_of(held))
                 del self._on_host[request]
                 self._decode(request, held)
                 moved += held * self._memory.sequence.per_token + self._memory.sequence.per_sequence
@@ -244,7 +244,7 @@ class Scheduler:
         return moved
 
     def _prompt(self, request: int, budget: int) -> _Prompt | None:
-        """The prompt of a request with its pages taken; None if they are not there."""
+        """The prompt of a request with its blocks taken; None if they are not there."""
         memory, prefixes = self._memory, self._prefixes
         target = self._inputs[request] + self._emitted[request]
         chain: list[int] = []
@@ -252,12 +252,12 @@ class Scheduler:
             # The last token is computed in any case: its output is what comes next.
             chain = prefixes.chain(request, min(target - 1, self._inputs[request]))
             chain = chain[: prefixes.held(chain)]
-        shared = len(chain) * prefixes.block_tokens if prefixes else 0
-        own = memory.pages_of(target) - shared // self._page
+        shared = len(chain) * prefixes.hash_block_size if prefixes else 0
+        own = memory.blocks_of(target) - shared // self._block_size
         if target - shared > budget:
             # A preempted request may come back longer than memory can stage; it then has all of it.
-            own = max(own, min(memory.staged_pages(target - shared), memory.pages - shared // self._page))
-        if not self._fits(own + (prefixes.idle(chain) * prefixes.block_pages if prefixes else 0)):
+            own = max(own, min(memory.staged_blocks(target - shared), memory.blocks - shared // self._block_size))
+        if not self._fits(own + (prefixes.idle(chain) * prefixes.blocks_per_hash if prefixes else 0)):
             return None
         if prefixes is not None:
             prefixes.use(chain)
@@ -265,34 +265,34 @@ class Scheduler:
         self._take(own)
         return _Prompt(shared, target, own)
 
-    def _fits(self, pages: int) -> bool:
-        # With a page to spare for each that runs, so that who is admitted is not preempted at once.
-        return pages + len(self._running) <= self._available if self._running else pages <= self._available
+    def _fits(self, blocks: int) -> bool:
+        # With a block to spare for each that runs, so that who is admitted is not preempted at once.
+        return blocks + len(self._running) <= self._available if self._running else blocks <= self._available
 
-    def _take(self, pages: int) -> None:
-        while pages > self._free and self._prefixes is not None:
+    def _take(self, blocks: int) -> None:
+        while blocks > self._free and self._prefixes is not None:
             self._free += self._prefixes.evict()
-        self._free -= pages
+        self._free -= blocks
 
-    def _release(self, request: int, own_pages: int) -> None:
-        self._free += own_pages
+    def _release(self, request: int, own_blocks: int) -> None:
+        self._free += own_blocks
         if self._prefixes is not None:
             self._prefixes.leave(self._chains.pop(request, ()))
 
     def _start_decoding(self, request: int, prompt: _Prompt) -> bool:
         """The prompt has ended, compressed, with one more token; whether that was the last."""
         del self._prefilling[request]
-        own = self._memory.pages_of(prompt.target)
+        own = self._memory.blocks_of(prompt.target)
         prefixes = self._prefixes
-        self._free += prompt.pages
+        self._free += prompt.blocks
         if prefixes is not None:
-            # Every whole block of the prompt is shared from now on; what others hold already is not held twice.
+            # Every whole hashed block of the prompt is shared from now on; what others hold already is not held twice.
             before = self._chains[request]
             chain = prefixes.chain(request, self._inputs[request])
             joined = prefixes.use(chain[len(before) :])
             self._chains[request] = chain
-            self._take(joined * prefixes.block_pages)
-            own -= len(chain) * prefixes.block_pages
+            self._take(joined * prefixes.blocks_per_hash)
+            own -= len(chain) * prefixes.blocks_per_hash
         self._take(own)
         self._emitted[request] += 1
         self._decode(request, prompt.target)
@@ -305,26 +305,26 @@ class Scheduler:
         base = held - self._steps
         self._decoding[request] = base
         self._held += base
-        self._phases[base % self._page] += 1
+        self._phases[base % self._block_size] += 1
         self._end[request] = self._steps + self._outputs[request] - self._emitted[request]
         heappush(self._ends, (self._end[request], request))
 
     def _stop_decoding(self, request: int) -> None:
         base = self._decoding.pop(request)
         self._held -= base
-        self._phases[base % self._page] -= 1
-        shared = len(self._chains.get(request, ())) * (self._prefixes.block_pages if self._prefixes else 0)
-        self._release(request, self._memory.pages_of(base + self._steps) - shared)
+        self._phases[base % self._block_size] -= 1
+        shared = len(self._chains.get(request, ())) * (self._prefixes.blocks_per_hash if self._prefixes else 0)
+        self._release(request, self._memory.blocks_of(base + self._steps) - shared)
 
     def _forget(self, request: int) -> None:
         self._stop_decoding(request)
         del self._running[request]
 
     def _growth(self, steps: int) -> int:
-        """Pages that the decoding requests fill in so many steps."""
-        rounds, rest = divmod(steps, self._page)
-        phases, page = self._phases, self._page
-        return rounds * len(self._decoding) + sum(phases[-(self._steps + step) % page] for step in range(rest))
+        """Blocks that the decoding requests fill in so many steps."""
+        rounds, rest = divmod(steps, self._block_size)
+        phases, size = self._phases, self._block_size
+        return rounds * len(self._decoding) + sum(phases[-(self._steps + step) % size] for step in range(rest))
 
     def _repeats(self) -> int:
         """Steps until a request has all its tokens or memory runs out, at least one."""
@@ -332,14 +332,14 @@ class Scheduler:
         while ends[0][1] not in decoding or self._end[ends[0][1]] != ends[0][0]:
             heappop(ends)
         soonest = ends[0][0] - self._steps
-        pages, batch = self._available, len(decoding)
-        if pages >= batch * (soonest // self._page + 1):
+        blocks, batch = self._available, len(decoding)
+        if blocks >= batch * (soonest // self._block_size + 1):
             return soonest
-        rounds, pages = divmod(pages, batch)
-        steps = rounds * self._page
+        rounds, blocks = divmod(blocks, batch)
+        steps = rounds * self._block_size
         while steps < soonest:
-            pages -= self._phases[-(self._steps + steps) % self._page]
-            if pages < 0:
+            blocks -= self._phases[-(self._steps + steps) % self._block_size]
+            if blocks < 0:
                 break
             steps += 1
         return max(1, min(steps, soonest))
@@ -352,4 +352,4 @@ def _prefix_cache(trace: WorkloadTrace, options: ServingOptions) -> PrefixCache 
         raise RequestError(
             f"needs block hashes, which {trace.name} has not", field="prefix_caching", remedy="leave it out"
         )
-    return PrefixCache(trace.prefixes, options.page_tokens)
+    return PrefixCache(trace.prefixes, options.block_size)

@@ -33,8 +33,8 @@ class SimulatedEngine:
 
     @property
     def memory(self) -> KVMemory:
-        """Its pages; raises RequestError where there is no room for one."""
-        return KVMemory(self.capacity_bytes, self.costs.sequence, self.options.page_tokens)
+        """Its blocks; raises RequestError where there is no room for one."""
+        return KVMemory(self.capacity_bytes, self.costs.sequence, self.options.block_size)
 
     def serve(self, trace: WorkloadTrace) -> Outcome:
         """Simulate ``trace``; raises what :func:`~autokv.serving.simulator.simulate` does."""
@@ -53,8 +53,8 @@ class SimulatedEngine:
         outputs = np.maximum(1, np.rint(trace.output_tokens * self.output_length_ratio)).astype(np.int64)
         tokens = trace.input_tokens + outputs - 1  # the last one is never fed back
         sizes, counts = np.unique(tokens, return_counts=True)
-        pages = np.array([memory.pages_of(int(size)) for size in sizes])
-        return float(memory.pages / np.average(pages, weights=counts))
+        blocks = np.array([memory.blocks_of(int(size)) for size in sizes])
+        return float(memory.blocks / np.average(blocks, weights=counts))
 
 
 def sustained_rate(trace: WorkloadTrace, engine: SimulatedEngine, slo: SLO) -> SustainableRate | None:

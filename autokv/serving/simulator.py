@@ -40,7 +40,7 @@ def simulate(
         output_length_ratio: by how much the configuration stretches outputs.
 
     Raises:
-        RequestError: swapping without a link, prefix caching without block hashes, no memory for a page.
+        RequestError: swapping without a link, prefix caching without block hashes, no memory for a block.
     """
     options = options or ServingOptions()
     if options.preemption == "swap" and not link_gb_per_s:
@@ -52,7 +52,7 @@ def simulate(
     if output_length_ratio != 1:
         outputs = np.maximum(1, np.rint(trace.output_tokens * output_length_ratio)).astype(np.int64)
         trace = replace(trace, output_tokens=outputs)
-    memory = KVMemory(capacity_bytes, costs.sequence, options.page_tokens)
+    memory = KVMemory(capacity_bytes, costs.sequence, options.block_size)
     return serve(trace, memory, PredictedExecutor(costs, link_gb_per_s), options)
 
 

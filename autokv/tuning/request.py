@@ -19,7 +19,7 @@ GENERATED_METRICS = frozenset({"task_score", "negative_sample_rate", "output_len
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 TraceField = Literal["arrival", "input_tokens", "output_tokens", "session"]
-READING = ("columns", "time_unit", "tokenizer", "block_size", "max_bad_rows")
+READING = ("columns", "time_unit", "tokenizer", "hash_block_size", "max_bad_rows")
 """Fields that say how the workload's file is read."""
 
 
@@ -38,7 +38,13 @@ class SearchFields(Strict):
         None, description="of a trace's arrivals, where it is not the format's"
     )
     tokenizer: Name | None = Field(None, description="model that counts a trace of texts, instead of `model`")
-    block_size: int | None = Field(None, ge=1, le=1 << 20, description="tokens of a hashed block of a trace's prompts")
+    hash_block_size: int | None = Field(
+        None,
+        ge=1,
+        le=1 << 20,
+        validation_alias=AliasChoices("hash_block_size", "block_size"),
+        description="tokens of a hashed block of a trace's prompts",
+    )
     max_bad_rows: float | None = Field(None, ge=0, le=1, description="share of a trace's rows that may be bad; 0.01")
     prompts: Name | None = Field(None, description="JSONL file of prompts")
     tasks: bool | None = Field(

@@ -43,7 +43,7 @@ def read_trace(
     tokenizer: Tokenizer | None = None,
     columns: Mapping[str, str] | None = None,
     time_unit: TimeUnit | None = None,
-    block_size: int | None = None,
+    hash_block_size: int | None = None,
     max_rejected_share: float = MAX_REJECTED_SHARE,
 ) -> WorkloadTrace:
     """Read a trace: any format of :data:`autokv.workload.readers.READERS`, plain, gzip, zstd or as Parquet.
@@ -59,7 +59,7 @@ def read_trace(
             ``arrival`` and ``session`` to the names of their columns, in JSON also to paths (``usage.prompt_tokens``).
         time_unit: of the timestamps (``s``, ``ms``, ``us``, ``ns``; dates: ``iso``, ``mdy``, ``dmy``), where it is not
             the format's own.
-        block_size: tokens of a hashed block of a prompt, where the lengths do not tell it.
+        hash_block_size: tokens of a hashed block of a prompt, where the lengths do not tell it.
         max_rejected_share: the share of bad rows above which the file is refused.
 
     Raises:
@@ -70,14 +70,14 @@ def read_trace(
     """
     if not 0 <= max_rejected_share <= 1:
         raise WorkloadError(f"is {max_rejected_share}", field="max_rejected_share", remedy="give a share from 0 to 1")
-    if block_size is not None and block_size < 1:
-        raise WorkloadError(f"is {block_size}", field="block_size", remedy="give a number of tokens")
+    if hash_block_size is not None and hash_block_size < 1:
+        raise WorkloadError(f"is {hash_block_size}", field="hash_block_size", remedy="give a number of tokens")
     source = Source(Path(path))
     if source.head.startswith(MAGIC):
         if is_own(source.path):
             return read_parquet(source.path)
         source = ParquetRows(source.path)
-    options = ReadOptions(tokenizer, columns or {}, time_unit, block_size)
+    options = ReadOptions(tokenizer, columns or {}, time_unit, hash_block_size)
     try:
         reader = _reader(source, options)
         bad = BadRows(str(path))

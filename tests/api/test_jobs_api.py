@@ -137,6 +137,7 @@ def test_a_key_with_another_body_is_refused_and_stores_nothing(client: TestClien
         ({"workload": "TRACE", "tokenizer": "/etc/passwd"}, "tokenizer"),
         ({"workload": "TRACE", "tokenizer": "../secrets"}, "tokenizer"),
         ({"workload": "TRACE", "time_unit": "h"}, "time_unit"),
+        ({"hash_block_size": 16}, "body"),
         ({"block_size": 16}, "body"),
         ({"space": "/etc/passwd"}, "space"),
         ({"space": {"name": "x"}}, "space: stages"),

@@ -7,6 +7,7 @@ import random
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any, get_args
@@ -15,11 +16,13 @@ import pytest
 
 from autokv.cli import simulate
 from autokv.cli.main import main
-from autokv.config import CompressionConfig
+from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.hardware import Rate, find
+from autokv.jobs.judged import Judged
 from autokv.serving import CostModel, Curve, Grid, SequenceBytes
 from autokv.serving.engine_options import Order, Preemption
 
+NAMES = ("max_num_batched_tokens", "max_num_seqs", "block_size")
 Run = Callable[..., tuple[int, str, str]]
 INT8 = {
     "method": "integer",
@@ -98,7 +101,7 @@ def refused(result: tuple[int, str, str]) -> str:
 
 
 def test_costs_are_measured_once_and_the_trace_is_served(autokv: Run, options: list[object], tmp_path: Path) -> None:
-    few = [*options, "--requests", 8, "--kv-memory", "1MB", "--max-batched-tokens", 64]
+    few = [*options, "--requests", 8, "--kv-memory", "1MB", "--max-num-batched-tokens", 64]
     code, out, err = autokv(*few, "--page", tmp_path / "page.html")
     assert code == 0, err
     for word in ("K8V8", "16-bit", "fp8", "goodput (requests/s)", "requests that fit at once", "The first 8 of 60"):
@@ -124,15 +127,15 @@ def test_without_baselines_there_is_one_column(autokv: Run, options: list[object
 @pytest.mark.usefixtures("given_costs")
 def test_the_options_reach_the_server(autokv: Run, options: list[object]) -> None:
     code, out, err = autokv(
-        *options, "--json", "--order", "shortest_first", "--preemption", "recompute", "--max-batched-tokens", 128,
-        "--max-sequences", 3, "--page-tokens", 8, "--kv-memory", "2 MiB", "--slo", "ttft_ms=100,tpot_ms=20",
+        *options, "--json", "--order", "shortest_first", "--preemption", "recompute", "--max-num-batched-tokens", 128,
+        "--max-num-seqs", 3, "--block-size", 8, "--kv-memory", "2 MiB", "--slo", "ttft_ms=100,tpot_ms=20",
         "--output-length-ratio", 2, "--max-rate",
     )  # fmt: skip
     assert code == 0, err
     document = json.loads(out)
     assert document["slo"] == {"ttft_ms": 100, "tpot_ms": 20}
     assert "shortest first, 128 tokens an iteration, 3 requests in flight" in document["facts"]["server"]
-    assert "pages of 8 tokens" in document["facts"]["KV memory"]
+    assert "blocks of 8 tokens" in document["facts"]["KV memory"]
     candidate, full, _ = document["runs"]
     assert candidate["max_running"] <= 3
     assert candidate["capacity_bytes"] == 2 << 20
@@ -141,6 +144,29 @@ def test_the_options_reach_the_server(autokv: Run, options: list[object]) -> Non
     assert candidate["duration_s"] * candidate["throughput_tokens_per_s"] == pytest.approx(
         2 * full["duration_s"] * full["throughput_tokens_per_s"]
     )
+
+
+@pytest.mark.usefixtures("given_costs")
+def test_options_are_taken_by_their_earlier_names(autokv: Run, options: list[object], tmp_path: Path) -> None:
+    earlier, now = (
+        [name for pair in zip(names, (96, 5, 8), strict=True) for name in pair]
+        for names in (
+            ("--max-batched-tokens", "--max-sequences", "--page-tokens"),
+            ("--max-num-batched-tokens", "--max-num-seqs", "--block-size"),
+        )
+    )
+    found = [json.loads(autokv(*options, "--no-baseline", "--json", *more)[1]) for more in (earlier, now)]
+    assert found[0] == found[1]
+    assert "96 tokens an iteration, 5 requests in flight" in found[0]["facts"]["server"]
+    code, out, _ = autokv("--help")
+    assert code == 0
+    assert all((name in out, old in out) == (True, False) for name, old in zip(now[::2], earlier[::2], strict=True))
+    assert "is 0" in refused(autokv(*options, "--max-sequences", 0))
+    # What was a trace's --block-size before is the engine's here; a trace's has a name of its own.
+    hashed = trace(tmp_path, requests=2, tokens=48, hash_ids=[1, 2])
+    own = ["--workload", hashed, "--prefix-caching", "--hash-block-size", 32]
+    assert json.loads(autokv(*options, *own, "--block-size", 16, "--json")[1])["runs"]
+    assert "are not whole blocks of 24" in refused(autokv(*options, *own, "--block-size", 24))
 
 
 def test_the_policies_are_those_of_the_scheduler() -> None:
@@ -301,6 +327,17 @@ def test_a_recommended_document_is_simulated_as_it_was_judged(
     assert json.loads(autokv(*options, "--json")[1])["slo_is_default"]
 
 
+@pytest.mark.parametrize("names", [("max_batched_tokens", "max_sequences", "page_tokens"), NAMES])
+def test_the_options_of_a_document_load_by_their_earlier_names(names: tuple[str, ...]) -> None:
+    """As ``tune`` wrote them before they were called as vLLM calls them, and as it writes them."""
+    stored = dict(zip(names, (96, 5, 8), strict=True)) | {"order": "shortest_first", "unheard_of": 1}
+    document = ConfigurationDocument.parse({"pipeline": {}, "workload": {"serving": {"options": stored}}})
+    found = Judged.of(document).options
+    assert found is not None
+    assert dict(zip(NAMES, (96, 5, 8), strict=True)).items() <= asdict(found).items()
+    assert found.order == "shortest_first"
+
+
 @pytest.mark.usefixtures("given_costs")
 def test_the_configurations_own_model_and_lengths_are_taken(autokv: Run, options: list[object], tmp_path: Path) -> None:
     document = {
@@ -331,9 +368,9 @@ def test_what_cannot_be_used_is_one_line_with_the_remedy(autokv: Run, options: l
         (["--rate", "2", "--rate-scale", "2"], "--rate-scale: a rate and a scale"),
         (["--rate", "0"], "--rate: is 0"),
         (["--kv-memory", "lots"], "--kv-memory: 'lots' is not a size"),
-        (["--kv-memory", "1kB"], "less than a page"),
-        (["--max-batched-tokens", "0"], "--max-batched-tokens: is 0"),
-        (["--max-sequences", "100000"], "--max-sequences: 100000 requests in flight need"),
+        (["--kv-memory", "1kB"], "less than a block"),
+        (["--max-num-batched-tokens", "0"], "--max-num-batched-tokens: is 0"),
+        (["--max-num-seqs", "100000"], "--max-num-seqs: 100000 requests in flight need"),
         (["--hardware", "abacus"], "'abacus'"),
         (["--prefix-caching"], "prefix_caching: needs block hashes"),
         (["--preemption", "swap"], "preemption: needs the bandwidth"),
@@ -409,7 +446,7 @@ def test_what_depends_on_the_whole_prompt_shares_no_prefix(
     shared = trace(tmp_path, tokens=1200, gap=0.5, hash_ids=[1, 2, 3])
     common = [*options[:2], "--workload", shared, "--prefix-caching", "--kv-memory", "8MB", "--json"]
     for config, expected in ((options[-1], True), (evicting, False)):
-        code, out, err = autokv(*common, "--config", config, "--max-batched-tokens", 64)
+        code, out, err = autokv(*common, "--config", config, "--max-num-batched-tokens", 64)
         assert code == 0, err
         found = json.loads(out)
         candidate, full = found["runs"][:2]

@@ -181,8 +181,12 @@ def test_a_refusal_ends_with_the_command_that_works(trace: Run, tmp_path: Path) 
 def test_the_size_of_a_block_can_be_said(trace: Run, tmp_path: Path) -> None:
     rows = [{"timestamp": 0, "input_length": 96, "output_length": 5, "hash_ids": [1, 2, 3]}] * 2
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    document = json.loads(trace("inspect", tmp_path / "a.jsonl", "--block-size", "40", "--json")[1])
-    assert document["reuse"]["block_tokens"] == 40
+    for said in (["--hash-block-size", "40"], ["--block-size", "40"], ["--block-size=40"]):
+        document = json.loads(trace("inspect", tmp_path / "a.jsonl", *said, "--json")[1])
+        assert document["reuse"]["block_tokens"] == 40
+    usage = trace("inspect", "--help")[1]
+    assert "--hash-block-size" in usage
+    assert "--block-size" not in usage.replace("--hash-block-size", "")
 
 
 def test_slice_cuts_and_rescales(trace: Run, tmp_path: Path) -> None:

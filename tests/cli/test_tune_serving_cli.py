@@ -52,7 +52,7 @@ def test_a_workload_decides_space_and_objectives_and_is_served(
     assert measured
     assert all(set(SERVING_METRICS) <= set(one.metrics) for one in measured)
     for one in measured:
-        # Fewer bytes per token make more requests fit, but for windows and whole pages.
+        # Fewer bytes per token make more requests fit, but for windows and whole blocks.
         assert one.value("concurrent_requests") > 0
         assert one.config.pipeline.is_identity or one.metrics["ttft_ms"].n == 40
     assert result is not None

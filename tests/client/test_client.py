@@ -143,6 +143,16 @@ def test_files_are_uploaded_once(client: Client, tmp_path: Path) -> None:
     assert list(client.prompts.list()) == []
 
 
+@pytest.mark.parametrize("name", ["hash_block_size", "block_size"])
+def test_the_size_of_hashed_blocks_travels_by_both_of_its_names(client: Client, tmp_path: Path, name: str) -> None:
+    trace = tmp_path / "hashes.jsonl"
+    trace.write_text('{"timestamp": 0, "input_length": 64, "output_length": 5, "hash_ids": [1, 2, 3]}\n')
+    job = client.jobs.submit(client.uploaded(**JOB, workload=trace, **{name: 24}))
+    assert job.submission.hash_block_size == 24
+    with pytest.raises(RequestError, match="hash"):
+        client.uploaded(**JOB, workload=trace, **{name: 32})
+
+
 def test_hardware_models_and_workers_are_listed(client: Client, worker: ScriptedWorker, tmp_path: Path) -> None:
     (known,) = client.workers.list()
     assert (known.id, known.state) == (worker.id, "ready")

@@ -18,13 +18,11 @@ from transformers import PreTrainedModel
 
 from autokv import CompressedCache, CompressionConfig
 from autokv.errors import AutoKVError
-from autokv.evaluation.costs import KernelTime, MemoryCache, key_of, passes, steps, timing, whole
-from autokv.evaluation.costs import compression as compression_costs
-from autokv.evaluation.costs.layers import Layers
-from autokv.evaluation.costs.meter import CostMeter
-from autokv.evaluation.costs.points import bent, ladder
-from autokv.evaluation.costs.sizes import activation_bytes, weights_bytes
-from autokv.evaluation.costs.timing import Stopwatch, Timed
+from autokv.evaluation.costs import KernelTime, MemoryCache, key_of, prefill, timing
+from autokv.evaluation.costs import decode as decode_costs
+from autokv.evaluation.costs.meter import CostMeter, activation_bytes, weights_bytes
+from autokv.evaluation.costs.synthetic import Layers
+from autokv.evaluation.costs.timing import Stopwatch, Timed, bent, ladder
 from autokv.models import LoadedModel, ModelFacts, load
 from autokv.runtime.attention import AttentionCall, AttentionMode
 from autokv.runtime.contents import LayerContents
@@ -74,8 +72,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """No need to make up sequences enough to leave the last-level cache."""
-    for module in ("layers", "sequences"):
-        monkeypatch.setattr(f"autokv.evaluation.costs.{module}.last_level_cache_bytes", lambda device: 1 << 12)
+    monkeypatch.setattr("autokv.evaluation.costs.synthetic.last_level_cache_bytes", lambda device: 1 << 12)
 
 
 @pytest.fixture
@@ -87,7 +84,7 @@ def meter(model: LoadedModel, said: list[str] | None = None, **options: Any) -> 
     limits: dict[str, Any] = {
         "longest_tokens": LONGEST,
         "max_batch": BATCH,
-        "max_batched_tokens": BATCHED,
+        "max_num_batched_tokens": BATCHED,
         "output_tokens": 64,
     }
     options = {"fingerprint": "here", "now": Clock(lambda: 1e-3), **limits, **options}
@@ -117,7 +114,7 @@ def test_every_form_is_measured_and_costs_rise(form: str, family: str, tiny_mode
 def test_costs_are_those_of_what_is_run(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a clock that known functions move, the cost model is these functions, between measured points too."""
     clock, layers = Clock(), llama.facts.layers
-    attend_one, packed_logits = passes.attend_one, whole.packed_logits
+    attend_one, packed_logits = decode_costs.attend_one, prefill.packed_logits
 
     def attended(plan: Plan, contents: LayerContents, call: AttentionCall) -> Tensor:
         contents.room()
@@ -138,11 +135,11 @@ def test_costs_are_those_of_what_is_run(llama: LoadedModel, monkeypatch: pytest.
     def compressed(plan: Plan, call: AttentionCall, index: int) -> None:
         clock.now += 1e-6 * call.query.shape[2]
 
-    monkeypatch.setattr(passes, "attend_one", attended)
-    monkeypatch.setattr(passes, "packed_logits", passed)
-    monkeypatch.setattr(whole, "packed_logits", passed)
-    monkeypatch.setattr(whole, "prefill_attention", prefilled)
-    monkeypatch.setattr(compression_costs, "compress_prompt", compressed)
+    monkeypatch.setattr(decode_costs, "attend_one", attended)
+    monkeypatch.setattr(decode_costs, "packed_logits", passed)
+    monkeypatch.setattr(prefill, "packed_logits", passed)
+    monkeypatch.setattr(prefill, "prefill_attention", prefilled)
+    monkeypatch.setattr(prefill, "compress_prompt", compressed)
     costs = meter(llama, now=clock).measure(CompressionConfig())
     for tokens in (1, 7, 50, BATCHED):
         assert costs.rest(tokens) == pytest.approx(3e-3 + 1e-3 * tokens)
@@ -159,7 +156,7 @@ def test_costs_are_those_of_what_is_run(llama: LoadedModel, monkeypatch: pytest.
 def test_a_machine_that_slows_down_changes_no_cost(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its pace when a part is timed, and timed again, costs are those of its first pace."""
     clock, pace = Clock(), [1.0]
-    attend_one, packed_logits = passes.attend_one, whole.packed_logits
+    attend_one, packed_logits = decode_costs.attend_one, prefill.packed_logits
 
     def attended(plan: Plan, contents: LayerContents, call: AttentionCall) -> Tensor:
         clock.now += pace[0] * (1e-4 if plan.config.pipeline.is_identity else 3e-4)
@@ -172,10 +169,10 @@ def test_a_machine_that_slows_down_changes_no_cost(llama: LoadedModel, monkeypat
         return packed_logits(model, facts, mode, ids, positions, keep)
 
     for name, replaced in (("attend_one", attended), ("packed_logits", passed)):
-        monkeypatch.setattr(passes, name, replaced)
-    monkeypatch.setattr(whole, "packed_logits", passed)
-    monkeypatch.setattr(whole, "prefill_attention", lambda call: call.query)
-    monkeypatch.setattr(compression_costs, "compress_prompt", lambda plan, call, index: None)
+        monkeypatch.setattr(decode_costs, name, replaced)
+    monkeypatch.setattr(prefill, "packed_logits", passed)
+    monkeypatch.setattr(prefill, "prefill_attention", lambda call: call.query)
+    monkeypatch.setattr(prefill, "compress_prompt", lambda plan, call, index: None)
     one = meter(llama, now=clock, thorough=False)
     full = one.measure(CompressionConfig())
     pace[0] = 5.0
@@ -192,14 +189,14 @@ def test_a_machine_that_slows_down_changes_no_cost(llama: LoadedModel, monkeypat
 def test_timing_again_takes_turns_and_pools(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """An outlier of the first time is outvoted; what all configurations share is left as it is."""
     clock, turns, factor = Clock(), [], [9.0]
-    attend_one = passes.attend_one
+    attend_one = decode_costs.attend_one
 
     def attended(plan: Plan, contents: LayerContents, call: AttentionCall) -> Tensor:
         clock.now += 1e-4 * (1.0 if plan.config.pipeline.is_identity else factor[0])
         turns.append(plan.config.pipeline.is_identity)
         return attend_one(plan, contents, call)
 
-    monkeypatch.setattr(passes, "attend_one", attended)
+    monkeypatch.setattr(decode_costs, "attend_one", attended)
     cache, said = MemoryCache(), []
     one = meter(llama, said, now=clock, thorough=False, cache=cache)
     configs = [CompressionConfig(), config("fp8")]
@@ -317,9 +314,9 @@ def test_sequences_joined_to_one_batch_of_the_kernels_are_timed(
         assert output.shape[0] == call.query.shape[0] == contents.batch
         return output
 
-    monkeypatch.setattr(steps, "attend_one", attended)
+    monkeypatch.setattr(decode_costs, "attend_one", attended)
     monkeypatch.setattr("autokv.evaluation.clock.last_level_cache_bytes", lambda device: 1 << 12)
-    times = steps.StepTimes(layers, plan, Stopwatch("here", "cpu", Clock()), LONGEST, BATCH, thorough=True)
+    times = decode_costs.StepTimes(layers, plan, Stopwatch("here", "cpu", Clock()), LONGEST, BATCH, thorough=True)
     times._joined = True
     with torch.inference_mode():
         times.measure(["prompt", "grown"])

@@ -80,7 +80,7 @@ def tokens(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, list[int]]]:
 def test_every_request_gets_the_tokens_that_it_gets_alone(
     budget: int, pages: int, model: LoadedModel, tokens: dict[int, list[int]]
 ) -> None:
-    work, options = trace(), ServingOptions(max_batched_tokens=budget, max_sequences=8, page_tokens=4)
+    work, options = trace(), ServingOptions(max_num_batched_tokens=budget, max_num_seqs=8, block_size=4)
     sequence = SequenceBytes(4.0)
     memory = KVMemory(pages * 16.0, sequence, 4)
     outcome = replay(work, model, CompressionConfig(), memory, options, seed=5).outcome
@@ -106,7 +106,7 @@ def test_every_request_gets_the_tokens_that_it_gets_alone(
 
 def test_the_clock_is_the_executors_and_jumps_over_idle_time(model: LoadedModel) -> None:
     work = WorkloadTrace("made up", "test", np.array([0.0, 1000.0]), np.array([20, 30]), np.array([3, 2]))
-    memory, options = KVMemory(1e6, SequenceBytes(4.0), 4), ServingOptions(max_batched_tokens=16, max_sequences=4)
+    memory, options = KVMemory(1e6, SequenceBytes(4.0), 4), ServingOptions(max_num_batched_tokens=16, max_num_seqs=4)
     executor = ReplayExecutor(work, make_plan(model.model, FP8), clock=Ticks())
     outcome = serve(work, memory, executor, options)
     # Two chunks and two more tokens; two chunks and one more token.
@@ -121,7 +121,7 @@ def test_the_clock_is_the_executors_and_jumps_over_idle_time(model: LoadedModel)
 def test_what_is_held_is_what_is_accounted_for(config: CompressionConfig, model: LoadedModel) -> None:
     work = trace(40)
     memory = KVMemory(3e5, bytes_of(model, config), 4)
-    found = replay(work, model, config, memory, ServingOptions(max_batched_tokens=64, max_sequences=8))
+    found = replay(work, model, config, memory, ServingOptions(max_num_batched_tokens=64, max_num_seqs=8))
     assert found.outcome.served.all()
     assert 0.5 * found.outcome.peak_kv_bytes < found.peak_held_bytes <= found.outcome.peak_kv_bytes
     assert sum(one.seconds for one in found.iterations) == pytest.approx(found.outcome.busy_s)

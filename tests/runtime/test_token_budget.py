@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 from autokv import CompressedCache, CompressionConfig
 from autokv.compression.budgets import layer_budgets
 from autokv.errors import SpaceError
-from autokv.evaluation.costs.layers import Layers
-from autokv.evaluation.costs.sizes import bytes_of_sequences
+from autokv.evaluation.costs.meter import bytes_of_sequences
+from autokv.evaluation.costs.synthetic import Layers
 from autokv.models import load
 from autokv.runtime.plan import make_plan
 from autokv.search_spaces import build_space

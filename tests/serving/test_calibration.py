@@ -19,7 +19,7 @@ from autokv.serving.shape import ModelShape, Product
 from autokv.workload import WorkloadTrace
 
 SEQUENCE = SequenceBytes(1000.0)
-OPTIONS = ServingOptions(max_batched_tokens=512, max_sequences=32)
+OPTIONS = ServingOptions(max_num_batched_tokens=512, max_num_seqs=32)
 CAPACITY = 1e9
 REAL = Path(__file__).parents[3] / "shared/cases/traces/llmservingsim_vllm_RTXPRO6000_Llama-3.1-8B.jsonl"
 
@@ -65,7 +65,7 @@ def test_requests_that_are_held_out_do_not_move_the_fit() -> None:
 
 
 def test_where_a_server_stands_at_its_limit_the_log_says_so() -> None:
-    assert served(EngineCosts(0.012, 4e-5, 2e-5, 6e-8), rate=60.0).in_flight_limit == OPTIONS.max_sequences
+    assert served(EngineCosts(0.012, 4e-5, 2e-5, 6e-8), rate=60.0).in_flight_limit == OPTIONS.max_num_seqs
     assert served(EngineCosts(0.001, 1e-6, 1e-6, 1e-9), rate=2.0).in_flight_limit is None
 
 
@@ -148,7 +148,7 @@ def test_a_real_engine_is_met_within_a_tenth_on_what_was_held_out() -> None:
     """vLLM 0.19 on an RTX PRO 6000 with Llama 3.1 8B: 128 requests and 2,048 tokens at once, 574,608 tokens held."""
     log = read_log(REAL)
     assert log.in_flight_limit == 128
-    options = ServingOptions(max_batched_tokens=2048, max_sequences=128)
+    options = ServingOptions(max_num_batched_tokens=2048, max_num_seqs=128)
     found = calibrate(log, options, 574_608 * 131_072, SequenceBytes(131_072.0))
     assert abs(found.errors["ttft"]) < 0.1
     assert abs(found.errors["tpot"]) < 0.1

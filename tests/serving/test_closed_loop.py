@@ -14,7 +14,7 @@ from autokv.serving.closed_loop import NOBODY, open_loop, turns_before
 from autokv.workload import PrefixBlocks, WorkloadTrace
 
 PLENTY = 1e12
-PAGE = 16
+BLOCK = 16
 COSTS = CostModel(
     rest=Curve((1, 512), (0.01, 0.05)),
     prefill_attention=Curve((1, 512), (0.0, 0.03)),
@@ -78,14 +78,14 @@ def chats(draw: st.DrawFn) -> WorkloadTrace:
 
 policies = st.builds(
     ServingOptions,
-    max_batched_tokens=st.sampled_from([32, 256]),
-    max_sequences=st.sampled_from([1, 3, 32]),
+    max_num_batched_tokens=st.sampled_from([32, 256]),
+    max_num_seqs=st.sampled_from([1, 3, 32]),
     order=st.sampled_from(["fcfs", "shortest_first"]),
     preemption=st.sampled_from(["recompute", "swap"]),
     prefix_caching=st.booleans(),
-    page_tokens=st.just(PAGE),
+    block_size=st.just(BLOCK),
 )
-memories = st.sampled_from([PAGE * 10.0 * pages for pages in (12, 20, 40, 10_000)])
+memories = st.sampled_from([BLOCK * 10.0 * blocks for blocks in (12, 20, 40, 10_000)])
 
 
 def run(trace: WorkloadTrace, capacity: float, options: ServingOptions) -> Outcome:

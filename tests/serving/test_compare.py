@@ -67,7 +67,7 @@ def test_where_16_bits_are_short_of_memory_the_gain_is_named() -> None:
     assert gain.goodput > 1.1
     assert gain.ttft_p95_ms is not None
     assert gain.ttft_p95_ms < 0
-    # A request takes whole pages: a quarter of the bytes holds four times as many up to that rounding.
+    # A request takes whole blocks: a quarter of the bytes holds four times as many up to that rounding.
     assert gain.concurrent_requests == pytest.approx(4, rel=0.02)
     assert "does not help" not in found.verdict
     assert f"{gain.goodput - 1:+.0%}" in found.verdict
@@ -98,10 +98,10 @@ def test_a_candidate_that_is_no_faster_buys_nothing_where_memory_is_not_short() 
     assert "p50 TPOT about the same" in verdict
 
 
-def test_the_concurrent_requests_are_those_that_the_pages_hold() -> None:
-    full = SimulatedEngine("16-bit", costs(), 1e6, ServingOptions(page_tokens=16))
+def test_the_concurrent_requests_are_those_that_the_blocks_hold() -> None:
+    full = SimulatedEngine("16-bit", costs(), 1e6, ServingOptions(block_size=16))
     lengths = WorkloadTrace("two", "test", np.array([0.0, 1.0]), np.array([100, 33]), np.array([29, 1]))
-    # 62 pages; 128 and 33 tokens take 8 and 3.
+    # 62 blocks; 128 and 33 tokens take 8 and 3.
     assert full.concurrent_requests(lengths) == pytest.approx(62 / 5.5)
     assert replace(full, output_length_ratio=2.0).concurrent_requests(lengths) == pytest.approx(62 / 6.5)
 
@@ -125,9 +125,9 @@ def test_a_prompt_that_only_waits_in_16_bits_is_told_of_the_chunks() -> None:
     requests.input_tokens[7] = 6_000
     small, _ = engines(capacity=5e6)
     staged = replace(small, costs=replace(small.costs, sequence=SequenceBytes(FULL_BYTES / 4, 0.0, FULL_BYTES)))
-    with pytest.raises(WorkloadError, match=r"several chunks .* \(--max-batched-tokens is 2,048\)"):
+    with pytest.raises(WorkloadError, match=r"several chunks .* \(--max-num-batched-tokens is 2,048\)"):
         compare(requests, staged)
-    whole = replace(staged, options=ServingOptions(max_batched_tokens=8192))
+    whole = replace(staged, options=ServingOptions(max_num_batched_tokens=8192))
     assert compare(requests, whole).candidate.report.refused == 0
 
 
@@ -146,7 +146,7 @@ def test_a_baseline_without_room_for_a_page_is_said_not_raised() -> None:
     requests = WorkloadTrace("one", "test", np.array([0.0, 1.0]), np.array([8, 8]), np.array([4, 4]))
     found = compare(requests, small, full)
     assert found.full is None
-    assert "less than a page" in found.impossible["16-bit"]
+    assert "less than a block" in found.impossible["16-bit"]
     assert "16-bit cannot serve here" in found.verdict
 
 

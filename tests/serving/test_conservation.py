@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from autokv.serving import KVMemory, Outcome, SequenceBytes, ServingOptions, Step, serve
 from autokv.workload import PrefixBlocks, WorkloadTrace
 
-PAGE = 4
+BLOCK = 4
 BLOCK = 8
 
 
@@ -42,7 +42,7 @@ class Witness:
             ran = max(1, min(ran, math.ceil(until / self.seconds)))
         tokens = len(step.decoding) + sum(chunk.tokens for chunk in step.chunks)
         assert tokens > 0
-        assert tokens <= self.options.max_batched_tokens
+        assert tokens <= self.options.max_num_batched_tokens
         for request in step.dropped:
             del self.held[request]
         for request in step.swapped_out:
@@ -65,9 +65,9 @@ class Witness:
             assert chunk.last == (self.held[chunk.request] == target)
             if chunk.last:
                 self.out[chunk.request] = self.out.get(chunk.request, 0) + 1
-        assert len(self.held) <= self.options.max_sequences
+        assert len(self.held) <= self.options.max_num_seqs
         if not self.options.prefix_caching:
-            assert sum(self.memory.pages_of(tokens) for tokens in self.held.values()) <= self.memory.pages
+            assert sum(self.memory.blocks_of(tokens) for tokens in self.held.values()) <= self.memory.blocks
         self.events.append((ran, sorted(step.decoding), step.chunks, step.dropped, step.swapped_out, step.swapped_in))
         return ran, ran * self.seconds
 
@@ -93,18 +93,18 @@ rows = st.lists(
 )
 policies = st.builds(
     ServingOptions,
-    max_batched_tokens=st.sampled_from([8, 16, 64]),
-    max_sequences=st.sampled_from([1, 3, 8]),
+    max_num_batched_tokens=st.sampled_from([8, 16, 64]),
+    max_num_seqs=st.sampled_from([1, 3, 8]),
     order=st.sampled_from(["fcfs", "shortest_first"]),
     preemption=st.sampled_from(["recompute", "swap"]),
     prefix_caching=st.booleans(),
-    page_tokens=st.just(PAGE),
+    block_size=st.just(BLOCK),
 )
 memories = st.builds(
-    lambda pages, fixed, staged: KVMemory(
-        pages * PAGE * 10.0, SequenceBytes(10.0, fixed * PAGE * 10.0, staged), page_tokens=PAGE
+    lambda blocks, fixed, staged: KVMemory(
+        blocks * BLOCK * 10.0, SequenceBytes(10.0, fixed * BLOCK * 10.0, staged), block_size=BLOCK
     ),
-    pages=st.sampled_from([6, 12, 18, 25, 60, 10**6]),
+    blocks=st.sampled_from([6, 12, 18, 25, 60, 10**6]),
     fixed=st.sampled_from([0, 1]),
     staged=st.sampled_from([0.0, 10.0, 30.0]),
 )
@@ -140,13 +140,13 @@ def test_conservation(trace: WorkloadTrace, memory: KVMemory, options: ServingOp
     ends = trace.input_tokens + trace.output_tokens - 1
     for request in np.flatnonzero(~outcome.served):
         prompt = int(trace.input_tokens[request])
-        assert max(memory.pages_of(int(ends[request])), memory.staged_pages(prompt)) > memory.pages
+        assert max(memory.blocks_of(int(ends[request])), memory.staged_blocks(prompt)) > memory.blocks
     # No token before its arrival; the first before the last.
     assert (outcome.first_token_s[served] > outcome.arrival_s[served]).all()
     assert (outcome.finish_s[served] >= outcome.first_token_s[served]).all()
     # KV never exceeds its memory.
-    assert outcome.peak_kv_bytes <= memory.pages * memory.page_bytes
-    assert (outcome.timeline.kv_bytes <= memory.pages * memory.page_bytes).all()
+    assert outcome.peak_kv_bytes <= memory.blocks * memory.block_bytes
+    assert (outcome.timeline.kv_bytes <= memory.blocks * memory.block_bytes).all()
     # Work-conserving: the time without an iteration is time without a request.
     intervals = sorted(zip(outcome.arrival_s[served], outcome.finish_s[served], strict=True))
     busy, end = 0.0, 0.0
@@ -172,7 +172,7 @@ def test_running_equal_iterations_at_once_changes_nothing(
 @settings(max_examples=100, deadline=None)
 @given(traces(), policies)
 def test_unlimited_memory_preempts_nobody(trace: WorkloadTrace, options: ServingOptions) -> None:
-    outcome, witness = run(trace, KVMemory(1e15, SequenceBytes(10.0), PAGE), options)
+    outcome, witness = run(trace, KVMemory(1e15, SequenceBytes(10.0), BLOCK), options)
     assert outcome.preemptions.sum() == 0
     assert outcome.served.all()
     assert not any(dropped or out for _, _, _, dropped, out, _ in witness.events)

@@ -109,7 +109,7 @@ def test_fewer_bytes_never_cost_more_and_a_window_never_less(share: float, windo
         ("estimated", "predicted, unvalidated: "),
     ],
 )
-@pytest.mark.parametrize("capacity", [2e5, 1e9, 100.0], ids=["short", "plenty", "no page"])
+@pytest.mark.parametrize("capacity", [2e5, 1e9, 100.0], ids=["short", "plenty", "no block"])
 def test_a_verdict_opens_with_what_its_figures_are(basis: Basis, opening: str | None, capacity: float) -> None:
     line = Curve((0.0, 64.0, 1024.0), (1e-5, 1e-4, 1e-3))
     full = CostModel(line, line, Curve((1.0,), (0.0,)), Grid((1, 8), (line, line.scaled(7.0))), SEQUENCE)

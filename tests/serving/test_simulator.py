@@ -36,7 +36,7 @@ def test_a_lone_request_takes_the_sum_of_its_parts(costs: CostModel) -> None:
 
 
 def test_a_prompt_is_cut_into_chunks_beside_those_who_decode(costs: CostModel) -> None:
-    options = ServingOptions(max_batched_tokens=101, max_sequences=10)
+    options = ServingOptions(max_num_batched_tokens=101, max_num_seqs=10)
     outcome = simulate(trace_of([0.0, 0.0], [1, 250], [9, 1]), costs, PLENTY, options)
     # 1 and 100 tokens; then 1 that decodes and 100, 1 and the last 50.
     assert outcome.iterations == 9
@@ -49,7 +49,7 @@ def test_a_prompt_is_cut_into_chunks_beside_those_who_decode(costs: CostModel) -
 
 
 def test_swapping_costs_the_link_and_recomputing_a_prefill(costs: CostModel) -> None:
-    # 12 pages of 16 tokens for two requests of 64 + 63 tokens each: the second must give way.
+    # 12 blocks of 16 tokens for two requests of 64 + 63 tokens each: the second must give way.
     trace = trace_of([0.0, 0.0], [64, 64], [64, 64])
     capacity = 12 * 16 * 100.0
     swap = ServingOptions(preemption="swap")
@@ -80,18 +80,18 @@ def test_a_shared_prefix_is_computed_and_held_once(costs: CostModel) -> None:
     assert peaks[0] - peaks[1] == pytest.approx(3 * 2 * 16 * 100)
 
 
-def test_prefix_caching_needs_hashes_and_whole_pages(costs: CostModel) -> None:
+def test_prefix_caching_needs_hashes_and_whole_blocks(costs: CostModel) -> None:
     with pytest.raises(RequestError, match="prefix_caching: needs block hashes"):
         simulate(trace_of([0.0], [8], [2]), costs, PLENTY, ServingOptions(prefix_caching=True))
     blocks = PrefixBlocks(24, np.array([0, 1]), np.array([1]))
     trace = replace(trace_of([0.0], [30], [2]), prefixes=blocks)
-    with pytest.raises(RequestError, match=r"page_tokens: .*; give a divisor of 24"):
+    with pytest.raises(RequestError, match=r"block_size: .*; give a divisor of 24"):
         simulate(trace, costs, PLENTY, ServingOptions(prefix_caching=True))
 
 
 def test_shortest_first_lets_the_short_pass(costs: CostModel) -> None:
     trace = trace_of([0.0, 0.0, 0.0], [900, 800, 10], [2, 2, 2])
-    options = ServingOptions(max_sequences=1)
+    options = ServingOptions(max_num_seqs=1)
     assert np.argsort(simulate(trace, costs, PLENTY, options).finish_s).tolist() == [0, 1, 2]
     shortest = simulate(trace, costs, PLENTY, replace(options, order="shortest_first"))
     assert np.argsort(shortest.finish_s).tolist() == [2, 1, 0]
@@ -113,7 +113,7 @@ def test_what_never_fits_is_refused_and_the_rest_served(costs: CostModel) -> Non
 
 
 def test_no_memory_for_a_page_says_so(costs: CostModel) -> None:
-    with pytest.raises(RequestError, match=r"memory: .*less than a page; "):
+    with pytest.raises(RequestError, match=r"memory: .*less than a block; "):
         simulate(trace_of([0.0], [10], [5]), costs, 1000.0)
 
 
@@ -157,7 +157,7 @@ def test_equal_iterations_at_once_take_as_long_as_one_by_one(
 ) -> None:
     gaps, inputs, outputs = zip(*rows, strict=True)
     trace = trace_of((np.cumsum(gaps) - gaps[0]).tolist(), list(inputs), list(outputs))
-    memory, options = KVMemory(2000 * 10.0, costs.sequence, 16), ServingOptions(max_batched_tokens=256)
+    memory, options = KVMemory(2000 * 10.0, costs.sequence, 16), ServingOptions(max_num_batched_tokens=256)
     fast = serve(trace, memory, PredictedExecutor(costs), options)
     slow = serve(trace, memory, OneByOne(costs), options)
     if len(rows) == 1:

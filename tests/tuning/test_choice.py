@@ -63,3 +63,11 @@ def test_without_arrivals_no_serving_metric_is_asked_for(name: str) -> None:
 def test_what_makes_no_sense_about_serving_is_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         TuningRequest.parse({"model": "m", **fields})
+
+
+def test_a_stored_request_loads_by_the_earlier_name_of_a_field() -> None:
+    earlier, now = ({"model": "m", "workload": "w", name: 512} for name in ("block_size", "hash_block_size"))
+    assert TuningRequest.parse(earlier) == TuningRequest.parse(now)
+    assert TuningRequest.parse(earlier).model_dump()["hash_block_size"] == 512
+    with pytest.raises(RequestError, match="block_size"):
+        TuningRequest.parse({**earlier, **now})

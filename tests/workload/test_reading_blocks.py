@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from autokv.errors import WorkloadError
 from autokv.workload import read_trace, statistics_of
-from autokv.workload.readers.blocks import block_size
+from autokv.workload.readers.blocks import fitting_size
 from autokv.workload.readers.columns import Columns
 
 CASES = Path(__file__).parents[3] / "shared/cases/traces"
@@ -43,7 +43,7 @@ def columns(tokens: list[int], counts: list[int]) -> Columns:
 )
 def test_a_size_that_is_found_gives_the_counts_of_all_prompts(tokens: list[int], size: int, filled: bool) -> None:
     counts = [count // size if filled else -(-count // size) for count in tokens]
-    found = block_size(columns(tokens, counts), 512)
+    found = fitting_size(columns(tokens, counts), 512)
     assert found is not None
     started = [-(-count // found) for count in tokens]
     whole = [count // found for count in tokens]
@@ -62,7 +62,7 @@ def test_the_size_of_a_trace_of_many_lengths_is_found(tmp_path: Path, size: int,
     assert trace.prefixes is not None
     assert trace.prefixes.block_tokens == size
     assert [len(trace.prefixes.of(row)) for row in range(200)] == [len(hashes) for _, hashes in requests]
-    said = f"hashes are of blocks of {size} tokens, as the lengths say (--block-size says another size)"
+    said = f"hashes are of blocks of {size} tokens, as the lengths say (--hash-block-size says another size)"
     assert trace.notes == (() if size == 512 else (said,))
 
 
@@ -81,8 +81,8 @@ def test_hashes_that_fit_no_size_are_refused_with_the_option_that_says_it(tmp_pa
     assert caught.value.field == f"{path}:2"
     command = re.search("`(.*)`$", str(caught.value))
     assert command is not None
-    assert shlex.split(command[1]) == ["autokv", "trace", "inspect", str(path), "--block-size", "512"]
-    trace = read_trace(path, block_size=500)
+    assert shlex.split(command[1]) == ["autokv", "trace", "inspect", str(path), "--hash-block-size", "512"]
+    trace = read_trace(path, hash_block_size=500)
     assert trace.prefixes is not None
     assert [len(trace.prefixes.of(row)) for row in range(3)] == [2, 2, 2]
 
@@ -127,12 +127,12 @@ def test_a_real_trace_in_blocks_of_16_has_the_reuse_that_counting_gives() -> Non
 def test_a_size_that_is_said_wrongly_is_refused_with_the_one_that_fits(tmp_path: Path) -> None:
     path = write(tmp_path / "a b", (100, list(range(7))), (1600, list(range(100))), (33, [1, 2, 3]))
     with pytest.raises(WorkloadError, match=r"100 tokens have 7 hashes, more than they have blocks of 512") as caught:
-        read_trace(path, block_size=512)
+        read_trace(path, hash_block_size=512)
     assert caught.value.field == f"{path}:1"
     command = re.search("`(.*)`$", str(caught.value))
     assert command is not None
-    assert shlex.split(command[1]) == ["autokv", "trace", "inspect", str(path), "--block-size", "16"]
-    trace = read_trace(path, block_size=16)
+    assert shlex.split(command[1]) == ["autokv", "trace", "inspect", str(path), "--hash-block-size", "16"]
+    trace = read_trace(path, hash_block_size=16)
     assert trace.prefixes is not None
     assert trace.prefixes.block_tokens == 16
     assert trace.notes == ()
@@ -140,8 +140,8 @@ def test_a_size_that_is_said_wrongly_is_refused_with_the_one_that_fits(tmp_path:
 
 def test_fewer_hashes_than_blocks_of_the_size_that_is_said_are_worth_a_warning(tmp_path: Path) -> None:
     path = write(tmp_path / "a", *((1024 * count, list(range(2 * count))) for count in range(1, 5)))
-    assert read_trace(path, block_size=512).notes == ()
-    trace = read_trace(path, block_size=64)
+    assert read_trace(path, hash_block_size=512).notes == ()
+    trace = read_trace(path, hash_block_size=64)
     assert trace.prefixes is not None
     assert trace.prefixes.block_tokens == 64
     said = (

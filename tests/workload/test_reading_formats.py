@@ -199,7 +199,7 @@ def test_hashes_follow_their_requests_when_rows_are_sorted(tmp_path: Path) -> No
 def test_more_hashes_than_blocks_are_cut(tmp_path: Path) -> None:
     lines = SAMPLES["mooncake"].splitlines()
     long = json.dumps({"timestamp": 1, "input_length": 512, "output_length": 3, "hash_ids": [4, 5, 6]})
-    trace = read(tmp_path, "\n".join([lines[0], long, *lines[1:]]), block_size=512)
+    trace = read(tmp_path, "\n".join([lines[0], long, *lines[1:]]), hash_block_size=512)
     assert blocks(trace) == [[0, 1], [4], [0, 2], []]
     assert "hashes left out: 1 prompt with more of them" in trace.notes[0]
 
@@ -431,7 +431,7 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
             {},
             r"unrecognized trace format .'when;prompt;gen;user'.;.*--column output_tokens=gen --column arrival=when`$",
         ),
-        ({"block_size": 0}, "block_size: is 0"),
+        ({"hash_block_size": 0}, "hash_block_size: is 0"),
         ({"max_rejected_share": 1.5}, "max_rejected_share: is 1.5"),
     ],
 )

@@ -73,7 +73,7 @@ def test_blocks_that_a_later_turn_filled_are_shared_too(tmp_path: Path) -> None:
         row("a", 16, 16, timestamp=0, hash_ids=[1]),
         row("a", 16, 16, delay=1, hash_ids=[2]),
         row("a", 16, 16, delay=1, hash_ids=[3]),
-        block_size=16,
+        hash_block_size=16,
     )
     assert trace.prefixes is not None
     first, second, third = (trace.prefixes.of(place).tolist() for place in range(3))

@@ -30,7 +30,7 @@ def in_blocks(columns: Columns, usual: int, options: ReadOptions, source: Source
     """
     if columns.hashes is None:
         return columns
-    size, said = block_size(columns, usual), options.block_tokens
+    size, said = fitting_size(columns, usual), options.block_tokens
     if said is not None:
         return _as_said(columns, said, size, source)
     if size is None:
@@ -39,12 +39,12 @@ def in_blocks(columns: Columns, usual: int, options: ReadOptions, source: Source
             columns,
             -(-tokens // usual) != counts,
             "and blocks of no size fit all rows",
-            f"say the size of a block: {command(source.path, '--block-size', str(usual))}",
+            f"say the size of a block: {command(source.path, '--hash-block-size', str(usual))}",
             source,
         )
     if size == usual:
         return replace(columns, block_tokens=size)
-    note = f"hashes are of blocks of {size} tokens, as the lengths say (--block-size says another size)"
+    note = f"hashes are of blocks of {size} tokens, as the lengths say (--hash-block-size says another size)"
     return replace(columns, block_tokens=size, notes=(*columns.notes, note))
 
 
@@ -62,7 +62,7 @@ def _as_said(columns: Columns, said: int, fitting: int | None, source: Source) -
             columns,
             many,
             f"more than they have blocks of {said} tokens",
-            f"blocks of {fitting} tokens fit: {command(source.path, '--block-size', str(fitting))}",
+            f"blocks of {fitting} tokens fit: {command(source.path, '--hash-block-size', str(fitting))}",
             source,
         )
     fewer = float((counts < tokens // said).mean())
@@ -82,7 +82,7 @@ def _misfit(columns: Columns, wrong: NDArray[np.bool_], why: str, remedy: str, s
     return WorkloadError(f"{what}, {why}", field=f"{source.path}:{lines[place]}", remedy=remedy)
 
 
-def block_size(columns: Columns, usual: int) -> int | None:
+def fitting_size(columns: Columns, usual: int) -> int | None:
     """Tokens of a block, ``usual`` if it fits; ``None`` where no size does.
 
     One that fits all prompts is preferred to one that fits 99 of 100. A size fits where every prompt has as many hashes

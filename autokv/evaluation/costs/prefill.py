@@ -1,4 +1,4 @@
-"""What no configuration changes: a pass without attention, and attention within a prompt."""
+"""What a pass over prompts costs: the model without attention, attention within a prompt, and compressing it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,43 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from autokv.evaluation.costs.layers import Layers, NoAttention
-from autokv.evaluation.costs.passes import AttentionPass
-from autokv.evaluation.costs.points import bent, ladder
-from autokv.evaluation.costs.sequences import Sequences
-from autokv.evaluation.costs.timing import Run, Stopwatch, Timed
+from autokv.config import CompressionConfig, NoStage
+from autokv.evaluation.baselines import UNCOMPRESSED
+from autokv.evaluation.costs.decode import beside_attention
+from autokv.evaluation.costs.synthetic import (
+    Layers,
+    NoAttention,
+    held_tokens,
+    only_eviction,
+    stored_form,
+    without_eviction,
+)
+from autokv.evaluation.costs.timing import Run, Stopwatch, bent, ladder
 from autokv.runtime.attention import AttentionCall, prefill_attention
 from autokv.runtime.packed import packed_logits
-from autokv.runtime.plan import Plan
+from autokv.runtime.plan import Plan, make_plan
+from autokv.runtime.prompt import compress_prompt
 from autokv.serving.curves import Curve
 
 FEW = 16
 """Tokens of a pass up to which sizes are measured more closely, and as steps that decode."""
 SHORTEST = 16
 """Tokens of a prompt from which attention within it is measured."""
+SHORTEST_COMPRESSED = 64
+"""Tokens of a prompt from which compressing it is measured."""
 LAYER_SECONDS = 1.0
-"""Attention within a prompt is measured until one layer of it takes so long, and drawn on from there."""
+"""Attention within a prompt, or a stage of compressing it, is measured until one layer of it takes so long, and drawn
+on from there."""
+RUNS, FEW_RUNS = 3, 2
+"""Of a stage of compressing; the latter where few points have to do."""
+RATIO, WIDE_RATIO = 4.0, 16.0
+"""Between two sizes of prompts that are compressed; the latter where few points have to do."""
 
 
 def rest_of_the_model(layers: Layers, plan: Plan, stopwatch: Stopwatch, max_tokens: int, max_batch: int) -> Curve:
@@ -62,24 +79,57 @@ def attention_within_prompts(layers: Layers, stopwatch: Stopwatch, longest: int)
     return Curve.fit(bent(measured, longest), limit=measured[-1][0])
 
 
-def beside_attention(layers: Layers, plan: Plan, stopwatch: Stopwatch, batch: int) -> float:
-    """Seconds of everything else in a step of ``batch`` sequences that does attend: attention leaves the processor's
-    caches to it otherwise than nothing does.
+def compression_of_prompts(layers: Layers, plan: Plan, stopwatch: Stopwatch, longest: int, *, thorough: bool) -> Curve:
+    """Tokens of a prompt to seconds of compressing it, all layers.
 
-    ``plan`` is that of 16 bits.
+    Scores and the choice of what stays are timed over the whole prompt, quantization and low rank over what stays.
     """
+    sizes, count, pipeline = ladder(SHORTEST_COMPRESSED, longest), len(layers.full), plan.config.pipeline
+    points, limit = [0.0] * len(sizes), float(sizes[-1])
+    evicts = plan.eviction is not None
+    if evicts:
+        chooses = make_plan(layers.model.model, only_eviction(plan.config))
+        stage = {"kind": "eviction", "eviction": pipeline.eviction.model_dump(mode="json")}
+        curve = _stage(layers, chooses, stopwatch, stage, longest, thorough)
+        points, limit = [curve(size) for size in sizes], curve.measured_to
+    if not evicts or pipeline.quantization != NoStage() or pipeline.low_rank != NoStage():
+        stores = make_plan(layers.model.model, without_eviction(plan.config))
+        curve = _stage(layers, stores, stopwatch, _storing(plan.config), longest, thorough)
+        points = [point + curve(held_tokens(plan, size)) for point, size in zip(points, sizes, strict=True)]
+        if evicts:
+            # Both were timed with what storing in 16 bits takes at least; together they store once.
+            bare = make_plan(layers.model.model, UNCOMPRESSED)
+            once = _stage(layers, bare, stopwatch, _storing(UNCOMPRESSED), longest, thorough)
+            points = [
+                max(0.0, point - once(held_tokens(plan, size))) for point, size in zip(points, sizes, strict=True)
+            ]
+        limit = min(limit, max((size for size in sizes if held_tokens(plan, size) <= curve.measured_to), default=0))
+    return Curve.fit([(size, count * point) for size, point in zip(sizes, points, strict=True)], limit=limit)
 
-    def prepare() -> Run:
-        sequences = Sequences(layers, plan, SHORTEST, batch, joined=False)
-        step = AttentionPass(layers, plan, sequences, batch, stopwatch.now)
 
-        def run() -> Timed:
-            sequences.open(1)
-            return Timed(step.seconds()[1])
+def _storing(config: CompressionConfig) -> dict[str, Any]:
+    return {"kind": "storing a prompt", **stored_form(config)}
 
-        return run
 
-    return stopwatch.seconds(layers.shape, {"kind": "a step beside its attention"}, batch, SHORTEST, prepare)
+def _stage(
+    layers: Layers, plan: Plan, stopwatch: Stopwatch, stage: dict[str, Any], longest: int, thorough: bool
+) -> Curve:
+    """Tokens to seconds of one layer."""
+    measured: list[tuple[int, float]] = []
+    for tokens in ladder(SHORTEST_COMPRESSED, longest, RATIO if thorough else WIDE_RATIO):
+        prepare = partial(_compress, layers, plan, stopwatch, tokens)
+        runs = RUNS if thorough else FEW_RUNS
+        seconds = stopwatch.seconds(layers.shape, stage, 1, tokens, prepare, runs=runs)
+        measured.append((tokens, seconds))
+        if seconds > LAYER_SECONDS:
+            break
+    return Curve.fit(bent(measured, longest), limit=measured[-1][0])
+
+
+def _compress(layers: Layers, plan: Plan, stopwatch: Stopwatch, tokens: int) -> Run:
+    index = len(layers.full) // 2
+    prompt = layers.prompt(layers.full[index], tokens)
+    return stopwatch.timed(lambda: compress_prompt(plan, prompt, index), before=lambda: layers.arrive(prompt))
 
 
 def _pass(layers: Layers, stopwatch: Stopwatch, tokens: int, rows: int) -> float:

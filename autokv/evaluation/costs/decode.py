@@ -1,30 +1,31 @@
-"""The time of one step's attention in one layer, as the runtime does it."""
+"""The time of attention while decoding: of one step's, as the runtime does it, and spread over a request's output."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import cycle
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from autokv.evaluation.baselines import UNCOMPRESSED
 from autokv.evaluation.clock import ColdClock
-from autokv.evaluation.costs.forms import held_tokens, read_form
-from autokv.evaluation.costs.layers import Layers
-from autokv.evaluation.costs.passes import AttentionPass
-from autokv.evaluation.costs.points import ladder
-from autokv.evaluation.costs.sequences import Sequences
-from autokv.evaluation.costs.timing import Run, Stopwatch, Timed
-from autokv.evaluation.costs.whole import beside_attention
+from autokv.evaluation.costs.synthetic import Layers, Sequences, first_room, held_tokens, read_form
+from autokv.evaluation.costs.timing import Run, Stopwatch, Timed, ladder
 from autokv.evaluation.memory import free_bytes
+from autokv.runtime.attention import AttentionCall
 from autokv.runtime.continuing import attend_one
+from autokv.runtime.packed import packed_logits
 from autokv.runtime.plan import Plan, make_plan
-from autokv.serving.curves import Curve
+from autokv.serving.curves import Curve, Grid
 
 SHORTEST = 64
 RATIO = 4.0
+BESIDE_TOKENS = 16
+"""Tokens that a sequence holds while the rest of a step is timed beside its attention."""
 ENOUGH = 1024
 """Tokens up to which attention is timed where two points have to do."""
 RUNS, FEW_RUNS = 4, 3
@@ -40,6 +41,67 @@ MEMORY_SHARE = 0.25
 State = Literal["prompt", "grown", "leaving"]
 """What a sequence holds: its prompt and a window; also blocks that were generated; a window that a block leaves at
 this step."""
+
+
+def attention_while_decoding(
+    layers: Layers,
+    plan: Plan,
+    stopwatch: Stopwatch,
+    longest: int,
+    max_batch: int,
+    output_tokens: int,
+    *,
+    thorough: bool,
+) -> Grid:
+    """(Batch, tokens seen per sequence) to seconds of one step's attention, all layers.
+
+    Blocks that leave windows are spread over an output of ``output_tokens``. A layer with a sliding window costs what
+    a 16-bit cache of so many tokens does. Unless ``thorough``, from two sizes, and as if only prompts were held.
+    """
+    grid = _grid(layers, plan, stopwatch, longest, max_batch, output_tokens, thorough).scaled(len(layers.full))
+    if not layers.sliding:
+        return grid
+    window = min(int(layers.sliding[0].sliding_window or longest), longest)
+    plain = make_plan(layers.model.model, UNCOMPRESSED)
+    bounded = _grid(layers, plain, stopwatch, window, max_batch, output_tokens, thorough).scaled(len(layers.sliding))
+    sizes = ladder(SHORTEST, longest)
+    return Grid.fit(
+        [
+            (batch, size, grid(batch, size) + bounded(batch, min(size, window)))
+            for batch in grid.batches
+            for size in sizes
+        ]
+    )
+
+
+def _grid(
+    layers: Layers, plan: Plan, stopwatch: Stopwatch, longest: int, max_batch: int, output_tokens: int, thorough: bool
+) -> Grid:
+    """Of one layer with full attention."""
+    room = first_room(plan, longest)
+    alone = min(1.0, room / output_tokens) if room >= ROOM else 0.0
+    alone = alone if thorough or not alone else 1.0
+    blocks = max(0.0, output_tokens - room) / plan.block / output_tokens
+    times = StepTimes(layers, plan, stopwatch, longest, max_batch, thorough=thorough)
+    states: dict[State, bool] = {"prompt": alone > 0, "grown": alone < 1}
+    times.measure([state for state, occurs in states.items() if occurs])
+    leaving = times.leaving() if blocks else 0.0
+    points = []
+    for batch in times.batches:
+        for tokens in ladder(SHORTEST, longest):
+            held = held_tokens(plan, tokens)
+            seconds = alone * times.curve("prompt", batch)(held) if alone else 0.0
+            if alone < 1:
+                seconds += (1 - alone) * times.curve("grown", batch)(held)
+            points.append((batch, float(tokens), seconds + blocks * batch * leaving))
+    return _to(Grid.fit(points), max_batch)
+
+
+def _to(grid: Grid, max_batch: int) -> Grid:
+    """``grid`` with the largest batch drawn in a straight line, and rising with the tokens as the others do."""
+    sizes = grid.curves[0].x
+    batches = sorted({*grid.batches, max_batch})
+    return Grid.fit([(batch, size, grid(batch, size)) for batch in batches for size in sizes])
 
 
 class StepTimes:
@@ -161,3 +223,57 @@ class StepTimes:
                 sequences.grow()
         self._last = (size, batch, state, sequences) if self._measuring else None
         return sequences
+
+
+class AttentionPass:
+    """The mode of a whole model's step over ``batch`` sequences, one after the other, as a packed batch decodes.
+
+    Between two layers the model reads its weights, so that attention finds the caches, of the processor and of the
+    interpreter, as it does in a server, and leaves them to the rest as it does there.
+    """
+
+    def __init__(self, layers: Layers, plan: Plan, sequences: Sequences, batch: int, now: Callable[[], float]) -> None:
+        self._model, self._plan, self._now = layers.model, plan, now
+        self._contents = {call.layer: contents for call, contents in zip(layers.full, sequences.contents, strict=True)}
+        self._batch, self._seconds = batch, 0.0
+
+    def seconds(self) -> tuple[float, float]:
+        """Of one step: attention, one layer; and everything else, all layers."""
+        self._seconds, start = 0.0, self._now()
+        ids = torch.arange(self._batch)
+        packed_logits(self._model.model, self._model.facts, self, ids, ids, range(self._batch)).argmax(dim=-1).tolist()
+        whole = self._now() - start
+        return self._seconds / len(self._contents), whole - self._seconds
+
+    def attend(self, call: AttentionCall) -> Tensor:
+        if call.layer not in self._contents:
+            return torch.zeros_like(call.query)
+        start = self._now()
+        output = torch.empty_like(call.query.transpose(1, 2), memory_format=torch.contiguous_format)
+        call = replace(call, mask=None, options={})
+        for place, contents in enumerate(self._contents[call.layer][: self._batch]):
+            one = slice(place, place + 1)
+            part = replace(call, query=call.query[:, :, one], key=call.key[:, :, one], value=call.value[:, :, one])
+            output[:, place] = attend_one(self._plan, contents, part)[:, :, 0]
+        self._seconds += self._now() - start
+        return output.transpose(1, 2)
+
+
+def beside_attention(layers: Layers, plan: Plan, stopwatch: Stopwatch, batch: int) -> float:
+    """Seconds of everything else in a step of ``batch`` sequences that does attend: attention leaves the processor's
+    caches to it otherwise than nothing does.
+
+    ``plan`` is that of 16 bits.
+    """
+
+    def prepare() -> Run:
+        sequences = Sequences(layers, plan, BESIDE_TOKENS, batch, joined=False)
+        step = AttentionPass(layers, plan, sequences, batch, stopwatch.now)
+
+        def run() -> Timed:
+            sequences.open(1)
+            return Timed(step.seconds()[1])
+
+        return run
+
+    return stopwatch.seconds(layers.shape, {"kind": "a step beside its attention"}, batch, BESIDE_TOKENS, prepare)
