@@ -37,7 +37,7 @@ class Fleet:
 
     def matching(self, selector: Selector) -> tuple[Worker, ...]:
         """The workers that ``selector`` fits, gone or not."""
-        return tuple(one for one in self.workers() if selector.fits(one.fingerprint, one.profile_name, one.labels))
+        return tuple(one for one in self.workers() if selector.fits(one.fingerprint, one.hardware_name, one.labels))
 
     def told(self, selector: Selector) -> MatchingWorkers:
         """Who can run what ``selector`` asks for."""
@@ -90,7 +90,7 @@ def job_view(
         conditions=_conditions(job, fleet),
         progress=None if job.progress is None else Progress.model_validate(job.progress),
         queue=None if place is None else QueuePlace(position=place[0], length=place[1]),
-        attempts=tuple(_attempt(attempt) for attempt in attempts),
+        attempts=tuple(map(AttemptView.model_validate, attempts)),
         worker=job.worker,
         trials=job.trials,
         reason=job.reason,
@@ -115,17 +115,6 @@ def _conditions(job: Job, fleet: Fleet) -> tuple[Condition, ...]:
         if available is not None:
             found["WorkerAvailable"] = available
     return tuple(found[kind] for kind in _ORDER if kind in found)
-
-
-def _attempt(attempt: Attempt) -> AttemptView:
-    return AttemptView(
-        number=attempt.number,
-        worker=attempt.worker,
-        started=attempt.started,
-        ended=attempt.ended,
-        outcome=attempt.outcome,
-        reason=attempt.reason,
-    )
 
 
 def _facts(facts: Mapping[str, Any] | None) -> dict[str, Any] | None:

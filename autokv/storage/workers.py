@@ -28,9 +28,9 @@ class Worker:
     process: int
     device: str
     labels: Mapping[str, str]
-    profile: str
+    hardware: str
     """Id of its measured hardware profile."""
-    profile_name: str
+    hardware_name: str
     fingerprint: str
     versions: Mapping[str, str]
     state: Literal["ready", "draining", "stopped", "gone"]
@@ -133,8 +133,8 @@ def _worker(time: datetime, row: WorkerRow, name: str, fingerprint: str, job: st
         process=row.process,
         device=row.device,
         labels=row.labels,
-        profile=row.profile,
-        profile_name=name,
+        hardware=row.profile,
+        hardware_name=name,
         fingerprint=fingerprint,
         versions=row.versions,
         state="gone" if gone else row.state,

@@ -8,9 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class View(BaseModel):
-    """What a server answers. Frozen; a client ignores fields that a newer server adds."""
+    """What a server answers. Frozen; a client ignores fields that a newer server adds.
 
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null", protected_namespaces=())
+    ``model_validate`` reads mappings, and the attributes of what the database holds.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", from_attributes=True, ser_json_inf_nan="null", protected_namespaces=()
+    )
 
 
 Item = TypeVar("Item", bound=View)
