@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from autokv.errors import RequestError
-from autokv.storage.paging import Cursor
+from autokv.storage.repository import Cursor
 from autokv.wire import Page, View
 
 MAX_ITEMS = 200

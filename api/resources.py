@@ -20,8 +20,8 @@ from autokv.hardware import HardwareProfile, catalog
 from autokv.hardware.documents import MAX_PROFILE_BYTES, parse_profile
 from autokv.models.offered import offered
 from autokv.storage import Database
-from autokv.storage.paging import Cursor
-from autokv.storage.profiles import StoredProfile
+from autokv.storage.devices import StoredProfile
+from autokv.storage.repository import Cursor
 from autokv.wire import HardwareProfileView, ModelView, Page, WorkerView
 
 router = APIRouter()

@@ -10,10 +10,9 @@ from typing import Any, Literal
 from sqlalchemy import Select, select, update
 
 from autokv.errors import NotFoundError
-from autokv.storage.clock import now
-from autokv.storage.profiles import put
+from autokv.storage.devices import put
+from autokv.storage.repository import Sessions, now
 from autokv.storage.service_tables import HardwareProfileRow, WorkerRow
-from autokv.storage.sessions import Sessions
 from autokv.storage.tables import JobRow, new_id
 
 Facts = Mapping[str, Any]
