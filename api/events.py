@@ -14,8 +14,9 @@ from pydantic import Field
 from autokv.api import paging
 from autokv.api.dependencies import DatabaseDep, HubDep, Id
 from autokv.api.responses import problems
-from autokv.api.waiting import ENDED, Hub, Seen
+from autokv.api.waiting import Hub, Seen
 from autokv.errors import NotFoundError, RequestError
+from autokv.wire import ENDED_STATES
 
 router = APIRouter(tags=["jobs"])
 
@@ -83,7 +84,7 @@ async def events(
         raise RequestError(
             f"the newest event of the job is number {seen[0]}", field=field, remedy="begin again without it"
         )
-    if seen[1] in ENDED and number == seen[0]:
+    if seen[1] in ENDED_STATES and number == seen[0]:
         return Response(status_code=204)
     return EventStream(_stream(hub, job_id, seen, number), headers=_HEADERS)
 

@@ -13,11 +13,9 @@ from autokv.api.headers import Wait, applied
 from autokv.api.paging import PageQuery
 from autokv.api.responses import answer, located, problems
 from autokv.api.views import Fleet, job_view
-from autokv.api.waiting import ENDED
 from autokv.jobs.submission import estimate, prepare
 from autokv.storage import Database, Job
-from autokv.wire import JobSubmission, JobView, Page, ValidationView
-from autokv.wire.jobs import JobStateName
+from autokv.wire import ENDED_STATES, JobState, JobSubmission, JobView, Page, ValidationView
 
 router = APIRouter(tags=["jobs"])
 
@@ -38,7 +36,7 @@ _WAITED = {"Preference-Applied": {"schema": {"type": "string"}, "description": "
 class JobsQuery(PageQuery):
     """Which jobs; a filter compares what was submitted."""
 
-    state: tuple[JobStateName, ...] = Field((), max_length=6, description="any of these")
+    state: tuple[JobState, ...] = Field((), max_length=6, description="any of these")
     model: str | None = Field(None, min_length=1, max_length=4096, pattern=r"^[^\x00]+$")
     hardware: str | None = Field(None, min_length=1, max_length=4096, pattern=r"^[^\x00]+$")
     workload: str | None = Field(
@@ -81,11 +79,11 @@ async def submit(
 
     job, view = await run_in_threadpool(store)
     request.state.job_id = job.id
-    if wait and job.state not in ENDED:
+    if wait and job.state not in ENDED_STATES:
         await hub.ended(job.id, (job.last_event, job.state), wait)
         job, view = await run_in_threadpool(_look, job.id, database, fleet)
     headers = {"Location": f"/v1/jobs/{job.id}", **applied(wait)}
-    return answer(view, 200 if wait and job.state in ENDED else 202, headers)
+    return answer(view, 200 if wait and job.state in ENDED_STATES else 202, headers)
 
 
 @router.post("/jobs/validate", summary="Validate a submission", responses=problems(body=True))
@@ -128,7 +126,7 @@ def jobs(query: Annotated[JobsQuery, Query()], database: DatabaseDep, fleet: Fle
 async def show(job_id: Id, database: DatabaseDep, fleet: FleetDep, hub: HubDep, wait: Wait) -> Response:
     """A job; with `Prefer: wait=N` the answer waits until it has ended, for at most N seconds."""
     job, view = await run_in_threadpool(_look, job_id, database, fleet)
-    if wait and job.state not in ENDED:
+    if wait and job.state not in ENDED_STATES:
         await hub.ended(job.id, (job.last_event, job.state), wait)
         _, view = await run_in_threadpool(_look, job_id, database, fleet)
     return answer(view, 200, applied(wait))

@@ -27,9 +27,8 @@ from autokv.api.paging import Query as Parameters
 from autokv.api.responses import answer, located, problems
 from autokv.errors import NotFoundError
 from autokv.storage import Database
-from autokv.storage.service_tables import UploadKind
 from autokv.storage.uploads import Upload
-from autokv.wire import Page, UploadView
+from autokv.wire import Page, UploadKind, UploadView
 
 router = APIRouter()
 BINARY = "application/octet-stream"

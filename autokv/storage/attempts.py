@@ -14,22 +14,21 @@ import os
 import secrets
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from autokv.storage.events import append
 from autokv.storage.lease import Lease, let_go, this_host
-from autokv.storage.service_tables import AttemptRow, Outcome
+from autokv.storage.service_tables import AttemptRow
 from autokv.storage.tables import JobRow
 from autokv.storage.trials import count_ran
+from autokv.wire import FinalState, Outcome, Returned
 
 MAX_CRASHES = 3
 """Attempts in a row that may crash, or lose their worker, without a finished trial; the last of them fails the job."""
 
-FinalState = Literal["done", "failed", "cancelled"]
-Returned = Literal["released", "crashed", "lost"]
 _REASONS = {"released": "Released", "crashed": "Crashed", "lost": "WorkerLost"}
 
 

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from autokv.storage.columns import fingerprint
 from autokv.storage.repository import Sessions
 from autokv.storage.service_tables import EventRow
-from autokv.storage.tables import JobRow, JobState
+from autokv.storage.tables import JobRow
+from autokv.wire import JobState
 
 
 @dataclass(frozen=True)

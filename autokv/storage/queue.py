@@ -13,15 +13,15 @@ from sqlalchemy.orm import Session
 
 from autokv.errors import ConflictError, KeyReusedError
 from autokv.storage import attempts, retention
-from autokv.storage.attempts import Returned
 from autokv.storage.columns import fingerprint
 from autokv.storage.events import append, is_told
 from autokv.storage.jobs import Facts, Job, as_job, job_of, job_query, model_key
 from autokv.storage.lease import Lease, locked, renew
 from autokv.storage.repository import Sessions, now, through_outages
-from autokv.storage.service_tables import AttemptRow, IdempotencyKeyRow, Outcome
+from autokv.storage.service_tables import AttemptRow, IdempotencyKeyRow
 from autokv.storage.tables import JobRow, new_id
 from autokv.tuning.request import TuningRequest
+from autokv.wire import Outcome, Returned
 
 _WAITING = (JobRow.state == "queued", JobRow.local.is_(False))
 _SELECTORS = select(JobRow.selector).where(*_WAITING).distinct()

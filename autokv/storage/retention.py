@@ -22,6 +22,7 @@ from autokv.storage.tables import (
     SampleRow,
     TrialRow,
 )
+from autokv.wire import FINAL_STATES
 
 _RUNNING = (JobRow.state == "running", JobRow.local.is_(False))
 
@@ -62,7 +63,7 @@ def _why(row: JobRow, time: datetime) -> str:
     return "the process of its worker is gone"
 
 
-_FINISHED = (JobRow.local.is_(False), JobRow.state.in_(("done", "failed", "cancelled")))
+_FINISHED = (JobRow.local.is_(False), JobRow.state.in_(FINAL_STATES))
 
 
 def remove(session: Session, row: JobRow) -> None:

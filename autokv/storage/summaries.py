@@ -18,8 +18,8 @@ from autokv.storage.tables import (
     MeasurementRow,
     ResultRow,
     TrialRow,
-    TrialState,
 )
+from autokv.tuning.trial import TrialState
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from autokv.storage.devices import put
 from autokv.storage.repository import Sessions, now
 from autokv.storage.service_tables import HardwareProfileRow, WorkerRow
 from autokv.storage.tables import JobRow, new_id
+from autokv.wire import WorkerState
 
 Facts = Mapping[str, Any]
 
@@ -32,7 +33,7 @@ class Worker:
     hardware_name: str
     fingerprint: str
     versions: Mapping[str, str]
-    state: Literal["ready", "draining", "stopped", "gone"]
+    state: Literal[WorkerState, "gone"]
     """``gone`` where it has not been heard of in time."""
     job: str | None
     """What it runs now."""
