@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autokv.cli.configured import model_of
+from autokv.cli.config import model_of
 from autokv.cli.evaluate import Dtype
 from autokv.config import ConfigurationDocument
 from autokv.errors import PromptError, RequestError
@@ -15,6 +15,7 @@ from autokv.errors import PromptError, RequestError
 if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
     from autokv.models import LoadedModel
     from autokv.runtime.decoding import Decoding
@@ -49,7 +50,7 @@ def generate(
     from transformers import DynamicCache
 
     from autokv.cli.console import output, print_table
-    from autokv.cli.stream import TextPrinter
+    from autokv.cli.generate import TextPrinter
     from autokv.models import load
     from autokv.runtime.cache import CompressedCache
     from autokv.runtime.decoding import decode, held_bytes
@@ -139,3 +140,40 @@ def _table(runs: list[tuple[str, Decoding, int]], prompt_tokens: int) -> Table:
             number(held / seen),
         )
     return table
+
+
+class TextPrinter:
+    """Prints text as its tokens arrive; what could still change (half a character, the last word) waits.
+
+    Control characters other than line breaks and tabs are replaced: text from a model must not steer a terminal.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._tokens: list[int] = []
+        self._printed = ""
+
+    def token(self, token: int) -> None:
+        """The next token."""
+        self._tokens.append(token)
+        text = self._text()
+        whole = text[: max(text.rfind(" "), text.rfind("\n")) + 1]
+        # A tokenizer may spell the beginning of a line anew once more of it is known.
+        if whole.startswith(self._printed) and len(whole) > len(self._printed):
+            self._print(whole)
+
+    def end(self) -> None:
+        """There are no more tokens."""
+        text = self._text()
+        if text.startswith(self._printed):
+            self._print(text)
+        typer.echo()
+
+    def _text(self) -> str:
+        return str(self._tokenizer.decode(self._tokens, skip_special_tokens=True))
+
+    def _print(self, text: str) -> None:
+        fresh = text[len(self._printed) :]
+        safe = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in fresh)
+        typer.echo(safe, nl=False)
+        self._printed = text

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from autokv.cli.configured import model_of
+from autokv.cli.config import model_of
 from autokv.cli.evaluate import Dtype
-from autokv.cli.tables import DatabaseOption, JsonOption
-from autokv.cli.trace_options import (
-    BadRowsOption,
-    BlockSizeOption,
-    ColumnOption,
-    TimeUnitOption,
-    TokenizerOption,
-    read,
+from autokv.cli.options import (
+    BadRows,
+    BlockSize,
+    Column,
+    TimeUnit,
+    TraceTokenizer,
+    bounds,
+    byte_size,
+    read_trace,
 )
-from autokv.cli.values import bounds, byte_size
+from autokv.cli.tables import DatabaseOption, JsonOption
 from autokv.config import ConfigurationDocument
 from autokv.errors import ModelError, RequestError
 
@@ -85,11 +86,11 @@ def simulate(
     dtype: Annotated[Dtype, typer.Option(help="Data type of the model.")] = "auto",
     device: Annotated[str, typer.Option(help="Device to measure costs on: auto, cpu, cuda or cuda:N.")] = "auto",
     page: Annotated[Path | None, typer.Option(help="File for an HTML page with charts over time.")] = None,
-    column: ColumnOption = None,
-    time_unit: TimeUnitOption = None,
-    tokenizer: TokenizerOption = None,
-    block_size: BlockSizeOption = None,
-    max_bad_rows: BadRowsOption = None,
+    column: Column = None,
+    time_unit: TimeUnit = None,
+    tokenizer: TraceTokenizer = None,
+    block_size: BlockSize = None,
+    max_bad_rows: BadRows = None,
     database: DatabaseOption = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -146,7 +147,7 @@ def simulate(
     )
     limits = limits or (judged.slo if own or not judged.slo_is_default else None)
     memory = memory or (judged.kv_memory if there else None)
-    trace = read(workload, column, time_unit, tokenizer or name, block_size, max_bad_rows)
+    trace = read_trace(workload, column, time_unit, tokenizer or name, block_size, max_bad_rows)
     again = judged.is_of(trace) and rate_scale is None and rate is None and requests is None
     if again:
         rate = judged.rate

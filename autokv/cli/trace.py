@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from autokv.cli.tables import JsonOption, print_facts, print_json, print_table
-from autokv.cli.trace_options import (
-    BadRowsOption,
-    BlockSizeOption,
-    ColumnOption,
-    TimeUnitOption,
-    TokenizerOption,
+from autokv.cli.options import (
+    BadRows,
+    BlockSize,
+    Column,
+    TimeUnit,
+    TraceTokenizer,
+    byte_size,
     check_output,
-    read,
+    read_trace,
 )
-from autokv.cli.values import byte_size
+from autokv.cli.tables import JsonOption, print_facts, print_json, print_table
 from autokv.errors import RequestError
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ def inspect(
         float, typer.Option(min=1e-3, help="Assumed output tokens per second of one request.")
     ] = 20.0,
     page: Annotated[Path | None, typer.Option(help="File for an HTML page with charts.")] = None,
-    column: ColumnOption = None,
-    time_unit: TimeUnitOption = None,
-    tokenizer: TokenizerOption = None,
-    block_size: BlockSizeOption = None,
-    max_bad_rows: BadRowsOption = None,
+    column: Column = None,
+    time_unit: TimeUnit = None,
+    tokenizer: TraceTokenizer = None,
+    block_size: BlockSize = None,
+    max_bad_rows: BadRows = None,
     json_output: JsonOption = False,
 ) -> None:
     """Show a trace's lengths, rates and reuse of prefixes.
@@ -74,7 +74,7 @@ def inspect(
         if value is not None and model is None:
             raise RequestError("says nothing without a model", field=option, remedy="add --model")
     memory = None if kv_memory is None else byte_size(kv_memory, "--kv-memory")
-    trace = read(file, column, time_unit, tokenizer, block_size, max_bad_rows)
+    trace = read_trace(file, column, time_unit, tokenizer, block_size, max_bad_rows)
     found = statistics_of(trace, tokens_per_second)
     known = None if model is None else _facts_of(model)
     scenario = None if known is None else _scenario(trace, known, hardware, memory)
@@ -106,18 +106,18 @@ def convert(
     out: OutputArgument,
     format: FormatOption = None,
     force: ForceOption = False,
-    column: ColumnOption = None,
-    time_unit: TimeUnitOption = None,
-    tokenizer: TokenizerOption = None,
-    block_size: BlockSizeOption = None,
-    max_bad_rows: BadRowsOption = None,
+    column: Column = None,
+    time_unit: TimeUnit = None,
+    tokenizer: TraceTokenizer = None,
+    block_size: BlockSize = None,
+    max_bad_rows: BadRows = None,
 ) -> None:
     """Write a trace in another format.
 
     .parquet keeps everything, .csv is Azure's, .jsonl is Mooncake's.
     """
     check_output(out, force, file)
-    _write(read(file, column, time_unit, tokenizer, block_size, max_bad_rows), out, format)
+    _write(read_trace(file, column, time_unit, tokenizer, block_size, max_bad_rows), out, format)
 
 
 @app.command("slice")
@@ -142,11 +142,11 @@ def slice_trace(
     seed: SeedOption = 0,
     format: FormatOption = None,
     force: ForceOption = False,
-    column: ColumnOption = None,
-    time_unit: TimeUnitOption = None,
-    tokenizer: TokenizerOption = None,
-    block_size: BlockSizeOption = None,
-    max_bad_rows: BadRowsOption = None,
+    column: Column = None,
+    time_unit: TimeUnit = None,
+    tokenizer: TraceTokenizer = None,
+    block_size: BlockSize = None,
+    max_bad_rows: BadRows = None,
 ) -> None:
     """Write a part of a trace, or change its rate and lengths.
 
@@ -157,7 +157,7 @@ def slice_trace(
     check_output(out, force, file)
     if rate is not None and rate_scale is not None:
         raise RequestError("cannot be combined with --rate-scale", field="--rate", remedy="give one of them")
-    trace = read(file, column, time_unit, tokenizer, block_size, max_bad_rows)
+    trace = read_trace(file, column, time_unit, tokenizer, block_size, max_bad_rows)
     if start is not None or end is not None:
         trace = transform.window(trace, start or 0.0, float("inf") if end is None else end)
     if max_input_tokens is not None or max_output_tokens is not None:
@@ -201,11 +201,11 @@ def synthesize(
     seed: SeedOption = 0,
     format: FormatOption = None,
     force: ForceOption = False,
-    column: ColumnOption = None,
-    time_unit: TimeUnitOption = None,
-    tokenizer: TokenizerOption = None,
-    block_size: BlockSizeOption = None,
-    max_bad_rows: BadRowsOption = None,
+    column: Column = None,
+    time_unit: TimeUnit = None,
+    tokenizer: TraceTokenizer = None,
+    block_size: BlockSize = None,
+    max_bad_rows: BadRows = None,
 ) -> None:
     """Make a trace from distributions or from a real one.
 
@@ -217,7 +217,7 @@ def synthesize(
     if like is not None:
         if input_tokens or output_tokens:
             raise RequestError("takes its lengths from the trace", field="--like", remedy="leave the tokens out")
-        real = read(like, column, time_unit, tokenizer, block_size, max_bad_rows)
+        real = read_trace(like, column, time_unit, tokenizer, block_size, max_bad_rows)
         mean = rate or real.summary().requests_per_s
         process = _arrivals(arrivals, mean, cv, period, amplitude) if arrivals or not real.timed else None
         trace = resample(real, requests=requests, seed=seed, arrivals=process)
