@@ -11,6 +11,7 @@ from autokv.cli.config import model_of
 from autokv.cli.evaluate import Dtype
 from autokv.config import ConfigurationDocument
 from autokv.errors import PromptError, RequestError
+from autokv.files import read_limited
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -91,11 +92,7 @@ def _prompt(prompt: str | None, file: Path | None) -> str:
         text = prompt
     elif file is not None:
         try:
-            if file.stat().st_size > MAX_PROMPT_BYTES:
-                raise PromptError(f"is larger than {MAX_PROMPT_BYTES} bytes", field=str(file), remedy="shorten it")
-            text = file.read_text(encoding="utf-8")
-        except OSError as error:
-            raise PromptError(f"cannot be read ({error.strerror})", field=str(file), remedy="check the path") from None
+            text = read_limited(file, limit=MAX_PROMPT_BYTES, error=PromptError, remedy="shorten it").decode()
         except UnicodeDecodeError:
             raise PromptError("is not UTF-8 text", field=str(file), remedy="convert it") from None
     if not text.strip():

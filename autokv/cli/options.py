@@ -169,12 +169,6 @@ def check_output(out: Path, force: bool, source: Path | None = None) -> None:
         raise RequestError("exists already", field=str(out), remedy="name another file, or replace it with --force")
 
 
-UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12} | {
-    unit: 1 << (10 * power) for power, unit in enumerate(("b", "kib", "mib", "gib", "tib"))
-}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
-
-
 def bounds(given: list[str] | None, option: str) -> dict[str, float] | None:
     """``NAME=VALUE`` of every use of an option, several of them between commas or spaces.
 
@@ -218,12 +212,11 @@ def byte_size(text: str, option: str) -> float:
     Raises:
         RequestError: it is not a positive size.
     """
+    from pydantic import TypeAdapter, ValidationError
+
+    from autokv.documents import MemorySize
+
     try:
-        size = float(text)
-    except ValueError:
-        match = _SIZE.fullmatch(text.strip().lower())
-        unit = UNITS.get(match[2]) if match else None
-        size = float(match[1]) * unit if match and unit else 0.0
-    if not 0 < size < float("inf"):
-        raise RequestError(f"{text!r} is not a size", field=option, remedy="such as 2GiB or 500MB")
-    return size
+        return TypeAdapter(MemorySize).validate_python(text)
+    except ValidationError:
+        raise RequestError(f"{text!r} is not a size", field=option, remedy="such as 2GiB or 500MB") from None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +11,8 @@ from sqlalchemy import Connection, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from autokv.config import ConfigurationDocument
-from autokv.errors import AutoKVError, ConflictError, StorageError
+from autokv.errors import AutoKVError, ConflictError
+from autokv.files import replacing
 from autokv.storage.backend import Backend
 from autokv.storage.engine import parse, shown, translated
 from autokv.storage.service_tables import (
@@ -177,20 +176,9 @@ def backup(url: str, target: Path) -> int:
         raise ConflictError("is there already", field=str(target), remedy="name another file")
     parsed, backend = parse(url)
     engine = backend.open_engine(parsed, shown(url), create=False)
-    part = target.with_name(f".{target.name}.part-{os.getpid()}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with translated(parsed, backend, shown(url)):
-            backend.backup(engine, parsed, part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.rename(target)
+        with replacing(target) as temporary, translated(parsed, backend, shown(url)):
+            backend.backup(engine, parsed, temporary)
         return target.stat().st_size
-    except OSError as error:
-        raise StorageError(
-            f"cannot be written ({error.strerror})", field=str(target), remedy="check the path"
-        ) from None
     finally:
         engine.dispose()
-        with suppress(OSError):
-            part.unlink()
