@@ -34,7 +34,7 @@ demo: $(INSTALLED) $(DEMO_MODEL)
 test: export HF_HUB_OFFLINE := 1
 test: export OMP_NUM_THREADS := 1
 test: $(INSTALLED) $(DEMO_MODEL)
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 test-oldest: export HF_HUB_OFFLINE := 1
 test-oldest: export OMP_NUM_THREADS := 1

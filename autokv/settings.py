@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     kernels: str | None = Field(
         default=None, min_length=1, description="kernel backend; unset takes the fastest that runs on the device"
     )
+    cpu_cache_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="last-level cache that is cleared ahead of a timed run on a CPU; unset takes what the machine says",
+    )
     prefill_seconds: float = Field(
         default=120.0,
         gt=0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# No test asserts a time: timed runs need not be cold. Clearing 300 MB of cache ahead of each takes most of a tuning.
+os.environ.setdefault("AUTOKV_CPU_CACHE_BYTES", "65536")
 
 import psycopg
 import pytest
@@ -23,6 +26,9 @@ os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else 
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from autokv.storage import Database
+from autokv.storage.tables import JobRow
 
 # A machine that is busy with other things says nothing of the code.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -89,6 +95,23 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
     return make
 
 
+@pytest.fixture(scope="session")
+def shorten() -> Callable[[Database, str, int], int]:
+    """``shorten(database, job_id, more)``: let a job that nobody runs end ``more`` trials after those that are stored,
+    and say how many that makes. A test that stops a job again and again asks for more trials than it can have before
+    that, however fast or slow the machine is.
+    """
+
+    def change(database: Database, job_id: str, more: int) -> int:
+        trials = more + sum(record.state != "infeasible" for record in database.trials.of(job_id))
+        with database.writing() as session:
+            row = session.get_one(JobRow, job_id)
+            row.request = {**row.request, "trials": trials}
+        return trials
+
+    return change
+
+
 class PostgresqlServer:
     """A PostgreSQL server that ends with the tests; ``url`` is that of its maintenance database."""
 
@@ -149,10 +172,10 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
 
 
 @contextmanager
-def _empty_database(server: PostgresqlServer) -> Iterator[str]:
+def _own_database(server: PostgresqlServer, template: str = "template0") -> Iterator[str]:
     """Dropped after the test, whoever is still connected."""
     name = f"test_{secrets.token_hex(6)}"
-    server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     yield make_url(server.url).set(database=name).render_as_string(hide_password=False)
     server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -160,15 +183,42 @@ def _empty_database(server: PostgresqlServer) -> Iterator[str]:
 @pytest.fixture
 def postgresql_url(postgresql_server: PostgresqlServer) -> Iterator[str]:
     """URL of an empty database of its own."""
-    with _empty_database(postgresql_server) as url:
+    with _own_database(postgresql_server) as url:
         yield url
 
 
 @pytest.fixture
 def another_postgresql_url(postgresql_server: PostgresqlServer) -> Iterator[str]:
     """URL of a second empty database."""
-    with _empty_database(postgresql_server) as url:
+    with _own_database(postgresql_server) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def _postgresql_template(postgresql_server: PostgresqlServer) -> Iterator[str]:
+    with _own_database(postgresql_server) as url:
+        Database(url).close()
+        yield str(make_url(url).database)
+
+
+@pytest.fixture
+def ready_postgresql_url(postgresql_server: PostgresqlServer, _postgresql_template: str) -> Iterator[str]:
+    """URL of a database with AutoKV's tables, and nothing in them."""
+    with _own_database(postgresql_server, _postgresql_template) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "autokv.db"
+    Database(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def ready_sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
+    """URL of a file ``autokv.db`` with AutoKV's tables, and nothing in them: to copy it is quicker than to migrate."""
+    return f"sqlite:///{shutil.copy(_sqlite_template, tmp_path / 'autokv.db')}"
 
 
 @pytest.fixture

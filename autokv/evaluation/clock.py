@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from autokv import settings
+
 ROUNDS = 7
 """Timed rounds; each times every contender once, in turn, so that drift of the machine hits all alike."""
 ASSUMED_CACHE_BYTES = 32 << 20
@@ -93,9 +95,13 @@ class ColdClock:
 
 
 def last_level_cache_bytes(device: torch.device, cpus: Path = _CPUS) -> int:
-    """Bytes of the last-level cache, all instances that torch's threads can use; 32 MiB for a CPU that does not say."""
+    """Bytes of the last-level cache, all instances that torch's threads can use; of a CPU what
+    :attr:`~autokv.settings.Settings.cpu_cache_bytes` says, what the machine says, or 32 MiB."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).L2_cache_size)
+    given = settings.current().cpu_cache_bytes
+    if given is not None:
+        return given
     found: dict[tuple[int, str], int] = {}
     for index in cpus.glob("cpu[0-9]*/cache/index[0-9]*"):
         try:

@@ -81,8 +81,6 @@ def _run(database: Database, order: Order, stop: Stop) -> None:
     from autokv import settings
     from autokv.errors import AutoKVError, Interrupted, LeaseLostError, UnavailableError
     from autokv.jobs.inputs import DECIDED, materialise
-    from autokv.jobs.preparing import plan_of, prepare
-    from autokv.jobs.searching import run_job
 
     lease = order.lease
     shown: Callable[[str], str] = str
@@ -90,6 +88,10 @@ def _run(database: Database, order: Order, stop: Stop) -> None:
         job = database.jobs.find(order.job)
         inputs = materialise(job, database, settings.current(), order.device)
         shown = inputs.shown
+        # What is not here is said before torch and transformers are loaded.
+        from autokv.jobs.preparing import plan_of, prepare
+        from autokv.jobs.searching import run_job
+
         reporter = Reporter(database, lease, shown, inputs.request.trials)
         prepared = prepare(
             inputs.request,

@@ -10,7 +10,8 @@ import torch
 from autokv.errors import RequestError
 from autokv.evaluation.baselines import has_float8
 from autokv.evaluation.clock import clock_us
-from autokv.models import LoadedModel
+from autokv.models import LoadedModel, ModelFacts
+from autokv.models.context import crosses
 from autokv.tuning.request import TuningRequest
 from autokv.workload import WorkloadTrace, context_lengths, mean_concurrency
 
@@ -70,14 +71,14 @@ def make_plan(
     rate = prefill_rate(model)
     room = psutil.virtual_memory().available * MEMORY_SHARE
     while cap // 2 >= SHORTEST_CAP:
-        calibration, validation = _lengths(request, trace, cap)
+        calibration, validation = _lengths(request, trace, cap, model.facts)
         seconds = sum(_prefill_seconds(model, rate, length) for length in calibration + validation)
         held = sum(max(calibration, validation, key=sum)) * _bytes_per_token(model)
         if seconds <= prefill_budget_s and held <= room:
             break
         reason = f"the {prefill_budget_s:.0f} s budget for prefills" if seconds > prefill_budget_s else "free memory"
         cap //= 2
-    calibration, validation = _lengths(request, trace, cap)
+    calibration, validation = _lengths(request, trace, cap, model.facts)
     seconds = sum(_prefill_seconds(model, rate, length) for length in calibration + validation)
     low, high = min(calibration), max(calibration)
     notes = [
@@ -149,11 +150,21 @@ def _bytes_per_token(model: LoadedModel) -> float:
     return 2.0 * facts.layers * facts.kv_heads * facts.head_dim * model.dtype.itemsize
 
 
-def _lengths(request: TuningRequest, trace: WorkloadTrace | None, cap: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _lengths(
+    request: TuningRequest, trace: WorkloadTrace | None, cap: int, facts: ModelFacts
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of calibration and of validation; one whose continuation would cross the switch of LongRoPE is shorter."""
+    more = request.continuation_tokens
     counts = request.samples, request.validation_samples
     if trace is not None:
         calibration, validation = (context_lengths(trace, count, cap).lengths for count in counts)
     else:
         length = min(request.context_tokens or DEFAULT_CONTEXT_TOKENS, cap)
         calibration, validation = ((length,) * count for count in counts)
+    calibration, validation = (
+        tuple(
+            (facts.switch_tokens or 0) - more if crosses(facts, length, length + more) else length for length in found
+        )
+        for found in (calibration, validation)
+    )
     return calibration, validation

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
+from scipy.optimize import isotonic_regression
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Curve:
         """Through ``(size, seconds)``; several values of one size are averaged by their median."""
         sizes = sorted({float(x) for x, _ in points})
         medians = [float(np.median([y for x, y in points if x == size])) for size in sizes]
-        rising = IsotonicRegression().fit_transform(np.array(sizes), np.array(medians))
+        rising = isotonic_regression(medians).x
         return cls(tuple(sizes), tuple(float(y) for y in rising), limit)
 
     def __call__(self, x: float) -> float:
@@ -93,10 +93,7 @@ class Grid:
         curves = [Curve.fit([(x, y) for batch, x, y in points if batch == size]) for size in batches]
         tokens = curves[0].x
         # Rising with the batch as well.
-        columns = [
-            IsotonicRegression().fit_transform(np.array(batches, dtype=float), np.array([c(x) for c in curves]))
-            for x in tokens
-        ]
+        columns = [isotonic_regression([curve(x) for curve in curves]).x for x in tokens]
         rows = [Curve(tokens, tuple(float(column[row]) for column in columns)) for row in range(len(batches))]
         return cls(tuple(batches), tuple(rows))
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FixedTrial, create_trial
 
 from autokv.errors import SpaceError
@@ -47,6 +46,8 @@ def _shares(study: optuna.Study, objective: int, seed: int) -> dict[str, float]:
     values = [trial.values[objective] for trial in study.trials]
     if len(values) < MIN_TRIALS or np.ptp(values) == 0:
         return {}
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # with scikit-learn: a second
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         shares: Mapping[str, Any] = get_param_importances(

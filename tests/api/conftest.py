@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,11 +27,9 @@ PATIENCE_SECONDS = 120
 
 
 @pytest.fixture
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of a database that is empty: SQLite's, unless a test is parametrised with ``postgresql``."""
-    if getattr(request, "param", "sqlite") == "sqlite":
-        return f"sqlite:///{tmp_path / 'autokv.db'}"
-    return str(request.getfixturevalue("postgresql_url"))
+def url(request: pytest.FixtureRequest) -> str:
+    """Of a database of its own: SQLite's, unless a test is parametrised with ``postgresql``."""
+    return str(request.getfixturevalue(f"ready_{getattr(request, 'param', 'sqlite')}_url"))
 
 
 @pytest.fixture

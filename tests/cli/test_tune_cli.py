@@ -102,7 +102,7 @@ def test_a_request_file_and_options_are_the_same_thing(autokv: Run, model: Path,
     request = tmp_path / "tune.yaml"
     request.write_text(
         f"model: {model}\nworkload: trace.csv\ntext: text.txt\ntrials: 4\nsamples: 2\nvalidation_samples: 2\n"
-        "continuation_tokens: 8\nmax: {kl_divergence: 50}\nobjectives: [kl_divergence, kv_bytes_per_token]\n"
+        "continuation_tokens: 8\nmax: {kl_divergence: 50}\nobjectives: [kl_divergence, attention_us]\n"
     )
     code, out, err = autokv("tune", request, "--space", "edge", "--seed", 3)
     assert code == 0, err
@@ -301,7 +301,7 @@ def started(folder: Path, model: Path, trials: int) -> subprocess.Popen[str]:
 
 
 def wait_for_trials(process: subprocess.Popen[str], folder: Path, count: int) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while trial_count(folder) < count and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     assert process.poll() is None, process.communicate()
@@ -339,7 +339,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(model: Path, tmp_path: Path)
     process = started(tmp_path, model, 200)
     wait_for_trials(process, tmp_path, 2)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 130
     with Database(f"sqlite:///{tmp_path}/autokv.db", create=False) as database:
         (job,) = database.jobs.list()

@@ -187,6 +187,7 @@ def test_the_fastest_that_runs_is_the_baseline() -> None:
 
 
 def test_cold_is_what_the_last_level_caches_cannot_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AUTOKV_CPU_CACHE_BYTES", raising=False)
     for cpu in range(4):
         for level, size, shared in ((1, "32K", str(cpu)), (3, "8192K", "0-1" if cpu < 2 else "2-3")):
             folder = tmp_path / f"cpu{cpu}" / "cache" / f"index{level}"
@@ -199,3 +200,5 @@ def test_cold_is_what_the_last_level_caches_cannot_hold(tmp_path: Path, monkeypa
     (tmp_path / "cpu0" / "cache" / "index3" / "size").write_text("large\n")
     assert last_level_cache_bytes(CPU, tmp_path) == 16 << 20
     assert last_level_cache_bytes(CPU, tmp_path / "none") == ASSUMED_CACHE_BYTES
+    monkeypatch.setenv("AUTOKV_CPU_CACHE_BYTES", str(1 << 20))
+    assert last_level_cache_bytes(CPU, tmp_path) == 1 << 20

@@ -24,7 +24,7 @@ from autokv.storage import Database, Job
 from autokv.tuning.request import TuningRequest
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 600.0
 Value = TypeVar("Value")
 
 
@@ -183,10 +183,7 @@ class Workshop:
 @pytest.fixture
 def workshop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workshop]:
     """On SQLite, or on what the test is parametrised with; at its end no process may be left."""
-    if getattr(request, "param", "sqlite") == "postgresql":
-        url = str(request.getfixturevalue("postgresql_url"))
-    else:
-        url = f"sqlite:///{tmp_path / 'autokv.db'}"
+    url = str(request.getfixturevalue(f"ready_{getattr(request, 'param', 'sqlite')}_url"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AUTOKV_")}
     place = Workshop(url, tmp_path, {**environment, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"})
     try:

@@ -41,6 +41,7 @@ def served(workshop: Workshop, tiny_model_folder: Callable[..., Path], tmp_path:
     shutil.copytree(tiny_model_folder("llama"), models / "tiny")
     workshop.environment |= {
         "AUTOKV_MODEL_ROOTS": str(models),
+        "AUTOKV_CPU_CACHE_BYTES": "65536",
         "AUTOKV_CACHE_DIR": str(tmp_path / "cache"),
         "AUTOKV_OFFLINE": "true",
     }

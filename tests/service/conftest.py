@@ -23,7 +23,7 @@ from autokv.storage import Database
 
 MARK = "TEST_SERVICE_RUN"
 """Environment variable that every process of one service inherits, however deep it lies."""
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 600.0
 Value = TypeVar("Value")
 
 
@@ -33,7 +33,7 @@ def wait_for(what: str, condition: Callable[[], Value | None]) -> Value:
     while time.monotonic() < end:
         if (value := condition()) is not None and value is not False:
             return value
-        time.sleep(0.05)
+        time.sleep(0.2)
     pytest.fail(f"waited {PATIENCE_SECONDS:.0f} s for {what}")
 
 
@@ -194,6 +194,7 @@ def environment(tiny_model_folder: Callable[..., Path], tmp_path_factory: pytest
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AUTOKV_")}
     return {
         **inherited,
+        "AUTOKV_CPU_CACHE_BYTES": "65536",
         "AUTOKV_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
         "AUTOKV_MODEL_ROOTS": str(models),
         "AUTOKV_HEARTBEAT_SECONDS": "0.25",

@@ -16,9 +16,16 @@ from autokv.client import Client
 if TYPE_CHECKING:
     from conftest import PostgresqlServer, Service
 
+    from autokv.storage import Database
+
 Until = Callable[[str, Callable[[], Any]], Any]
-TRIALS = 8
-KILLS = ["child"] * 4 + ["worker"] * 3 + ["serve"] * 7 + ["postgresql"] * 6
+Shorten = Callable[["Database", str, int], int]
+ENDLESS = 10_000
+"""Trials of a job that is to last until the test shortens it."""
+MORE = 4
+"""Trials after the last kill."""
+KILLS = ["child"] * 3 + ["worker"] + ["serve"] * 8 + ["postgresql"] * 7
+"""In any order; the last is a worker."""
 
 
 def check_ended_right(service: Service, job_id: str, trials: int) -> None:
@@ -81,11 +88,12 @@ def test_a_killed_server_has_kept_what_it_did_not_answer(service: Service, until
         assert len(database.jobs.list()) == 1
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("service", ["sqlite"], indirect=True)
-def test_one_process_tree_survives_the_loss_of_each_of_its_processes(service: Service, until: Until) -> None:
+def test_one_process_tree_survives_the_loss_of_each_of_its_processes(
+    service: Service, until: Until, shorten: Shorten
+) -> None:
     service.serve(workers=1)
-    job_id = service.submit(trials=40)
+    job_id = service.submit(trials=ENDLESS)
 
     def trials() -> int:
         return int(service.job(job_id)["trials"])
@@ -97,23 +105,28 @@ def test_one_process_tree_survives_the_loss_of_each_of_its_processes(service: Se
     until("a trial of another worker", lambda: trials() > before)
     service.kill()
     until("the end of what the server had started", lambda: not service.living())
+    with service.database() as database:
+        wanted = shorten(database, job_id, MORE)
     service.serve(workers=1)
     service.ended(job_id)
-    check_ended_right(service, job_id, 40)
+    check_ended_right(service, job_id, wanted)
     assert [attempt["outcome"] for attempt in service.job(job_id)["attempts"]][-1] == "done"
     assert service.terminate() == 0
     assert service.living() == []
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("service", ["postgresql"], indirect=True)
-def test_twenty_kills_in_a_row(service: Service, postgresql_server: PostgresqlServer, until: Until) -> None:
-    """An attempt is killed when it has stored something: three in a row that had not would fail the job."""
+def test_twenty_kills_in_a_row(
+    service: Service, postgresql_server: PostgresqlServer, until: Until, shorten: Shorten
+) -> None:
+    """An attempt is killed when it has stored something: three in a row that had not would fail the job. The last to be
+    killed is the worker: nobody runs the job then."""
     chance = random.Random(7)
-    kills = chance.sample(KILLS, len(KILLS))
+    kills = [*chance.sample(KILLS, len(KILLS)), "worker"]
     service.serve()
     service.worker()
-    job_id = service.submit(trials=150, seed=3)
+    job_id = service.submit(trials=ENDLESS, seed=3)
     seen: list[tuple[int, str]] = []
 
     def follow() -> None:
@@ -129,7 +142,8 @@ def test_twenty_kills_in_a_row(service: Service, postgresql_server: PostgresqlSe
         with service.database() as database:
             return database.jobs.get(job_id).trials > stored
 
-    for victim in kills:
+    wanted = ENDLESS
+    for number, victim in enumerate(kills, start=1):
         if victim in {"child", "worker"}:
             until("a trial", has_gone_on)
         time.sleep(chance.uniform(0, 0.5))
@@ -143,6 +157,9 @@ def test_twenty_kills_in_a_row(service: Service, postgresql_server: PostgresqlSe
             service.kill(victim)
         with service.database() as database:
             assert database.jobs.get(job_id).state in {"queued", "running"}, kills
+            if number == len(kills):
+                until("the end of the attempt", lambda: not service.living("autokv.jobs.attempt"))
+                wanted = shorten(database, job_id, MORE)
             stored = database.jobs.get(job_id).trials
         if victim == "worker":
             service.worker()
@@ -150,7 +167,7 @@ def test_twenty_kills_in_a_row(service: Service, postgresql_server: PostgresqlSe
             service.serve()
     until("a trial", has_gone_on)
     service.ended(job_id)
-    check_ended_right(service, job_id, 150)
+    check_ended_right(service, job_id, wanted)
     with service.database() as database:
         events = database.events.of(job_id, limit=100_000)
     following.join(60)

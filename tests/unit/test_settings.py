@@ -41,6 +41,7 @@ def test_the_cache_follows_the_platform(monkeypatch: pytest.MonkeyPatch, tmp_pat
         ("MODEL_ROOTS", os.pathsep.join(["/a", "~/b", ""]), (Path("/a"), Path.home() / "b")),
         ("MODEL_ROOTS", "", ()),
         ("KERNELS", "torch", "torch"),
+        ("CPU_CACHE_BYTES", "65536", 65536),
         ("PREFILL_SECONDS", "2.5", 2.5),
         ("OFFLINE", "1", True),
     ],
