@@ -18,7 +18,7 @@ from autokv.api.configurations import (
 )
 from autokv.api.dependencies import DatabaseDep
 from autokv.api.headers import MAX_HEADER, Accept, IfNoneMatch, chosen, known, tags
-from autokv.api.paging import PageQuery, refused
+from autokv.api.paging import PageQuery
 from autokv.api.responses import answer, located, problems
 from autokv.errors import PreconditionError, RequestError
 from autokv.storage.aliases import Alias
@@ -40,20 +40,6 @@ IfMatch = Annotated[
 
 class HistoryQuery(PageQuery):
     """Which moves; they come by revision, the newest first."""
-
-    @property
-    def before(self) -> int | None:
-        """The last revision of the page before.
-
-        Raises:
-            RequestError: the cursor is none of this list.
-        """
-        parts = self.parts
-        if parts is None:
-            return None
-        if len(parts) != 1 or not isinstance(parts[0], int):
-            raise refused()
-        return parts[0]
 
 
 @router.get("/aliases", summary="List aliases", responses=problems())
@@ -118,7 +104,7 @@ def configuration(
 @router.get("/aliases/{name}/history", summary="History of an alias", responses=problems(404))
 def history(name: Name, query: Annotated[HistoryQuery, Query()], database: DatabaseDep) -> Page[AliasMove]:
     """Everything that an alias stood for, the newest first."""
-    moves, before = database.aliases.history(name, query.before, query.limit)
+    moves, before = database.aliases.history(name, query.after(int), query.limit)
     following = None if before is None else [before]
     return Page(items=tuple(map(AliasMove.model_validate, moves)), next=query.encoded(following))
 

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from autokv.api.dependencies import DatabaseDep, Id
 from autokv.api.headers import IfNoneMatch, known
-from autokv.api.paging import PageQuery, refused
+from autokv.api.paging import PageQuery
 from autokv.api.responses import files, problems
 from autokv.errors import NotFoundError
 from autokv.storage import Database
@@ -21,24 +21,13 @@ router = APIRouter(tags=["jobs"])
 class TrialsQuery(PageQuery):
     """Which trials; they come in the order of their numbers."""
 
-    @property
-    def number(self) -> int:
-        """Of the last trial of the page before; -1 before the first page.
-
-        Raises:
-            RequestError: the cursor is none of this list.
-        """
-        parts = self.parts or [-1]
-        if len(parts) != 1 or not isinstance(parts[0], int):
-            raise refused()
-        return parts[0]
-
 
 @router.get("/jobs/{job_id}/trials", summary="Trials of a job", responses=problems(404))
 def trials(job_id: Id, query: Annotated[TrialsQuery, Query()], database: DatabaseDep) -> Page[TrialView]:
     """The finished trials of a job by number, failed and infeasible ones too; a running job adds to them."""
     _require(database, job_id)
-    found = database.summaries.trials(job_id, query.number, query.limit + 1)
+    after = query.after(int)
+    found = database.summaries.trials(job_id, -1 if after is None else after, query.limit + 1)
     shown = found[: query.limit]
     following = [shown[-1].number] if len(found) > query.limit else None
     return Page(items=tuple(map(TrialView.model_validate, shown)), next=query.encoded(following))

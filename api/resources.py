@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from autokv import settings
 from autokv.api.dependencies import DatabaseDep, Id
-from autokv.api.paging import PageQuery, refused
+from autokv.api.paging import PageQuery
 from autokv.api.responses import answer, located, problems
 from autokv.errors import ConflictError, TooLargeError
 from autokv.hardware import HardwareProfile, catalog
@@ -136,18 +136,6 @@ def _stored(profile: StoredProfile) -> HardwareProfileView:
 class ModelsQuery(PageQuery):
     """Which models; they come in the order of their names."""
 
-    @property
-    def after(self) -> str:
-        """The last name of the page before.
-
-        Raises:
-            RequestError: the cursor is none of this list.
-        """
-        parts = self.parts or [""]
-        if len(parts) != 1 or not isinstance(parts[0], str):
-            raise refused()
-        return parts[0]
-
 
 @router.get("/models", tags=["models"], summary="List models", responses=problems())
 def models(query: Annotated[ModelsQuery, Query()]) -> Page[ModelView]:
@@ -155,7 +143,7 @@ def models(query: Annotated[ModelsQuery, Query()]) -> Page[ModelView]:
 
     A job may name a Hugging Face id that is not here, too: its worker downloads it, unless it is set to stay offline.
     """
-    after = query.after
+    after = query.after(str) or ""
     found = [model for model in offered(settings.current()) if model.name > after]
     shown = found[: query.limit]
     following = [shown[-1].name] if len(found) > query.limit else None
