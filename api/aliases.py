@@ -16,13 +16,12 @@ from autokv.api.configurations import (
     tag,
     unchanged,
 )
-from autokv.api.dependencies import Stored
-from autokv.api.etags import MAX_HEADER, IfNoneMatch, known, tags
-from autokv.api.paging import PageQuery, refused
-from autokv.api.rendering import Accept, chosen
-from autokv.api.responses import located, problems
+from autokv.api.dependencies import DatabaseDep
+from autokv.api.headers import MAX_HEADER, Accept, IfNoneMatch, chosen, known, tags
+from autokv.api.paging import PageQuery
+from autokv.api.responses import answer, located, problems
 from autokv.errors import PreconditionError, RequestError
-from autokv.storage.aliases import Alias, Move
+from autokv.storage.aliases import Alias
 from autokv.wire import AliasMove, AliasMoveRequest, AliasRollbackRequest, AliasView, Page
 
 router = APIRouter(tags=["aliases"])
@@ -42,26 +41,12 @@ IfMatch = Annotated[
 class HistoryQuery(PageQuery):
     """Which moves; they come by revision, the newest first."""
 
-    @property
-    def before(self) -> int | None:
-        """The last revision of the page before.
-
-        Raises:
-            RequestError: the cursor is none of this list.
-        """
-        parts = self.parts
-        if parts is None:
-            return None
-        if len(parts) != 1 or not isinstance(parts[0], int):
-            raise refused()
-        return parts[0]
-
 
 @router.get("/aliases", summary="List aliases", responses=problems())
-def aliases(query: Annotated[PageQuery, Query()], stored: Stored) -> Page[AliasView]:
+def aliases(query: Annotated[PageQuery, Query()], database: DatabaseDep) -> Page[AliasView]:
     """Aliases, the newest first."""
-    found, following = stored.aliases.page(query.position, query.limit)
-    return query.page(map(_view, found), following)
+    found, following = database.aliases.page(query.position, query.limit)
+    return query.page(map(AliasView.model_validate, found), following)
 
 
 @router.put(
@@ -73,7 +58,7 @@ def aliases(query: Annotated[PageQuery, Query()], stored: Stored) -> Page[AliasV
 def put(
     name: Name,
     body: AliasMoveRequest,
-    stored: Stored,
+    database: DatabaseDep,
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
@@ -83,15 +68,15 @@ def put(
     if if_none_match is not None:
         if if_none_match.strip() != "*":
             raise RequestError("is not `*`", field="If-None-Match", remedy="use If-Match to move an alias")
-        created = stored.aliases.create(name, body.configuration, body.note)
+        created = database.aliases.create(name, body.configuration, body.note)
         return _answer(created, 201, Location=f"/v1/aliases/{name}")
-    return _answer(stored.aliases.move(name, body.configuration, body.note, _revision(if_match)))
+    return _answer(database.aliases.move(name, body.configuration, body.note, _revision(if_match)))
 
 
 @router.get("/aliases/{name}", response_model=AliasView, summary="Show an alias", responses=problems(404) | UNCHANGED)
-def alias(name: Name, stored: Stored, if_none_match: IfNoneMatch = None) -> Response:
+def alias(name: Name, database: DatabaseDep, if_none_match: IfNoneMatch = None) -> Response:
     """What an alias stands for; the ETag is its revision."""
-    found = stored.aliases.get(name)
+    found = database.aliases.get(name)
     if known(if_none_match, _tag(found)):
         return Response(status_code=304, headers=_headers(found))
     return _answer(found)
@@ -104,23 +89,24 @@ def alias(name: Name, stored: Stored, if_none_match: IfNoneMatch = None) -> Resp
     responses=problems(404, 406) | UNCHANGED | documented("The document.", {"type": "object"}),
 )
 def configuration(
-    name: Name, query: As, stored: Stored, accept: Accept = None, if_none_match: IfNoneMatch = None
+    name: Name, query: As, database: DatabaseDep, accept: Accept = None, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The document of the configuration that the alias stands for now, as JSON or YAML: what a deployment reads.
 
     The ETag is that of the configuration, so that an alias that moved back to it is not downloaded again.
     """
-    form, found = chosen(query, accept), stored.aliases.get(name)
+    form, found = chosen(query, accept), database.aliases.get(name)
     if known(if_none_match, tag(found.configuration, form)):
         return unchanged(found.configuration, form, ASK_AGAIN)
-    return document_answer(stored.configurations.find(found.configuration), form, None, cache=ASK_AGAIN)
+    return document_answer(database.configurations.find(found.configuration), form, None, cache=ASK_AGAIN)
 
 
 @router.get("/aliases/{name}/history", summary="History of an alias", responses=problems(404))
-def history(name: Name, query: Annotated[HistoryQuery, Query()], stored: Stored) -> Page[AliasMove]:
+def history(name: Name, query: Annotated[HistoryQuery, Query()], database: DatabaseDep) -> Page[AliasMove]:
     """Everything that an alias stood for, the newest first."""
-    moves, before = stored.aliases.history(name, query.before, query.limit)
-    return Page(items=tuple(map(_told, moves)), next=query.encoded(None if before is None else [before]))
+    moves, before = database.aliases.history(name, query.after(int), query.limit)
+    following = None if before is None else [before]
+    return Page(items=tuple(map(AliasMove.model_validate, moves)), next=query.encoded(following))
 
 
 @router.post(
@@ -130,20 +116,20 @@ def history(name: Name, query: Annotated[HistoryQuery, Query()], stored: Stored)
     responses=problems(404, 409, 412, 428, body=True),
 )
 def roll_back(
-    name: Name, stored: Stored, body: AliasRollbackRequest | None = None, if_match: IfMatch = None
+    name: Name, database: DatabaseDep, body: AliasRollbackRequest | None = None, if_match: IfMatch = None
 ) -> Response:
     """Point an alias at what its last move replaced, or at what it stood for at a revision.
 
     Rolling back twice goes two moves back; everything stays in the history.
     """
     asked = body or AliasRollbackRequest()
-    return _answer(stored.aliases.roll_back(name, _revision(if_match), asked.revision, asked.note))
+    return _answer(database.aliases.roll_back(name, _revision(if_match), asked.revision, asked.note))
 
 
 @router.delete("/aliases/{name}", status_code=204, summary="Delete an alias", responses=problems(404, 412, 428))
-def delete(name: Name, stored: Stored, if_match: IfMatch = None) -> None:
+def delete(name: Name, database: DatabaseDep, if_match: IfMatch = None) -> None:
     """Delete an alias with its history; its configurations stay."""
-    stored.aliases.delete(name, _revision(if_match))
+    database.aliases.delete(name, _revision(if_match))
 
 
 def _revision(if_match: str | None) -> int:
@@ -163,7 +149,7 @@ def _revision(if_match: str | None) -> int:
 
 
 def _answer(alias: Alias, status: int = 200, **headers: str) -> Response:
-    return Response(_view(alias).model_dump_json(), status, _headers(alias) | headers, "application/json")
+    return answer(AliasView.model_validate(alias), status, _headers(alias) | headers)
 
 
 def _headers(alias: Alias) -> dict[str, str]:
@@ -172,25 +158,3 @@ def _headers(alias: Alias) -> dict[str, str]:
 
 def _tag(alias: Alias) -> str:
     return f'"{alias.revision}"'
-
-
-def _view(alias: Alias) -> AliasView:
-    return AliasView(
-        name=alias.name,
-        revision=alias.revision,
-        configuration=alias.configuration,
-        digest=alias.digest,
-        created=alias.created,
-        moved=alias.moved,
-    )
-
-
-def _told(move: Move) -> AliasMove:
-    return AliasMove(
-        revision=move.revision,
-        configuration=move.configuration,
-        digest=move.digest,
-        action=move.action,
-        note=move.note,
-        time=move.time,
-    )

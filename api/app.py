@@ -1,52 +1,41 @@
-"""``create_app``: the API over one database."""
+"""The API over one database, and what its server looks after."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import Depends, FastAPI
+from fastapi.concurrency import run_in_threadpool
 
 from autokv import __version__, settings
 from autokv.api import (
     aliases,
     configurations,
-    documentation,
     events,
-    hardware,
     health,
     jobs,
-    models,
     outcomes,
     problems,
-    recommendations,
-    upkeep,
+    resources,
+    responses,
     uploads,
-    workers,
 )
-from autokv.api.bodies import Limits
 from autokv.api.dependencies import known_parameters
-from autokv.api.metrics import Metrics
-from autokv.api.middleware import Surroundings
-from autokv.api.templates import PREFIX
+from autokv.api.health import Metrics
+from autokv.api.middleware import Limits, Surroundings
+from autokv.api.responses import PREFIX
 from autokv.api.views import Fleet
 from autokv.api.waiting import Hub
+from autokv.errors import StorageError
+from autokv.settings import Settings
 from autokv.storage import Database
 
-RESOURCES = (
-    uploads,
-    hardware,
-    models,
-    workers,
-    jobs,
-    events,
-    outcomes,
-    configurations,
-    recommendations,
-    aliases,
-)
+RESOURCES = (uploads, resources, jobs, events, outcomes, configurations, aliases)
 THREADS = 8
 """In which requests are answered: they share one interpreter, and more of them only wait for one another."""
 FILES = ("traces", "prompts", "hardware-profiles")
@@ -76,7 +65,7 @@ def create_app(database_url: str) -> FastAPI:
             hub = Hub(database)
             app.state.database, app.state.hub, app.state.fleet = database, hub, Fleet(database)
             stack.enter_context(metrics.of(database, lambda: hub.streams))
-            await stack.enter_async_context(upkeep.running(database, machine))
+            await stack.enter_async_context(_kept(database, machine))
             await stack.enter_async_context(hub.running())
             yield
 
@@ -85,9 +74,43 @@ def create_app(database_url: str) -> FastAPI:
     limits = Limits({f"{PREFIX}/{name}": machine.max_upload_bytes for name in FILES})
     app.add_middleware(partial(Surroundings, metrics=metrics, limits=limits))
     problems.install(app)
-    documentation.install(app)
+    responses.install(app)
     checked = [Depends(known_parameters)]
     app.include_router(health.router, dependencies=checked)
     for resource in RESOURCES:
         app.include_router(resource.router, prefix=PREFIX, dependencies=checked)
     return app
+
+
+RETENTION_SECONDS = 600.0
+"""Between two looks for jobs that are old enough to be deleted."""
+_log = logging.getLogger("autokv.upkeep")
+
+
+@asynccontextmanager
+async def _kept(database: Database, machine: Settings) -> AsyncIterator[None]:
+    """Keep house while the block runs; workers do the same, so a server without any is enough, and none is needed."""
+    task = asyncio.create_task(_run(database, machine), name="upkeep")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _run(database: Database, machine: Settings) -> None:
+    clock, due = asyncio.get_running_loop().time, 0.0
+    while True:
+        try:
+            for job_id in await run_in_threadpool(database.queue.reap):
+                _log.warning("the worker of a job is gone", extra={"job_id": job_id})
+            if machine.retention_days is not None and clock() >= due:
+                due = clock() + RETENTION_SECONDS
+                for job_id in await run_in_threadpool(database.queue.expire, machine.retention_days):
+                    _log.info("an old job was deleted", extra={"job_id": job_id})
+        except StorageError as error:
+            _log.warning("cannot look after jobs: %s", error)
+        except Exception:
+            _log.exception("cannot look after jobs")
+        await asyncio.sleep(machine.lease_seconds / 3)

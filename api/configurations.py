@@ -1,19 +1,23 @@
-"""Configurations: what jobs found, by id or digest; they never change."""
+"""Configurations: what jobs found, by id or digest, and which are recommended; they never change."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Collection
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
-from autokv.api.dependencies import Stored
-from autokv.api.etags import IfNoneMatch, known
+from autokv.api.dependencies import DatabaseDep
+from autokv.api.headers import MEDIA_TYPES, Accept, Format, FormatQuery, IfNoneMatch, chosen, known, rendered
 from autokv.api.paging import PageQuery
-from autokv.api.rendering import MEDIA_TYPES, Accept, Format, FormatQuery, chosen, rendered
+from autokv.api.paging import Query as Parameters
 from autokv.api.responses import problems
-from autokv.storage import StoredConfiguration
-from autokv.wire import ConfigurationView, Page
+from autokv.errors import NotFoundError
+from autokv.hardware import catalog
+from autokv.storage import Database, StoredConfiguration
+from autokv.storage.configurations import Match
+from autokv.wire import ConfigurationView, Page, Recommendation
 
 router = APIRouter(tags=["configurations"])
 FOR_EVER = "private, max-age=31536000, immutable"
@@ -50,9 +54,9 @@ def documented(description: str, schema: dict[str, Any]) -> dict[int | str, dict
 
 
 @router.get("/configurations", summary="List configurations", responses=problems())
-def configurations(query: Annotated[ConfigurationsQuery, Query()], stored: Stored) -> Page[ConfigurationView]:
+def configurations(query: Annotated[ConfigurationsQuery, Query()], database: DatabaseDep) -> Page[ConfigurationView]:
     """The configurations of every job's last result, the newest first."""
-    found, following = stored.configurations.page(
+    found, following = database.configurations.page(
         job=query.job,
         role=query.role,
         digest=query.digest,
@@ -71,9 +75,11 @@ def configurations(query: Annotated[ConfigurationsQuery, Query()], stored: Store
     | UNCHANGED
     | documented("The configuration.", {"$ref": "#/components/schemas/ConfigurationView"}),
 )
-def show(key: Key, query: As, stored: Stored, accept: Accept = None, if_none_match: IfNoneMatch = None) -> Response:
+def show(
+    key: Key, query: As, database: DatabaseDep, accept: Accept = None, if_none_match: IfNoneMatch = None
+) -> Response:
     """A configuration with its job and its roles, as JSON or YAML."""
-    form, found = chosen(query, accept), stored.configurations.find(key)
+    form, found = chosen(query, accept), database.configurations.find(key)
     return _answer(found.id, view(found), form, if_none_match, cache=cache_of(key, found))
 
 
@@ -83,9 +89,11 @@ def show(key: Key, query: As, stored: Stored, accept: Accept = None, if_none_mat
     summary="Download a configuration",
     responses=problems(404, 406) | UNCHANGED | documented("The document.", {"type": "object"}),
 )
-def download(key: Key, query: As, stored: Stored, accept: Accept = None, if_none_match: IfNoneMatch = None) -> Response:
+def download(
+    key: Key, query: As, database: DatabaseDep, accept: Accept = None, if_none_match: IfNoneMatch = None
+) -> Response:
     """The document alone, as JSON or YAML: the configuration, and where its figures come from."""
-    form, found = chosen(query, accept), stored.configurations.find(key)
+    form, found = chosen(query, accept), database.configurations.find(key)
     return document_answer(found, form, if_none_match, cache=cache_of(key, found))
 
 
@@ -138,3 +146,68 @@ def _answer(
 
 def _headers(configuration: str, form: Format, cache: str) -> dict[str, str]:
     return {"ETag": tag(configuration, form), "Cache-Control": cache, "Vary": "Accept"}
+
+
+MAX_ITEMS = 50
+
+
+class RecommendationsQuery(Parameters):
+    """For what."""
+
+    model: str = Field(
+        min_length=1, max_length=4096, pattern=r"^[^\x00]+$", description="as jobs name it, or its own name"
+    )
+    hardware: str | None = Field(
+        None, min_length=1, max_length=200, pattern=r"^[^\x00]+$", description="id or name of a profile, or fingerprint"
+    )
+    workload: str | None = Field(
+        None, min_length=1, max_length=4096, pattern=r"^[^\x00]+$", description="id or name of a trace"
+    )
+    limit: int = Field(10, ge=1, le=MAX_ITEMS, description="recommendations, at most")
+
+
+@router.get("/recommendations", summary="Recommend configurations", responses=problems())
+def recommendations(query: Annotated[RecommendationsQuery, Query()], database: DatabaseDep) -> Page[Recommendation]:
+    """What finished jobs recommend for this model: first those on this device, of them first those for this workload.
+
+    A configuration that was found for another model is never recommended: what it costs in quality is not known.
+    """
+    found = database.configurations.recommended(
+        model=query.model,
+        hardware=_devices(query.hardware, database),
+        workload=[] if query.workload is None else [query.workload],
+        limit=query.limit,
+    )
+    return Page(items=tuple(map(_told, found)))
+
+
+def _devices(name: str | None, database: Database) -> Collection[str]:
+    """Every name that the device of this name has."""
+    if name is None:
+        return ()
+    sheet = catalog.sheets().get(name)
+    if sheet is not None:
+        return {name, sheet.name, *sheet.reported_names}
+    try:
+        profile = database.profiles.get(name)
+    except NotFoundError:
+        return {name}
+    return {name, profile.name, profile.fingerprint}
+
+
+def _told(match: Match) -> Recommendation:
+    document = match.configuration.document
+    matched: list[Literal["model", "hardware", "workload"]] = ["model"]
+    if match.hardware:
+        matched.append("hardware")
+    if match.workload:
+        matched.append("workload")
+    workload = (document.workload or {}).get("trace")
+    return Recommendation(
+        configuration=view(match.configuration),
+        model=str((document.model or {}).get("name", "")),
+        hardware=str((document.hardware or {}).get("name", "")),
+        workload=None if workload is None else str(workload),
+        matched=tuple(matched),
+        reason=match.reason,
+    )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Request
 
-from autokv.api.templates import template
+from autokv.api.responses import template
 from autokv.api.views import Fleet
 from autokv.api.waiting import Hub
 from autokv.errors import RequestError
@@ -30,20 +30,20 @@ async def _hub(request: Request) -> Hub:
 
 
 async def _settings(request: Request) -> Settings:
-    machine: Settings = request.app.state.settings
-    return machine
+    settings: Settings = request.app.state.settings
+    return settings
 
 
-Stored = Annotated[Database, Depends(_database)]
+DatabaseDep = Annotated[Database, Depends(_database)]
 """The database of the application."""
 
-Known = Annotated[Fleet, Depends(_fleet)]
+FleetDep = Annotated[Fleet, Depends(_fleet)]
 """The workers."""
 
-Following = Annotated[Hub, Depends(_hub)]
+HubDep = Annotated[Hub, Depends(_hub)]
 """Who waits for jobs."""
 
-Machine = Annotated[Settings, Depends(_settings)]
+SettingsDep = Annotated[Settings, Depends(_settings)]
 """The settings that the application was made with."""
 
 Id = Annotated[str, Path(pattern=r"^[0-9A-Za-z._-]{1,100}$", description="id")]

@@ -12,10 +12,11 @@ from fastapi.sse import KEEPALIVE_COMMENT
 from pydantic import Field
 
 from autokv.api import paging
-from autokv.api.dependencies import Following, Id, Stored
+from autokv.api.dependencies import DatabaseDep, HubDep, Id
 from autokv.api.responses import problems
-from autokv.api.waiting import ENDED, Hub, Seen
+from autokv.api.waiting import Hub, Seen
 from autokv.errors import NotFoundError, RequestError
+from autokv.wire import ENDED_STATES
 
 router = APIRouter(tags=["jobs"])
 
@@ -69,13 +70,13 @@ class EventsQuery(paging.Query):
 async def events(
     job_id: Id,
     query: Annotated[EventsQuery, Query()],
-    stored: Stored,
-    hub: Following,
+    database: DatabaseDep,
+    hub: HubDep,
     last: Annotated[str | None, Header(alias="Last-Event-ID", max_length=20, pattern=r"^[0-9]{0,10}$")] = None,
 ) -> Response:
     """The job's own log, from its beginning or from behind the event that was read last."""
     number = int(last) if last else query.after or 0
-    seen = (await run_in_threadpool(stored.events.latest, (job_id,))).get(job_id)
+    seen = (await run_in_threadpool(database.events.latest, (job_id,))).get(job_id)
     if seen is None:
         raise NotFoundError("there is no such job", field=f"job {job_id}", remedy="see /v1/jobs")
     if number > seen[0]:
@@ -83,7 +84,7 @@ async def events(
         raise RequestError(
             f"the newest event of the job is number {seen[0]}", field=field, remedy="begin again without it"
         )
-    if seen[1] in ENDED and number == seen[0]:
+    if seen[1] in ENDED_STATES and number == seen[0]:
         return Response(status_code=204)
     return EventStream(_stream(hub, job_id, seen, number), headers=_HEADERS)
 

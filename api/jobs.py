@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, StringConstraints
 
-from autokv.api.dependencies import Following, Id, Known, Machine, Stored
+from autokv.api.dependencies import DatabaseDep, FleetDep, HubDep, Id, SettingsDep
+from autokv.api.headers import Wait, applied
 from autokv.api.paging import PageQuery
-from autokv.api.responses import located, problems
+from autokv.api.responses import answer, located, problems
 from autokv.api.views import Fleet, job_view
-from autokv.api.waiting import ENDED
-from autokv.api.waits import Wait, applied
 from autokv.jobs.submission import check_submission, estimate
 from autokv.storage import Database, Job
-from autokv.wire import JobSubmission, JobView, Page, ValidationView
-from autokv.wire.jobs import JobStateName
+from autokv.wire import ENDED_STATES, JobState, JobSubmission, JobView, Page, ValidationView
 
 router = APIRouter(tags=["jobs"])
 
@@ -38,7 +36,7 @@ _WAITED = {"Preference-Applied": {"schema": {"type": "string"}, "description": "
 class JobsQuery(PageQuery):
     """Which jobs; a filter compares what was submitted."""
 
-    state: tuple[JobStateName, ...] = Field((), max_length=6, description="any of these")
+    state: tuple[JobState, ...] = Field((), max_length=6, description="any of these")
     model: str | None = Field(None, min_length=1, max_length=4096, pattern=r"^[^\x00]+$")
     hardware: str | None = Field(None, min_length=1, max_length=4096, pattern=r"^[^\x00]+$")
     workload: str | None = Field(
@@ -57,18 +55,18 @@ class JobsQuery(PageQuery):
 async def submit(
     submission: JobSubmission,
     request: Request,
-    stored: Stored,
-    machine: Machine,
-    fleet: Known,
-    hub: Following,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    fleet: FleetDep,
+    hub: HubDep,
     wait: Wait,
     key: Key = None,
 ) -> Response:
     """Store a job; it is durable when this is answered. A worker that fits takes it, the oldest first."""
 
     def store() -> tuple[Job, JobView]:
-        checked = check_submission(submission, stored, machine)
-        job, _ = stored.queue.submit(
+        checked = check_submission(submission, database, settings)
+        job, _ = database.queue.submit(
             checked.request,
             submission=checked.document,
             selector=checked.selector.to_json(),
@@ -77,36 +75,38 @@ async def submit(
             profile=checked.profile,
             key=key,
         )
-        return _look(job.id, stored, fleet)
+        return _look(job.id, database, fleet)
 
     job, view = await run_in_threadpool(store)
     request.state.job_id = job.id
-    if wait and job.state not in ENDED:
+    if wait and job.state not in ENDED_STATES:
         await hub.ended(job.id, (job.last_event, job.state), wait)
-        job, view = await run_in_threadpool(_look, job.id, stored, fleet)
+        job, view = await run_in_threadpool(_look, job.id, database, fleet)
     headers = {"Location": f"/v1/jobs/{job.id}", **applied(wait)}
-    return _answer(view, 200 if wait and job.state in ENDED else 202, headers)
+    return answer(view, 200 if wait and job.state in ENDED_STATES else 202, headers)
 
 
 @router.post("/jobs/validate", summary="Validate a submission", responses=problems(body=True))
-def validate(submission: JobSubmission, stored: Stored, machine: Machine, fleet: Known) -> ValidationView:
+def validate(
+    submission: JobSubmission, database: DatabaseDep, settings: SettingsDep, fleet: FleetDep
+) -> ValidationView:
     """Check a submission and store nothing: what would run, who could run it, and about how long."""
-    checked = check_submission(submission, stored, machine)
-    time = estimate(checked.request, stored)
+    checked = check_submission(submission, database, settings)
+    time = estimate(checked.request, database)
     return ValidationView(
         request=checked.request.model_dump(mode="json"),
         notes=checked.notes,
         workers=fleet.told(checked.selector),
-        queue_ahead=stored.queue.waiting().get(checked.selector.to_json(), 0),
+        queue_ahead=database.queue.waiting().get(checked.selector.to_json(), 0),
         seconds=time.seconds,
         basis=time.basis,
     )
 
 
 @router.get("/jobs", summary="List jobs", responses=problems())
-def jobs(query: Annotated[JobsQuery, Query()], stored: Stored, fleet: Known) -> Page[JobView]:
+def jobs(query: Annotated[JobsQuery, Query()], database: DatabaseDep, fleet: FleetDep) -> Page[JobView]:
     """Jobs, the newest first; facts, attempts and places in the queue are shown with each job alone."""
-    found, following = stored.jobs.page(
+    found, following = database.jobs.page(
         states=query.state,
         model=query.model,
         hardware=query.hardware,
@@ -123,38 +123,38 @@ def jobs(query: Annotated[JobsQuery, Query()], stored: Stored, fleet: Known) -> 
     summary="Show a job",
     responses=problems(404) | {200: {"description": "The job.", "headers": _WAITED}},
 )
-async def show(job_id: Id, stored: Stored, fleet: Known, hub: Following, wait: Wait) -> Response:
+async def show(job_id: Id, database: DatabaseDep, fleet: FleetDep, hub: HubDep, wait: Wait) -> Response:
     """A job; with `Prefer: wait=N` the answer waits until it has ended, for at most N seconds."""
-    job, view = await run_in_threadpool(_look, job_id, stored, fleet)
-    if wait and job.state not in ENDED:
+    job, view = await run_in_threadpool(_look, job_id, database, fleet)
+    if wait and job.state not in ENDED_STATES:
         await hub.ended(job.id, (job.last_event, job.state), wait)
-        _, view = await run_in_threadpool(_look, job_id, stored, fleet)
-    return _answer(view, 200, applied(wait))
+        _, view = await run_in_threadpool(_look, job_id, database, fleet)
+    return answer(view, 200, applied(wait))
 
 
 @router.post("/jobs/{job_id}/cancel", summary="Cancel a job", responses=problems(404, 409))
-def cancel(job_id: Id, stored: Stored, fleet: Known) -> JobView:
+def cancel(job_id: Id, database: DatabaseDep, fleet: FleetDep) -> JobView:
     """Cancel a job that waits or runs, at once; cancelling it again changes nothing."""
-    stored.queue.cancel(job_id, "cancelled over HTTP")
-    return _look(job_id, stored, fleet)[1]
+    database.queue.cancel(job_id, "cancelled over HTTP")
+    return _look(job_id, database, fleet)[1]
 
 
 @router.post("/jobs/{job_id}/retry", summary="Run a job again", responses=problems(404, 409))
-def retry(job_id: Id, stored: Stored, fleet: Known) -> JobView:
+def retry(job_id: Id, database: DatabaseDep, fleet: FleetDep) -> JobView:
     """Queue a job that failed or was cancelled; its trials are kept. A job that waits or runs is not changed."""
-    stored.queue.retry(job_id)
-    return _look(job_id, stored, fleet)[1]
+    database.queue.retry(job_id)
+    return _look(job_id, database, fleet)[1]
 
 
 @router.delete("/jobs/{job_id}", status_code=204, summary="Delete a job", responses=problems(404, 409))
-def delete(job_id: Id, stored: Stored) -> None:
+def delete(job_id: Id, database: DatabaseDep) -> None:
     """Delete a job that has ended, with its trials and configurations, unless an alias stands or stood for one."""
-    stored.queue.delete(job_id)
+    database.queue.delete(job_id)
 
 
-def _look(job_id: str, stored: Database, fleet: Fleet) -> tuple[Job, JobView]:
-    look = stored.queue.look(job_id)
-    result = stored.summaries.result_of(job_id) if look.job.state == "done" else None
+def _look(job_id: str, database: Database, fleet: Fleet) -> tuple[Job, JobView]:
+    look = database.queue.look(job_id)
+    result = database.summaries.result_of(job_id) if look.job.state == "done" else None
     return look.job, job_view(
         look.job,
         fleet,
@@ -162,8 +162,3 @@ def _look(job_id: str, stored: Database, fleet: Fleet) -> tuple[Job, JobView]:
         place=look.place,
         recommended=None if result is None else result[1],
     )
-
-
-def _answer(view: JobView, status: int, headers: dict[str, Any]) -> Response:
-    """The view as JSON, written once: it was checked when it was made."""
-    return Response(view.model_dump_json(), status, headers, "application/json")

@@ -7,14 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import HTMLResponse
 
-from autokv.api.dependencies import Id, Stored
-from autokv.api.etags import IfNoneMatch, known
-from autokv.api.paging import PageQuery, refused
+from autokv.api.dependencies import DatabaseDep, Id
+from autokv.api.headers import IfNoneMatch, known
+from autokv.api.paging import PageQuery
 from autokv.api.responses import files, problems
 from autokv.errors import NotFoundError
 from autokv.storage import Database
-from autokv.storage.summaries import FrontSummary, PointSummary, TrialSummary
-from autokv.wire import DecisionView, FrontPointView, FrontView, Page, TrialView
+from autokv.wire import FrontView, Page, TrialView
 
 router = APIRouter(tags=["jobs"])
 
@@ -22,36 +21,25 @@ router = APIRouter(tags=["jobs"])
 class TrialsQuery(PageQuery):
     """Which trials; they come in the order of their numbers."""
 
-    @property
-    def number(self) -> int:
-        """Of the last trial of the page before; -1 before the first page.
-
-        Raises:
-            RequestError: the cursor is none of this list.
-        """
-        parts = self.parts or [-1]
-        if len(parts) != 1 or not isinstance(parts[0], int):
-            raise refused()
-        return parts[0]
-
 
 @router.get("/jobs/{job_id}/trials", summary="Trials of a job", responses=problems(404))
-def trials(job_id: Id, query: Annotated[TrialsQuery, Query()], stored: Stored) -> Page[TrialView]:
+def trials(job_id: Id, query: Annotated[TrialsQuery, Query()], database: DatabaseDep) -> Page[TrialView]:
     """The finished trials of a job by number, failed and infeasible ones too; a running job adds to them."""
-    _require(stored, job_id)
-    found = stored.summaries.trials(job_id, query.number, query.limit + 1)
+    _require(database, job_id)
+    after = query.after(int)
+    found = database.summaries.trials(job_id, -1 if after is None else after, query.limit + 1)
     shown = found[: query.limit]
     following = [shown[-1].number] if len(found) > query.limit else None
-    return Page(items=tuple(_trial(trial) for trial in shown), next=query.encoded(following))
+    return Page(items=tuple(map(TrialView.model_validate, shown)), next=query.encoded(following))
 
 
 @router.get("/jobs/{job_id}/front", summary="Pareto front of a job", responses=problems(404))
-def front(job_id: Id, stored: Stored) -> FrontView:
+def front(job_id: Id, database: DatabaseDep) -> FrontView:
     """The front of the job's last result, confirmed on prompts that the search had not seen."""
-    found = stored.summaries.front(job_id)
+    found = database.summaries.front(job_id)
     if found is None:
-        raise _no_result(stored, job_id)
-    return _front(job_id, found)
+        raise _no_result(database, job_id)
+    return FrontView.model_validate({"job": job_id, **vars(found)})
 
 
 @router.get(
@@ -64,11 +52,11 @@ def front(job_id: Id, stored: Stored) -> FrontView:
         304: {"description": "Not modified: it matches `If-None-Match`."},
     },
 )
-def report_page(job_id: Id, stored: Stored, if_none_match: IfNoneMatch = None) -> Response:
+def report_page(job_id: Id, database: DatabaseDep, if_none_match: IfNoneMatch = None) -> Response:
     """The report of the job's last result, as `autokv tune` writes it."""
-    found = stored.summaries.result_of(job_id)
+    found = database.summaries.result_of(job_id)
     if found is None:
-        raise _no_result(stored, job_id)
+        raise _no_result(database, job_id)
     tag = f'"{job_id}-{found[0]}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if known(if_none_match, tag):
@@ -76,35 +64,14 @@ def report_page(job_id: Id, stored: Stored, if_none_match: IfNoneMatch = None) -
     # Drawing is a large library, which most servers never need.
     from autokv.runs.result_files import report
 
-    return HTMLResponse(report(stored, job_id), headers=headers)
+    return HTMLResponse(report(database, job_id), headers=headers)
 
 
-def _require(stored: Database, job_id: str) -> None:
-    if job_id not in stored.events.latest((job_id,)):
+def _require(database: Database, job_id: str) -> None:
+    if job_id not in database.events.latest((job_id,)):
         raise NotFoundError("there is no such job", field=f"job {job_id}", remedy="see /v1/jobs")
 
 
-def _no_result(stored: Database, job_id: str) -> NotFoundError:
-    _require(stored, job_id)
+def _no_result(database: Database, job_id: str) -> NotFoundError:
+    _require(database, job_id)
     return NotFoundError("has no result yet", field=f"job {job_id}", remedy=f"follow it at /v1/jobs/{job_id}/events")
-
-
-def _trial(trial: TrialSummary) -> TrialView:
-    return TrialView.model_validate(trial, from_attributes=True)
-
-
-def _front(job_id: str, found: FrontSummary) -> FrontView:
-    return FrontView(
-        job=job_id,
-        objectives=found.objectives,
-        recommended=found.recommended,
-        named=dict(found.named),
-        reason=found.reason,
-        decision=None if found.decision is None else DecisionView.model_validate(found.decision),
-        hypervolume=found.hypervolume,
-        points=tuple(_point(point) for point in found.points),
-    )
-
-
-def _point(point: PointSummary) -> FrontPointView:
-    return FrontPointView.model_validate(point, from_attributes=True)

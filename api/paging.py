@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from autokv.errors import RequestError
-from autokv.storage.paging import Cursor
+from autokv.storage.repository import Cursor
 from autokv.wire import Page, View
 
 MAX_ITEMS = 200
@@ -21,6 +21,7 @@ MAX_CURSOR = 512
 """Characters; one that this server made is far shorter."""
 
 Item = TypeVar("Item", bound=View)
+Part = TypeVar("Part", int, str)
 
 
 class Query(BaseModel):
@@ -69,6 +70,19 @@ class PageQuery(Query):
         if scope != self._scope:
             raise refused()
         return list(parts)
+
+    def after(self, kind: type[Part]) -> Part | None:
+        """The last number or name of the page before, in lists that are in the order of one; ``None`` at first.
+
+        Raises:
+            RequestError: the cursor is none of this list.
+        """
+        parts = self.parts
+        if parts is None:
+            return None
+        if len(parts) != 1 or not isinstance(parts[0], kind):
+            raise refused()
+        return parts[0]
 
     def page(self, items: Iterable[Item], cursor: Cursor) -> Page[Item]:
         """The page of ``items``, after which the list goes on at ``cursor``."""

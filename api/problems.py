@@ -11,8 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from autokv.api import logs
-from autokv.api.responses import MEDIA_TYPE
-from autokv.api.templates import template
+from autokv.api.responses import MEDIA_TYPE, template
 from autokv.errors import (
     AutoKVError,
     ConflictError,

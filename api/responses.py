@@ -1,8 +1,15 @@
-"""What the routes may answer, for OpenAPI: problems, files and headers."""
+"""What the routes answer, and how OpenAPI describes it: every problem in the project's one shape."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.openapi.utils import get_openapi
+from starlette.types import Scope
+
+from autokv.wire import Event, Problem, View
 
 MEDIA_TYPE = "application/problem+json"
 Responses = dict[int | str, dict[str, Any]]
@@ -22,6 +29,11 @@ _MEANINGS = {
 }
 _ALWAYS = (400, 422, 500, 503)
 _OF_BODIES = (413, 415)
+
+
+def answer(view: View, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """``view`` as JSON, written once: it was checked when it was made."""
+    return Response(view.model_dump_json(), status, headers, "application/json")
 
 
 def problems(*statuses: int, body: bool = False) -> Responses:
@@ -54,3 +66,58 @@ def located(description: str) -> dict[str, Any]:
 def files(description: str, *media_types: str) -> dict[str, Any]:
     """A response that is a file of one of ``media_types``."""
     return {"description": description, "content": {media: {"schema": {"type": "string"}} for media in media_types}}
+
+
+PREFIX = "/v1"
+
+
+def template(scope: Scope) -> str | None:
+    """``/v1/jobs/{job_id}``; ``None`` where no route fits the request."""
+    path = getattr(scope.get("route"), "path", None)
+    if path is None:
+        return None
+    # A route that a router brought may know its path without the prefix that it was included under.
+    included = scope["path"].startswith(f"{PREFIX}/") and not path.startswith(f"{PREFIX}/")
+    return f"{PREFIX}{path}" if included else str(path)
+
+
+_REFERENCE = "#/components/schemas/{model}"
+_REPLACED = ("HTTPValidationError", "ValidationError")
+"""FastAPI's own shape of a 422, which this API never answers."""
+
+
+def install(app: FastAPI) -> None:
+    """Let ``app.openapi()`` describe problems and events as they are."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for name in _REPLACED:
+        schemas.pop(name, None)
+    for model in (Problem, Event):
+        schema = model.model_json_schema(mode="serialization", ref_template=_REFERENCE)
+        schemas.update(schema.pop("$defs", {}))
+        schemas[model.__name__] = schema
+    for media in _media(document):
+        if "itemSchema" in media:
+            # FastAPI says that the whole of a stream is one string.
+            media.pop("schema", None)
+    return document
+
+
+def _media(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every body that is described, of every response."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            for response in operation["responses"].values():
+                yield from response.get("content", {}).values()

@@ -19,17 +19,16 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from autokv.api.dependencies import Id, Stored
-from autokv.api.etags import IfNoneMatch, known
+from autokv.api.dependencies import DatabaseDep, Id
+from autokv.api.headers import IfNoneMatch, known
 from autokv.api.inspection import prompts_facts, trace_facts
 from autokv.api.paging import PageQuery
 from autokv.api.paging import Query as Parameters
-from autokv.api.responses import located, problems
+from autokv.api.responses import answer, located, problems
 from autokv.errors import NotFoundError
 from autokv.storage import Database
-from autokv.storage.service_tables import UploadKind
 from autokv.storage.uploads import Upload
-from autokv.wire import Page, UploadView
+from autokv.wire import Page, UploadKind, UploadView
 
 router = APIRouter()
 BINARY = "application/octet-stream"
@@ -96,16 +95,16 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
     """The routes of one kind of upload."""
     tags: list[str | Enum] = [path]
 
-    async def upload(request: Request, query: UploadQuery, stored: Stored) -> Response:
+    async def upload(request: Request, query: UploadQuery, database: DatabaseDep) -> Response:
         """Store the body, once all of it has been read and checked; a file that cannot be used is refused (422)."""
         _check_media_type(request.headers.get("content-type", BINARY))
         with TemporaryDirectory(prefix="autokv-upload-") as folder:
             file = Path(folder) / kind
             await _receive(request, file)
             async with _turn():
-                added, new = await run_in_threadpool(_keep, stored, kind, query, file, facts)
+                added, new = await run_in_threadpool(_keep, database, kind, query, file, facts)
         headers = {"Location": f"/v1/{path}/{added.id}"}
-        return Response(_view(added).model_dump_json(), 201 if new else 200, headers, "application/json")
+        return answer(UploadView.model_validate(added), 201 if new else 200, headers)
 
     upload.__annotations__["query"] = Annotated[asked, Query()]
     router.post(
@@ -126,10 +125,10 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
     )(upload)
 
     @router.get(f"/{path}", operation_id=f"list_{path}", summary=f"List {path}", tags=tags, responses=problems())
-    def uploads(query: Annotated[PageQuery, Query()], stored: Stored) -> Page[UploadView]:
+    def uploads(query: Annotated[PageQuery, Query()], database: DatabaseDep) -> Page[UploadView]:
         """What was uploaded, the newest first."""
-        found, following = stored.uploads.page(kind, query.position, query.limit)
-        return query.page(map(_view, found), following)
+        found, following = database.uploads.page(kind, query.position, query.limit)
+        return query.page(map(UploadView.model_validate, found), following)
 
     @router.get(
         f"/{path}/{{upload_id}}",
@@ -138,9 +137,9 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
         tags=tags,
         responses=problems(404),
     )
-    def show(upload_id: Id, stored: Stored) -> UploadView:
+    def show(upload_id: Id, database: DatabaseDep) -> UploadView:
         """A file's name, size and digest, and what was found in it."""
-        return _view(_get(stored, kind, upload_id))
+        return UploadView.model_validate(_get(database, kind, upload_id))
 
     @router.get(
         f"/{path}/{{upload_id}}/content",
@@ -157,9 +156,9 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
             304: {"description": "Not modified: it matches `If-None-Match`."},
         },
     )
-    def download(upload_id: Id, stored: Stored, if_none_match: IfNoneMatch = None) -> Response:
+    def download(upload_id: Id, database: DatabaseDep, if_none_match: IfNoneMatch = None) -> Response:
         """The bytes of a file; they never change, and the ETag is their SHA-256."""
-        found = _get(stored, kind, upload_id)
+        found = _get(database, kind, upload_id)
         tag = f'"{found.digest}"'
         headers = {"ETag": tag, "Cache-Control": "private, max-age=31536000, immutable"}
         if known(if_none_match, tag):
@@ -169,7 +168,7 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
             "Content-Disposition": f"attachment; filename*=UTF-8''{quote(found.name, safe='')}",
             "X-Content-Type-Options": "nosniff",
         }
-        return StreamingResponse(stored.uploads.chunks(upload_id), headers=headers, media_type=BINARY)
+        return StreamingResponse(database.uploads.chunks(upload_id), headers=headers, media_type=BINARY)
 
     @router.delete(
         f"/{path}/{{upload_id}}",
@@ -179,10 +178,10 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
         tags=tags,
         responses=problems(404, 409),
     )
-    def delete(upload_id: Id, stored: Stored) -> None:
+    def delete(upload_id: Id, database: DatabaseDep) -> None:
         """Delete a file that no job uses."""
-        _get(stored, kind, upload_id)
-        stored.uploads.delete(upload_id)
+        _get(database, kind, upload_id)
+        database.uploads.delete(upload_id)
 
 
 def _check_media_type(header: str) -> None:
@@ -214,9 +213,9 @@ def _turn() -> asyncio.Semaphore:
     return _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(CHECKED_AT_ONCE))
 
 
-def _keep(stored: Database, kind: UploadKind, query: UploadQuery, file: Path, facts: Facts) -> tuple[Upload, bool]:
+def _keep(database: Database, kind: UploadKind, query: UploadQuery, file: Path, facts: Facts) -> tuple[Upload, bool]:
     found = facts(file, query.name, query.reading)
-    return stored.uploads.add(kind, query.name, _pieces(file), found)
+    return database.uploads.add(kind, query.name, _pieces(file), found)
 
 
 def _pieces(file: Path) -> Iterator[bytes]:
@@ -224,26 +223,14 @@ def _pieces(file: Path) -> Iterator[bytes]:
         yield from iter(lambda: opened.read(BUFFER_BYTES), b"")
 
 
-def _get(stored: Database, kind: UploadKind, upload_id: str) -> Upload:
+def _get(database: Database, kind: UploadKind, upload_id: str) -> Upload:
     """The upload, which must be of this kind."""
     with suppress(NotFoundError):
-        found = stored.uploads.get(upload_id)
+        found = database.uploads.get(upload_id)
         if found.kind == kind:
             return found
     path = "traces" if kind == "trace" else kind
     raise NotFoundError("there is no such upload", field=f"{kind} {upload_id}", remedy=f"see /v1/{path}")
-
-
-def _view(upload: Upload) -> UploadView:
-    return UploadView(
-        id=upload.id,
-        kind=upload.kind,
-        name=upload.name,
-        digest=upload.digest,
-        size_bytes=upload.size_bytes,
-        created=upload.created,
-        facts=dict(upload.facts),
-    )
 
 
 _add_routes("trace", "traces", "trace", trace_facts, TraceQuery)

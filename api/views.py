@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from autokv.jobs.selector import Selector
 from autokv.storage import Database, Job
 from autokv.storage.queue import Attempt
 from autokv.storage.workers import Worker
-from autokv.wire import AttemptView, Condition, JobSubmission, JobView, MatchingWorkers, Progress, QueuePlace
+from autokv.wire import Condition, JobView, MatchingWorkers, QueuePlace
 
 FLEET_SECONDS = 1.0
 _ORDER = ("Accepted", "WorkerAvailable", "Running", "Finished")
@@ -37,7 +36,7 @@ class Fleet:
 
     def matching(self, selector: Selector) -> tuple[Worker, ...]:
         """The workers that ``selector`` fits, gone or not."""
-        return tuple(one for one in self.workers() if selector.fits(one.fingerprint, one.profile_name, one.labels))
+        return tuple(one for one in self.workers() if selector.fits(one.fingerprint, one.hardware_name, one.labels))
 
     def told(self, selector: Selector) -> MatchingWorkers:
         """Who can run what ``selector`` asks for."""
@@ -82,27 +81,18 @@ def job_view(
     recommended: str | None = None,
 ) -> JobView:
     """A job as it stands; a list leaves out what costs a query for each job."""
-    return JobView(
-        id=job.id,
-        state=job.state,
-        submission=None if job.submission is None else JobSubmission.model_validate(job.submission),
-        request=job.request.model_dump(mode="json"),
-        conditions=_conditions(job, fleet),
-        progress=None if job.progress is None else Progress.model_validate(job.progress),
-        queue=None if place is None else QueuePlace(position=place[0], length=place[1]),
-        attempts=tuple(_attempt(attempt) for attempt in attempts),
-        worker=job.worker,
-        trials=job.trials,
-        reason=job.reason,
-        stopped_by=job.stopped_by,
-        recommended=recommended,
-        model_facts=_facts(job.model),
-        hardware_facts=_facts(job.hardware),
-        workload_facts=_facts(job.workload),
-        versions=dict(job.versions),
-        created=job.created,
-        started=job.started,
-        finished=job.finished,
+    return JobView.model_validate(
+        {
+            **vars(job),
+            "request": job.request.model_dump(mode="json"),
+            "conditions": _conditions(job, fleet),
+            "queue": None if place is None else QueuePlace(position=place[0], length=place[1]),
+            "attempts": attempts,
+            "recommended": recommended,
+            "model_facts": job.model,
+            "hardware_facts": job.hardware,
+            "workload_facts": job.workload,
+        }
     )
 
 
@@ -115,21 +105,6 @@ def _conditions(job: Job, fleet: Fleet) -> tuple[Condition, ...]:
         if available is not None:
             found["WorkerAvailable"] = available
     return tuple(found[kind] for kind in _ORDER if kind in found)
-
-
-def _attempt(attempt: Attempt) -> AttemptView:
-    return AttemptView(
-        number=attempt.number,
-        worker=attempt.worker,
-        started=attempt.started,
-        ended=attempt.ended,
-        outcome=attempt.outcome,
-        reason=attempt.reason,
-    )
-
-
-def _facts(facts: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if facts is None else dict(facts)
 
 
 def _wanted(selector: Selector) -> str:

@@ -14,8 +14,7 @@ from fastapi.sse import format_sse_event
 from autokv.errors import StorageError
 from autokv.storage import Database
 from autokv.storage.events import StoredEvent
-from autokv.storage.tables import JobState
-from autokv.wire import Event
+from autokv.wire import ENDED_STATES, Event, JobState
 
 POLL_SECONDS = 0.2
 """Between two looks; what happened is told within about this time."""
@@ -26,8 +25,6 @@ SECONDS_EACH = 0.001
 TAIL = 512
 """Events of a job that are kept for those who follow it closely; others read them from the database."""
 BATCH = 500
-ENDED = frozenset({"done", "failed", "cancelled", "interrupted"})
-"""States in which nothing happens to a job by itself."""
 
 Seen = tuple[int, JobState]
 """The number of a job's newest event, and its state, as they were just read."""
@@ -127,7 +124,7 @@ class Hub:
     @contextmanager
     def _following(self, job_id: str, seen: Seen) -> Iterator[Feed]:
         last, state = seen
-        feed = self._feeds.setdefault(job_id, Feed(last, state in ENDED))
+        feed = self._feeds.setdefault(job_id, Feed(last, state in ENDED_STATES))
         feed.waiting += 1
         self._needed.set()
         try:
@@ -161,7 +158,7 @@ class Hub:
             if feed is None:
                 continue
             last, state = found.get(job_id, (feed.last, "cancelled"))
-            ended = state in ENDED
+            ended = state in ENDED_STATES
             if last == feed.last and ended == feed.ended:
                 continue
             if last > feed.last:

@@ -6,19 +6,54 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Annotated, get_args
 
 import yaml
-from pydantic import AliasChoices, BaseModel, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from autokv.errors import InputError, nearest
+from autokv.files import read_limited
 
 MAX_BYTES = 1 << 20
 """A document larger than this is refused unread, unless its reader allows another size."""
 MAX_PROBLEMS = 100
 """Problems among which a mistyped name is looked for."""
+
+
+SIZE = r"^\d+(\.\d+)? ?([kKmMgGtTpP]([iI]?[bB])?|[bB])?$"
+_SIZES = TypeAdapter(ByteSize)
+
+
+def _bytes(given: object) -> object:
+    if not isinstance(given, str):
+        return given
+    try:
+        return float(given)
+    except ValueError:
+        # ByteSize itself takes no notice of what follows the unit.
+        if re.match(SIZE, given.strip()) is None:
+            raise ValueError("is not a size; write a number of bytes, or a size such as 2GiB or 500MB") from None
+        return float(_SIZES.validate_python(given))
+
+
+MemorySize = Annotated[
+    float,
+    Field(gt=0, allow_inf_nan=False),
+    BeforeValidator(_bytes),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": SIZE}]}),
+]
+"""Bytes, as a number or as people write a size: ``2GiB``, ``500 MB``. What is stored is the number."""
 
 
 def read_document(path: str | Path, *, error: type[InputError], remedy: str, limit: int = MAX_BYTES) -> object:
@@ -33,17 +68,8 @@ def read_document(path: str | Path, *, error: type[InputError], remedy: str, lim
     Raises:
         InputError: of the class ``error``: the file is missing, too large, or neither JSON nor YAML.
     """
-    where = str(path)
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as problem:
-        raise error(f"cannot be read ({problem.strerror})", field=where, remedy="check the path") from None
-    except ValueError:
-        raise error("is no path", field=repr(where), remedy="check the path") from None
-    if len(data) > limit:
-        raise error(f"is larger than {limit} bytes", field=where, remedy=remedy)
-    return parse_document(data, where, error=error, remedy=remedy)
+    data = read_limited(path, limit=limit, error=error, remedy=remedy)
+    return parse_document(data, str(path), error=error, remedy=remedy)
 
 
 def parse_document(data: bytes, where: str, *, error: type[InputError], remedy: str, aliases: bool = True) -> object:

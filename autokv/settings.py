@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ByteSize, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from autokv.errors import RequestError
@@ -61,7 +61,11 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(
         default=2.0, ge=0.05, le=600, description="between two heartbeats of a worker; at most a third of the lease"
     )
-    max_upload_bytes: int = Field(default=256 << 20, ge=1, description="largest trace or prompts file that is accepted")
+    max_upload_bytes: ByteSize = Field(
+        default=ByteSize(256 << 20),
+        ge=1,
+        description="largest trace or prompts file that is accepted: bytes, or a size such as 1GiB",
+    )
     retention_days: float | None = Field(
         default=None, gt=0, description="finished jobs older than this are deleted; unset keeps them for ever"
     )

@@ -57,7 +57,7 @@ def backup(
     The file is a SQLite database, or a dump of PostgreSQL for pg_restore.
     """
     from autokv import settings
-    from autokv.storage.backup import backup as copy
+    from autokv.storage.maintenance import backup as copy
 
     size = copy(database or settings.current().database_url, file)
     typer.echo(f"wrote {file} ({size / 1e6:.1f} MB)")

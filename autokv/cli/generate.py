@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autokv.cli.configured import model_of
+from autokv.cli.config import model_of
 from autokv.cli.evaluate import Dtype
 from autokv.config import ConfigurationDocument
 from autokv.errors import PromptError, RequestError
+from autokv.files import read_limited
 
 if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
     from autokv.models import LoadedModel
     from autokv.runtime.decoding import Decoding
@@ -49,7 +51,7 @@ def generate(
     from transformers import DynamicCache
 
     from autokv.cli.console import output, print_table
-    from autokv.cli.stream import TextPrinter
+    from autokv.cli.generate import TextPrinter
     from autokv.models import load
     from autokv.runtime.cache import CompressedCache
     from autokv.runtime.decoding import decode, held_bytes
@@ -90,11 +92,7 @@ def _prompt(prompt: str | None, file: Path | None) -> str:
         text = prompt
     elif file is not None:
         try:
-            if file.stat().st_size > MAX_PROMPT_BYTES:
-                raise PromptError(f"is larger than {MAX_PROMPT_BYTES} bytes", field=str(file), remedy="shorten it")
-            text = file.read_text(encoding="utf-8")
-        except OSError as error:
-            raise PromptError(f"cannot be read ({error.strerror})", field=str(file), remedy="check the path") from None
+            text = read_limited(file, limit=MAX_PROMPT_BYTES, error=PromptError, remedy="shorten it").decode()
         except UnicodeDecodeError:
             raise PromptError("is not UTF-8 text", field=str(file), remedy="convert it") from None
     if not text.strip():
@@ -139,3 +137,40 @@ def _table(runs: list[tuple[str, Decoding, int]], prompt_tokens: int) -> Table:
             number(held / seen),
         )
     return table
+
+
+class TextPrinter:
+    """Prints text as its tokens arrive; what could still change (half a character, the last word) waits.
+
+    Control characters other than line breaks and tabs are replaced: text from a model must not steer a terminal.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._tokens: list[int] = []
+        self._printed = ""
+
+    def token(self, token: int) -> None:
+        """The next token."""
+        self._tokens.append(token)
+        text = self._text()
+        whole = text[: max(text.rfind(" "), text.rfind("\n")) + 1]
+        # A tokenizer may spell the beginning of a line anew once more of it is known.
+        if whole.startswith(self._printed) and len(whole) > len(self._printed):
+            self._print(whole)
+
+    def end(self) -> None:
+        """There are no more tokens."""
+        text = self._text()
+        if text.startswith(self._printed):
+            self._print(text)
+        typer.echo()
+
+    def _text(self) -> str:
+        return str(self._tokenizer.decode(self._tokens, skip_special_tokens=True))
+
+    def _print(self, text: str) -> None:
+        fresh = text[len(self._printed) :]
+        safe = "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in fresh)
+        typer.echo(safe, nl=False)
+        self._printed = text

@@ -24,11 +24,10 @@ from autokv.cli import (
     kernels,
     models,
     remote,
-    serve,
+    service,
     simulate,
     trace,
     tune,
-    worker,
 )
 from autokv.cli.renamed import Renamed
 from autokv.errors import AutoKVError, InputError, Interrupted
@@ -58,8 +57,8 @@ app.command()(evaluate.evaluate)
 app.command()(generate.generate)
 app.command(cls=Renamed)(simulate.simulate)
 app.command()(demo.demo)
-app.command()(worker.worker)
-app.command()(serve.serve)
+app.command()(service.worker)
+app.command()(service.serve)
 
 
 @app.callback(invoke_without_command=True)

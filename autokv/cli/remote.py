@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autokv.cli import complete, remote_alias
-from autokv.cli import search_options as asked
-from autokv.cli.connecting import ServerOption, connect
+from autokv.cli import options as asked
 from autokv.cli.renamed import Renamed
-from autokv.cli.tables import JsonOption, local_time, print_facts, print_json, print_table, short_model
+from autokv.cli.tables import (
+    JsonOption,
+    ServerOption,
+    connect,
+    local_time,
+    print_facts,
+    print_json,
+    print_table,
+    short_model,
+)
 from autokv.cli.tune import EXIT_NOTHING
 from autokv.errors import Interrupted, RequestError
 from autokv.runs.commands import RESULTS
@@ -86,7 +94,7 @@ def submit(
     as_json: JsonOption = False,
 ) -> None:
     """Submit a tuning job; files are uploaded first."""
-    from autokv.cli.values import label_map
+    from autokv.cli.options import label_map
     from autokv.tuning.request import read_request_file
 
     own = {"request_file", "labels", "estimate", "key", "validate", "watch", "server", "as_json"}
@@ -216,7 +224,7 @@ def download(
 
 def _watch(client: Client, job: str, server: str | None) -> None:
     from autokv.cli.console import output
-    from autokv.cli.follow import follow
+    from autokv.cli.progress import follow
 
     try:
         ended = follow(client.tuning(job), output())

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autokv.cli import complete
-from autokv.cli.connecting import ServerOption, connect
-from autokv.cli.tables import JsonOption, local_time, print_facts, print_json, print_table
+from autokv.cli.tables import JsonOption, ServerOption, connect, local_time, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
     from autokv.wire import AliasView

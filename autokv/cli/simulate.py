@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from autokv.cli.configured import model_of
+from autokv.cli.config import model_of
 from autokv.cli.evaluate import Dtype
-from autokv.cli.tables import DatabaseOption, JsonOption
-from autokv.cli.trace_options import (
-    BadRowsOption,
-    ColumnOption,
-    HashBlockSizeOption,
-    TimeUnitOption,
-    TokenizerOption,
-    read,
+from autokv.cli.options import (
+    BadRows,
+    Column,
+    HashBlockSize,
+    TimeUnit,
+    TraceTokenizer,
+    bounds,
+    byte_size,
+    read_trace,
 )
-from autokv.cli.values import bounds, byte_size
+from autokv.cli.tables import DatabaseOption, JsonOption
 from autokv.config import ConfigurationDocument
 from autokv.errors import RequestError
 
@@ -80,11 +81,11 @@ def simulate(
     dtype: Annotated[Dtype, typer.Option(help="Data type of the model.")] = "auto",
     device: Annotated[str, typer.Option(help="Device to measure costs on: auto, cpu, cuda or cuda:N.")] = "auto",
     page: Annotated[Path | None, typer.Option(help="File for an HTML page with charts over time.")] = None,
-    column: ColumnOption = None,
-    time_unit: TimeUnitOption = None,
-    tokenizer: TokenizerOption = None,
-    hash_block_size: HashBlockSizeOption = None,
-    max_bad_rows: BadRowsOption = None,
+    column: Column = None,
+    time_unit: TimeUnit = None,
+    tokenizer: TraceTokenizer = None,
+    hash_block_size: HashBlockSize = None,
+    max_bad_rows: BadRows = None,
     database: DatabaseOption = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -145,7 +146,7 @@ def simulate(
             device=device,
         )
     )
-    trace = read(workload, column, time_unit, tokenizer or name, hash_block_size, max_bad_rows)
+    trace = read_trace(workload, column, time_unit, tokenizer or name, hash_block_size, max_bad_rows)
     with Database(database or settings.current().database_url) as store, _progress() as say:
         simulated = simulation.run(trace, store.kernel_times, say)
     found, calibration = simulated.comparison, simulated.engines.calibration

@@ -17,7 +17,7 @@ import typer
 
 from autokv import settings
 from autokv.cli import complete
-from autokv.cli import search_options as asked
+from autokv.cli import options as asked
 from autokv.cli.tables import DatabaseOption, JsonOption, print_json
 from autokv.errors import RequestError
 from autokv.runs.commands import RESULTS

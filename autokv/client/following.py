@@ -9,9 +9,8 @@ from pydantic import ValidationError
 
 from autokv.client.retries import Failure, pause
 from autokv.errors import ServerError
-from autokv.wire import Event
+from autokv.wire import FINAL_STATES, Event
 
-ENDS = frozenset({"done", "failed", "cancelled"})
 SILENCE_SECONDS = 60.0
 """A stream that sends nothing for so long, not even a sign of life, is opened again."""
 
@@ -67,7 +66,7 @@ class Position:
             ) from None
         if event.number <= self.number:
             return None
-        self.number, self.over = event.number, event.kind in ENDS
+        self.number, self.over = event.number, event.kind in FINAL_STATES
         return event
 
     def wait(self, failure: Failure | None) -> float:

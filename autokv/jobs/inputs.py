@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autokv.errors import StorageError
+from autokv.files import replacing
 from autokv.hardware import HardwareProfile, find
 from autokv.jobs.selector import Selector
 from autokv.models.offered import resolve
@@ -88,24 +87,13 @@ def _file(upload_id: str, database: Database, folder: Path) -> Path:
     path = folder / upload.digest / name
     if path.is_file() and path.stat().st_size == upload.size_bytes:
         return path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-    except OSError as error:
-        raise StorageError(
-            f"cannot be written ({error.strerror})", field=str(folder), remedy="check the disk"
-        ) from None
-    try:
-        digest = hashlib.sha256()
-        with os.fdopen(descriptor, "wb") as file:
+    digest = hashlib.sha256()
+    with replacing(path) as temporary:
+        temporary.touch(0o600)
+        with temporary.open("wb") as file:
             for chunk in database.uploads.chunks(upload_id):
                 digest.update(chunk)
                 file.write(chunk)
         if digest.hexdigest() != upload.digest:
             raise StorageError("its bytes are not those that were stored", field=f"upload {upload_id}")
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise StorageError(f"cannot be written ({error.strerror})", field=str(path), remedy="check the disk") from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
     return path

@@ -19,10 +19,9 @@ from autokv.search_spaces import build_space, names
 from autokv.settings import Settings
 from autokv.storage import Database
 from autokv.storage.jobs import Job
-from autokv.storage.service_tables import UploadKind
 from autokv.storage.uploads import Upload
 from autokv.tuning.request import TuningRequest
-from autokv.wire import JobSubmission
+from autokv.wire import JobSubmission, UploadKind
 
 INLINE = "inline"
 """The request's space where the submission spells one out."""

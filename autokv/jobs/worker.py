@@ -27,7 +27,7 @@ from autokv.runs.versions import versions
 from autokv.storage import Database, Lease
 from autokv.storage.lease import this_host
 from autokv.storage.queue import Claim
-from autokv.storage.retrying import through_outages
+from autokv.storage.repository import through_outages
 
 log = logging.getLogger("autokv.worker")
 

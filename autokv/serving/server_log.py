@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autokv.errors import RequestError
+from autokv.files import read_limited
 from autokv.workload import WorkloadTrace
 
 MODEL_NAMES = ("model", "model_id", "model_name", "served_model_name", "gen_ai.request.model")
@@ -129,11 +130,8 @@ def read_log(path: str | Path) -> ServerLog:
 
 def _rows(path: Path, where: str) -> Sequence[Mapping[str, Any]]:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise RequestError(f"is larger than {MAX_BYTES >> 20} MiB", field=where, remedy="give a part of the log")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise RequestError(f"cannot be read ({error.strerror})", field=where, remedy="check the path") from None
+        data = read_limited(path, limit=MAX_BYTES, error=RequestError, remedy="give a part of the log")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise RequestError("is no text", field=where, remedy=REMEDY) from None
     if not text.lstrip().startswith(("{", "[")):

@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session
 from autokv.errors import ConflictError, NotFoundError, PreconditionError
 from autokv.storage.columns import database_now
 from autokv.storage.configurations import row_of
-from autokv.storage.paging import Cursor, cut, newest_first
-from autokv.storage.service_tables import AliasAction, AliasMoveRow, AliasRow
-from autokv.storage.sessions import Sessions
+from autokv.storage.repository import Cursor, Sessions, cut, newest_first
+from autokv.storage.service_tables import AliasMoveRow, AliasRow
 from autokv.storage.tables import ConfigurationRow
+from autokv.wire import AliasAction
 
 
 @dataclass(frozen=True)

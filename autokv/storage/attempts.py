@@ -1,4 +1,4 @@
-"""Attempts: how a job goes from one state to the next.
+"""Attempts: how a job goes from one state to the next, and its conditions: what holds of it, why, and since when.
 
 queued ──begin──► running ──finish──► done | failed | cancelled
    ▲                 │
@@ -14,23 +14,21 @@ import os
 import secrets
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from autokv.storage import conditions
 from autokv.storage.events import append
 from autokv.storage.lease import Lease, let_go, this_host
-from autokv.storage.service_tables import AttemptRow, Outcome
+from autokv.storage.service_tables import AttemptRow
 from autokv.storage.tables import JobRow
 from autokv.storage.trials import count_ran
+from autokv.wire import FinalState, Outcome, Returned
 
 MAX_CRASHES = 3
 """Attempts in a row that may crash, or lose their worker, without a finished trial; the last of them fails the job."""
 
-FinalState = Literal["done", "failed", "cancelled"]
-Returned = Literal["released", "crashed", "lost"]
 _REASONS = {"released": "Released", "crashed": "Crashed", "lost": "WorkerLost"}
 
 
@@ -41,7 +39,7 @@ def begin(session: Session, row: JobRow, worker: str, trials: int, seconds: floa
     row.owner, row.owner_host, row.owner_process = secrets.token_hex(16), this_host(), os.getpid()
     row.heartbeat_at, row.lease_until = now, now + timedelta(seconds=seconds)
     row.started_at = row.started_at or now
-    conditions.running(row, now)
+    _tell_running(row, now)
     session.add(AttemptRow(job_id=row.id, number=row.attempts, worker=worker, trials=trials, started_at=now))
     append(session, row, "started", {"attempt": row.attempts, "worker": worker})
     return Lease(row.id, row.owner, row.attempts)
@@ -56,7 +54,7 @@ def give_back(session: Session, row: JobRow, outcome: Returned, reason: str, now
         _close(session, row, "failed", text, now, {})
         return
     row.state = "queued"
-    conditions.waiting(row, _REASONS[outcome], reason, now)
+    tell_waiting(row, _REASONS[outcome], reason, now)
 
 
 def finish(
@@ -91,5 +89,35 @@ def _close(
 ) -> None:
     row.state, row.reason, row.finished_at = state, reason or None, now
     if not row.local:
-        conditions.finished(row, state.capitalize(), reason, now)
+        _tell_finished(row, state.capitalize(), reason, now)
     append(session, row, state, {**told, "reason": reason})
+
+
+def _tell(row: JobRow, kind: str, status: bool, reason: str, message: str, time: datetime) -> None:
+    """Say whether a condition holds; its time changes only with its status or its reason."""
+    held = dict(row.conditions or {})
+    before = held.get(kind)
+    since = time.isoformat()
+    if before is not None and (before["status"], before["reason"]) == (status, reason):
+        since = before["time"]
+    held[kind] = {"status": status, "reason": reason, "message": message, "time": since}
+    row.conditions = held
+
+
+def tell_accepted(row: JobRow, time: datetime) -> None:
+    _tell(row, "Accepted", True, "Stored", "the job is stored and will be run", time)
+    tell_waiting(row, "Queued", "waits for a worker", time)
+
+
+def tell_waiting(row: JobRow, reason: str, message: str, time: datetime) -> None:
+    _tell(row, "Running", False, reason, message, time)
+    _tell(row, "Finished", False, "NotFinished", "the job has not finished", time)
+
+
+def _tell_running(row: JobRow, time: datetime) -> None:
+    _tell(row, "Running", True, "Started", f"attempt {row.attempts} runs", time)
+
+
+def _tell_finished(row: JobRow, reason: str, message: str, time: datetime) -> None:
+    _tell(row, "Running", False, reason, message, time)
+    _tell(row, "Finished", True, reason, message, time)

@@ -12,9 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from autokv.config import ConfigurationDocument
 from autokv.errors import NotFoundError, StorageError
-from autokv.storage.lookup import only_match
-from autokv.storage.paging import Cursor, cut, newest_first
-from autokv.storage.sessions import Sessions
+from autokv.storage.repository import Cursor, Sessions, cut, newest_first, only_match
 from autokv.storage.tables import ConfigurationRow, JobRow, ModelRow
 
 SHORTEST = 8

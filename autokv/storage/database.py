@@ -12,13 +12,12 @@ from autokv.errors import StorageError
 from autokv.storage import service_tables  # noqa: F401 - the tables of tuning refer to them
 from autokv.storage.aliases import Aliases
 from autokv.storage.backend import WRITES
-from autokv.storage.check import Check, check
 from autokv.storage.configurations import Configurations
+from autokv.storage.devices import KernelTimes, Profiles
 from autokv.storage.engine import parse, shown, translated
 from autokv.storage.events import Events
 from autokv.storage.jobs import Jobs
-from autokv.storage.kernel_times import KernelTimes
-from autokv.storage.profiles import Profiles
+from autokv.storage.maintenance import Check, check
 from autokv.storage.queue import Queue
 from autokv.storage.results import Results
 from autokv.storage.schema import migrate, newest, require_current

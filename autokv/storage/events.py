@@ -11,9 +11,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from autokv.storage.columns import fingerprint
+from autokv.storage.repository import Sessions
 from autokv.storage.service_tables import EventRow
-from autokv.storage.sessions import Sessions
-from autokv.storage.tables import JobRow, JobState
+from autokv.storage.tables import JobRow
+from autokv.wire import JobState
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,15 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer
 
 from autokv.errors import NotFoundError
-from autokv.storage.clock import now
 from autokv.storage.columns import database_now, fingerprint
 from autokv.storage.events import append
 from autokv.storage.lease import Lease, held, let_go, locked, runner
-from autokv.storage.lookup import only_match
-from autokv.storage.paging import Cursor, cut, newest_first
-from autokv.storage.sessions import Sessions
-from autokv.storage.tables import JobRow, JobState, ModelRow, new_id
+from autokv.storage.repository import Cursor, Sessions, cut, newest_first, now, only_match
+from autokv.storage.tables import JobRow, ModelRow, new_id
 from autokv.storage.trials import count_ran
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import StoppedBy
+from autokv.wire import JobState
 
 Facts = Mapping[str, Any]
 

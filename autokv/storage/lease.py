@@ -26,9 +26,8 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from autokv.errors import ConflictError, LeaseLostError, NotFoundError, StorageError
-from autokv.storage.clock import now
 from autokv.storage.events import append
-from autokv.storage.sessions import Sessions
+from autokv.storage.repository import Sessions, now
 from autokv.storage.tables import JobRow
 
 HEARTBEAT_SECONDS = 10.0

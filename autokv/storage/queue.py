@@ -12,18 +12,16 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from autokv.errors import ConflictError, KeyReusedError
-from autokv.storage import attempts, conditions, reaping, removal
-from autokv.storage.attempts import Returned
-from autokv.storage.clock import now
+from autokv.storage import attempts, retention
 from autokv.storage.columns import fingerprint
 from autokv.storage.events import append, is_told
 from autokv.storage.jobs import Facts, Job, as_job, job_of, job_query, model_key
 from autokv.storage.lease import Lease, locked, renew
-from autokv.storage.retrying import through_outages
-from autokv.storage.service_tables import AttemptRow, IdempotencyKeyRow, Outcome
-from autokv.storage.sessions import Sessions
+from autokv.storage.repository import Sessions, now, through_outages
+from autokv.storage.service_tables import AttemptRow, IdempotencyKeyRow
 from autokv.storage.tables import JobRow, new_id
 from autokv.tuning.request import TuningRequest
+from autokv.wire import Outcome, Returned
 
 _WAITING = (JobRow.state == "queued", JobRow.local.is_(False))
 _SELECTORS = select(JobRow.selector).where(*_WAITING).distinct()
@@ -112,7 +110,7 @@ class Queue:
                 last_event=0,
                 created_at=now(session),
             )
-            conditions.accepted(row, row.created_at)
+            attempts.tell_accepted(row, row.created_at)
             try:
                 with session.begin_nested():
                     session.add(row)
@@ -228,7 +226,7 @@ class Queue:
 
     def reap(self) -> tuple[str, ...]:
         """Take from workers that are gone what they ran; returns the ids of those jobs."""
-        return reaping.reap(self._reading, self._writing)
+        return retention.reap(self._reading, self._writing)
 
     def cancel(self, job_id: str, reason: str) -> bool:
         """End a job that waits or runs, at once; ``False`` where it was cancelled before.
@@ -263,7 +261,7 @@ class Queue:
                 raise ConflictError("is done", field=f"job {job_id}", remedy="submit a new job")
             row.state, row.crashes = "queued", 0
             row.reason = row.stopped_by = row.finished_at = None
-            conditions.waiting(row, "Queued", "waits for a worker", now(session))
+            attempts.tell_waiting(row, "Queued", "waits for a worker", now(session))
             append(session, row, "queued", {"reason": "retried"})
             return True
 
@@ -279,12 +277,12 @@ class Queue:
             row = _ours(session, job_id, "deleted", "delete what the command line made with its database")
             if row.state in {"queued", "running"}:
                 raise ConflictError(f"is {row.state}", field=f"job {job_id}", remedy="cancel it first")
-            removal.remove(session, row)
+            retention.remove(session, row)
 
     def expire(self, days: float) -> tuple[str, ...]:
         """Delete the service's jobs that finished more than ``days`` ago, but for those that aliases need, and
         return their ids; with them go workers that were not heard of since then."""
-        return removal.expire(self._reading, self._writing, days)
+        return retention.expire(self._reading, self._writing, days)
 
     def look(self, job_id: str) -> Look:
         """A job with its attempts and its place in the queue, all of one moment.

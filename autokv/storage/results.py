@@ -11,13 +11,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from autokv.config import ConfigurationDocument
-from autokv.storage import attempts, measurements, trials
-from autokv.storage.clock import now
+from autokv.storage import attempts, trials
 from autokv.storage.columns import fingerprint
 from autokv.storage.events import append
 from autokv.storage.lease import Lease, locked
-from autokv.storage.retrying import through_outages
-from autokv.storage.sessions import Sessions
+from autokv.storage.repository import Sessions, now, through_outages
 from autokv.storage.tables import ConfigurationRow, FrontPointRow, JobRow, MeasurementRow, ResultRow
 from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
 
@@ -151,7 +149,7 @@ def _add(
     for position, point in enumerate(result.front):
         validation = None
         if point.validation is not None:
-            validation = measurements.add(session, job_id, point.trial, "validation", point.validation)
+            validation = trials.add_measurement(session, job_id, point.trial, "validation", point.validation)
         session.add(
             FrontPointRow(
                 job_id=job_id,
@@ -179,7 +177,7 @@ def _front(session: Session, row: ResultRow, records: Sequence[TrialRecord]) -> 
     query = select(FrontPointRow).where(FrontPointRow.job_id == row.job_id, FrontPointRow.result == row.number)
     points = session.scalars(query.order_by(FrontPointRow.position)).all()
     wanted = [point.validation for point in points if point.validation is not None]
-    validated = {stored.id: stored for stored in measurements.load(session, MeasurementRow.id.in_(wanted))}
+    validated = {stored.id: stored for stored in trials.load_measurements(session, MeasurementRow.id.in_(wanted))}
     measured = {record.number: record.measurement for record in records if record.measurement is not None}
     front = []
     for point in points:

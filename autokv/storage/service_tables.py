@@ -20,13 +20,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from autokv.storage.columns import Document, Line, UtcDateTime, database_now
 from autokv.storage.tables import DIGEST, JOB_ID, Base, new_id, one_of
+from autokv.wire import AliasAction, Outcome, UploadKind, WorkerState
 
-UploadKind = Literal["trace", "prompts"]
-WorkerState = Literal["ready", "draining", "stopped"]
-Outcome = Literal["done", "failed", "cancelled", "released", "crashed", "lost"]
-"""How an attempt ended: ``released`` gave the lease back, ``crashed`` lost its process, ``lost`` its worker."""
 ProfileSource = Literal["uploaded", "measured"]
-AliasAction = Literal["created", "moved", "rolled_back"]
 
 KEY = 255
 ALIAS = 100

@@ -9,9 +9,8 @@ from typing import Any
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session, aliased
 
-from autokv.storage.clock import now
+from autokv.storage.repository import Sessions, now
 from autokv.storage.service_tables import WorkerRow
-from autokv.storage.sessions import Sessions
 from autokv.storage.tables import (
     ConfigurationRow,
     FrontPointRow,
@@ -19,8 +18,8 @@ from autokv.storage.tables import (
     MeasurementRow,
     ResultRow,
     TrialRow,
-    TrialState,
 )
+from autokv.tuning.trial import TrialState
 
 
 @dataclass(frozen=True)

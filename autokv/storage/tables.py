@@ -32,10 +32,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from autokv.storage.columns import Document, Line, UtcDateTime, database_now
-from autokv.tuning.trial import StoppedBy
+from autokv.tuning.trial import StoppedBy, TrialState
+from autokv.wire import JobState
 
-JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
-TrialState = Literal["complete", "infeasible", "failed"]
 Phase = Literal["calibration", "validation"]
 
 DIGEST = 64

@@ -1,24 +1,70 @@
-"""Trials: what a resumed search is rebuilt from."""
+"""Trials and their measurements: what a resumed search is rebuilt from."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, insert, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from autokv.config import CompressionConfig
 from autokv.errors import ConflictError
-from autokv.storage import measurements
+from autokv.evaluation.measurement import Measurement
 from autokv.storage.columns import fingerprint
 from autokv.storage.events import append
 from autokv.storage.lease import Lease
-from autokv.storage.measurements import StoredMeasurement
-from autokv.storage.retrying import through_outages
-from autokv.storage.sessions import Sessions
-from autokv.storage.tables import JobRow, MeasurementRow, TrialRow
+from autokv.storage.repository import Sessions, through_outages
+from autokv.storage.tables import JobRow, MeasurementRow, Phase, SampleRow, TrialRow
 from autokv.tuning.trial import TrialRecord
+
+
+@dataclass(frozen=True)
+class StoredMeasurement:
+    """A measurement without its configuration, which is the trial's."""
+
+    id: int
+    trial: int
+    metrics: dict[str, Any]
+    samples: list[dict[str, Any]]
+
+    def of(self, config: CompressionConfig) -> Measurement:
+        """The measurement of ``config``."""
+        document = {"config": config.model_dump(mode="json"), "metrics": self.metrics, "samples": self.samples}
+        return Measurement.from_dict(document)
+
+
+def add_measurement(session: Session, job_id: str, trial: int, phase: Phase, measurement: Measurement) -> int:
+    """Store a measurement of a stored trial and return its id."""
+    document = measurement.to_dict()
+    row = MeasurementRow(job_id=job_id, trial=trial, phase=phase, metrics=document["metrics"])
+    session.add(row)
+    session.flush()
+    samples = [
+        {"measurement_id": row.id, "position": position, "result": sample}
+        for position, sample in enumerate(document["samples"])
+    ]
+    if samples:
+        session.execute(insert(SampleRow), samples)
+    return row.id
+
+
+def load_measurements(session: Session, *where: ColumnElement[bool]) -> list[StoredMeasurement]:
+    """The measurements that meet ``where`` (conditions on :class:`MeasurementRow`), in the order of their storing."""
+    found = {
+        row.id: StoredMeasurement(row.id, row.trial, row.metrics, [])
+        for row in session.scalars(select(MeasurementRow).where(*where).order_by(MeasurementRow.id))
+    }
+    samples = (
+        select(SampleRow.measurement_id, SampleRow.result)
+        .join(MeasurementRow, MeasurementRow.id == SampleRow.measurement_id)
+        .where(*where)
+        .order_by(SampleRow.measurement_id, SampleRow.position)
+    )
+    for measurement_id, result in session.execute(samples):
+        found[measurement_id].samples.append(result)
+    return list(found.values())
 
 
 class Trials:
@@ -69,7 +115,7 @@ class Trials:
             )
             session.flush()
             if record.measurement is not None:
-                measurements.add(session, job_id, record.number, "calibration", record.measurement)
+                add_measurement(session, job_id, record.number, "calibration", record.measurement)
             if row is not None:
                 append(session, row, "trial", _told(record))
 
@@ -89,7 +135,7 @@ def count_ran(job_id: str | InstrumentedAttribute[str]) -> Select[int]:
 
 def load(session: Session, job_id: str) -> list[TrialRecord]:
     """Every trial of a job, by number."""
-    calibration = measurements.load(session, MeasurementRow.job_id == job_id, MeasurementRow.phase == "calibration")
+    calibration = load_measurements(session, MeasurementRow.job_id == job_id, MeasurementRow.phase == "calibration")
     measured = {stored.trial: stored for stored in calibration}
     rows = session.scalars(select(TrialRow).where(TrialRow.job_id == job_id).order_by(TrialRow.number))
     return [_record(row, measured.get(row.number)) for row in rows]
@@ -114,7 +160,7 @@ def _same(session: Session, job_id: str, record: TrialRecord) -> bool:
     mine = (TrialRow.job_id == job_id, TrialRow.number == record.number)
     row = session.scalars(select(TrialRow).where(*mine)).one()
     about = (MeasurementRow.job_id == job_id, MeasurementRow.trial == record.number)
-    measured = measurements.load(session, *about, MeasurementRow.phase == "calibration")
+    measured = load_measurements(session, *about, MeasurementRow.phase == "calibration")
     return _key(_record(row, measured[0] if measured else None)) == _key(record)
 
 

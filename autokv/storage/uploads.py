@@ -14,10 +14,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from autokv.errors import ConflictError, NotFoundError, StorageError
-from autokv.storage.paging import Cursor, cut, newest_first
-from autokv.storage.service_tables import BlobChunkRow, BlobRow, UploadKind, UploadRow
-from autokv.storage.sessions import Sessions
+from autokv.storage.repository import Cursor, Sessions, cut, newest_first
+from autokv.storage.service_tables import BlobChunkRow, BlobRow, UploadRow
 from autokv.storage.tables import JobRow
+from autokv.wire import UploadKind
 
 CHUNK_BYTES = 1 << 20
 """Bytes of a stored piece; the last of a file may have fewer."""

@@ -10,11 +10,11 @@ from typing import Any, Literal
 from sqlalchemy import Select, select, update
 
 from autokv.errors import NotFoundError
-from autokv.storage.clock import now
-from autokv.storage.profiles import put
+from autokv.storage.devices import put
+from autokv.storage.repository import Sessions, now
 from autokv.storage.service_tables import HardwareProfileRow, WorkerRow
-from autokv.storage.sessions import Sessions
 from autokv.storage.tables import JobRow, new_id
+from autokv.wire import WorkerState
 
 Facts = Mapping[str, Any]
 
@@ -28,12 +28,12 @@ class Worker:
     process: int
     device: str
     labels: Mapping[str, str]
-    profile: str
+    hardware: str
     """Id of its measured hardware profile."""
-    profile_name: str
+    hardware_name: str
     fingerprint: str
     versions: Mapping[str, str]
-    state: Literal["ready", "draining", "stopped", "gone"]
+    state: Literal[WorkerState, "gone"]
     """``gone`` where it has not been heard of in time."""
     job: str | None
     """What it runs now."""
@@ -133,8 +133,8 @@ def _worker(time: datetime, row: WorkerRow, name: str, fingerprint: str, job: st
         process=row.process,
         device=row.device,
         labels=row.labels,
-        profile=row.profile,
-        profile_name=name,
+        hardware=row.profile,
+        hardware_name=name,
         fingerprint=fingerprint,
         versions=row.versions,
         state="gone" if gone else row.state,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AliasChoices, Field, StringConstraints, ValidationError, model_validator
 
 from autokv.config import Strict
-from autokv.documents import first_problem, read_document
+from autokv.documents import MemorySize, first_problem, read_document
 from autokv.errors import RequestError, nearest
 from autokv.evaluation.metrics import CONFIRMED_METRICS, METRICS, SERVING_METRICS
 
@@ -30,7 +30,9 @@ class SearchFields(Strict):
     workload: Name | None = Field(None, description="trace: sets the contexts, the scenario and what is served")
     rate: float | None = Field(None, gt=0, le=1e6, description="requests per second, instead of the trace's own")
     hardware: Name = Field("here", description="device to serve on: here, a catalog's name or a profile's file")
-    kv_memory: float | None = Field(None, gt=0, description="bytes for KV caches, instead of what the device has left")
+    kv_memory: MemorySize | None = Field(
+        None, description="for KV caches, instead of what the device has left: bytes, or a size such as 2GiB"
+    )
     slo: dict[str, float] = Field(default_factory=dict, description="ttft_ms, tpot_ms: what goodput counts")
     scenario: Name | None = Field(None, description="deployment scenario, instead of what the trace says")
     columns: dict[TraceField, Name] = Field(default_factory=dict, description="of a trace: a field to its column")

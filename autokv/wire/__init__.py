@@ -1,6 +1,20 @@
 """What travels over HTTP: the server's schemas and the client's types, one and the same. Loads without torch."""
 
-from autokv.wire.common import Page, Problem, ProblemField, View
+from autokv.wire.common import (
+    ENDED_STATES,
+    FINAL_STATES,
+    AliasAction,
+    FinalState,
+    JobState,
+    Outcome,
+    Page,
+    Problem,
+    ProblemField,
+    Returned,
+    UploadKind,
+    View,
+    WorkerState,
+)
 from autokv.wire.configurations import (
     AliasMove,
     AliasMoveRequest,
@@ -28,6 +42,9 @@ from autokv.wire.jobs import (
 from autokv.wire.resources import HardwareProfileView, ModelView, UploadView, WorkerView
 
 __all__ = [
+    "ENDED_STATES",
+    "FINAL_STATES",
+    "AliasAction",
     "AliasMove",
     "AliasMoveRequest",
     "AliasRollbackRequest",
@@ -37,23 +54,29 @@ __all__ = [
     "ConfigurationView",
     "DecisionView",
     "Event",
+    "FinalState",
     "FrontPointView",
     "FrontView",
     "HardwareProfileView",
+    "JobState",
     "JobSubmission",
     "JobView",
     "Labels",
     "MatchingWorkers",
     "ModelView",
+    "Outcome",
     "Page",
     "Problem",
     "ProblemField",
     "Progress",
     "QueuePlace",
     "Recommendation",
+    "Returned",
     "TrialView",
+    "UploadKind",
     "UploadView",
     "ValidationView",
     "View",
+    "WorkerState",
     "WorkerView",
 ]

@@ -1,16 +1,36 @@
-"""Pages of lists, and problems."""
+"""States, pages of lists, and problems."""
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+FinalState = Literal["done", "failed", "cancelled"]
+JobState = Literal["queued", "running", FinalState, "interrupted"]
+"""``interrupted`` is of jobs of the command line alone."""
+FINAL_STATES: frozenset[str] = frozenset(get_args(FinalState))
+"""How a job ends; an event of this kind is its last."""
+ENDED_STATES: frozenset[str] = FINAL_STATES | {"interrupted"}
+"""States in which nothing happens to a job by itself."""
+Returned = Literal["released", "crashed", "lost"]
+"""How an attempt ends whose job is not over: it gave the lease back, or lost its process, or its worker."""
+Outcome = Literal[FinalState, Returned]
+"""How an attempt ended."""
+WorkerState = Literal["ready", "draining", "stopped"]
+UploadKind = Literal["trace", "prompts"]
+AliasAction = Literal["created", "moved", "rolled_back"]
+
 
 class View(BaseModel):
-    """What a server answers. Frozen; a client ignores fields that a newer server adds."""
+    """What a server answers. Frozen; a client ignores fields that a newer server adds.
 
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null", protected_namespaces=())
+    ``model_validate`` reads mappings, and the attributes of what the database holds.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", from_attributes=True, ser_json_inf_nan="null", protected_namespaces=()
+    )
 
 
 Item = TypeVar("Item", bound=View)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from autokv.wire.common import View
+from autokv.wire.common import AliasAction, View
 
 AliasName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$")]
 
@@ -52,7 +52,7 @@ class AliasMove(View):
     revision: int
     configuration: str
     digest: str
-    action: Literal["created", "moved", "rolled_back"]
+    action: AliasAction
     note: str
     time: datetime
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from autokv.tuning.request import SearchFields
-from autokv.wire.common import View
+from autokv.tuning.trial import TrialState
+from autokv.wire.common import JobState, Outcome, View
 
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
 Labels = Annotated[dict[Label, Label], Field(max_length=16)]
-JobStateName = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 MAX_TRIALS = 10_000
 
 
@@ -69,7 +69,7 @@ class AttemptView(View):
     worker: str
     started: datetime
     ended: datetime | None = None
-    outcome: Literal["done", "failed", "cancelled", "released", "crashed", "lost"] | None = None
+    outcome: Outcome | None = None
     reason: str | None = None
 
 
@@ -77,7 +77,7 @@ class JobView(View):
     """A job as it stands."""
 
     id: str
-    state: JobStateName
+    state: JobState
     submission: JobSubmission | None = Field(None, description="null for a job of the command line")
     request: dict[str, Any] = Field(description="what is run, with every default written out")
     conditions: tuple[Condition, ...] = ()
@@ -102,7 +102,7 @@ class TrialView(View):
     """A finished trial."""
 
     number: int
-    state: Literal["complete", "infeasible", "failed"]
+    state: TrialState
     source: str
     digest: str | None = None
     config: dict[str, Any] | None = None

@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from autokv.wire.common import View
+from autokv.wire.common import UploadKind, View, WorkerState
 
 
 class UploadView(View):
     """An uploaded trace or file of prompts; its bytes never change."""
 
     id: str
-    kind: Literal["trace", "prompts"]
+    kind: UploadKind
     name: str
     digest: str = Field(description="SHA-256 of the bytes")
     size_bytes: int
@@ -50,7 +50,7 @@ class WorkerView(View):
     host: str
     device: str
     labels: dict[str, str]
-    state: Literal["ready", "draining", "stopped", "gone"]
+    state: Literal[WorkerState, "gone"]
     hardware: str = Field(description="id of its measured hardware profile")
     hardware_name: str
     job: str | None = Field(None, description="what it runs now")

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from autokv.errors import WorkloadError
-from autokv.workload.files import check_regular
+from autokv.files import check_regular
 from autokv.workload.source import CHUNK_BYTES, HEAD_BYTES, MAX_TRACE_BYTES, Source
 
 BATCH_ROWS = 4096

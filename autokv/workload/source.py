@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from autokv.errors import WorkloadError
-from autokv.workload.files import BYTE_ORDER_MARK, check_regular
+from autokv.files import BYTE_ORDER_MARK, check_regular
 
 MAX_TRACE_BYTES = 2 << 30
 """A larger trace is refused, also where it is larger only once it is decompressed."""

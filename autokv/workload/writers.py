@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from autokv.errors import WorkloadError
+from autokv.files import replacing
 from autokv.workload.trace import WorkloadTrace
 
 Writer = Callable[[WorkloadTrace, str | Path], None]
@@ -34,12 +34,8 @@ def write_trace(trace: WorkloadTrace, path: str | Path, as_format: str | None = 
         wrong = f"the file type {path.suffix!r}" if as_format is None else f"the format {as_format!r}"
         known = ", ".join(f"{suffix} ({name})" for suffix, name in SUFFIXES.items())
         raise WorkloadError(f"cannot write {wrong}", field=str(path), remedy=f"choose from {known}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(trace, path, WRITERS[chosen])
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise WorkloadError(f"cannot be written ({reason})", field=str(path), remedy="check the path") from None
+    with replacing(path, WorkloadError) as temporary:
+        WRITERS[chosen](trace, temporary)
     return tuple(_left_out(trace, chosen))
 
 
@@ -90,17 +86,6 @@ WRITERS: Mapping[str, Writer] = {
 }
 """Format to what writes it."""
 SUFFIXES = {".parquet": "parquet", ".csv": "azure", ".jsonl": "mooncake"}
-
-
-def _replace(trace: WorkloadTrace, path: Path, write: Writer) -> None:
-    if path.exists() and not path.is_file():
-        raise WorkloadError("is not an ordinary file", field=str(path), remedy="name a file")
-    temporary = path.with_name(f".{path.name[:64]}.{secrets.token_hex(4)}.tmp")
-    try:
-        write(trace, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _left_out(trace: WorkloadTrace, written: str) -> Iterator[str]:

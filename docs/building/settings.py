@@ -7,11 +7,12 @@ import types
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from pydantic import ByteSize
 from tables import code, table
 
 from autokv.settings import PREFIX, Settings
 
-NAMES = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
+NAMES = {str: "text", int: "integer", float: "number", ByteSize: "size", bool: "true or false", Path: "path"}
 SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 DEFAULTS = {"cache_dir": "$XDG_CACHE_HOME/autokv, else ~/.cache/autokv"}
 """What the environment decides, and must not be that of the machine that builds the page."""

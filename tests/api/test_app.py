@@ -158,7 +158,7 @@ def test_a_server_forgets_jobs_that_ended_long_ago(
     monkeypatch.setenv("AUTOKV_LEASE_SECONDS", "0.5")
     monkeypatch.setenv("AUTOKV_HEARTBEAT_SECONDS", "0.1")
     monkeypatch.setenv("AUTOKV_RETENTION_DAYS", "1")
-    monkeypatch.setattr("autokv.api.upkeep.RETENTION_SECONDS", 0.0)
+    monkeypatch.setattr("autokv.api.app.RETENTION_SECONDS", 0.0)
     with TestClient(create_app(url)) as client:
         database: Database = client.app.state.database
         old, new = (client.post("/v1/jobs", json={"model": "tiny"}).json()["id"] for _ in range(2))

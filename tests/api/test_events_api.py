@@ -19,7 +19,7 @@ from autokv.hardware import catalog
 from autokv.storage import Database
 from autokv.storage.events import Events, StoredEvent
 from autokv.storage.queue import Claim
-from autokv.storage.tables import JobState
+from autokv.wire import JobState
 
 Submit = Callable[..., dict[str, Any]]
 Patience = Callable[[Callable[[], object]], None]

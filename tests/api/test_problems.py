@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from autokv.api.bodies import MAX_BODY_BYTES
+from autokv.api.middleware import MAX_BODY_BYTES
 from autokv.errors import UnavailableError
 from autokv.storage import Database
 from autokv.wire import Problem

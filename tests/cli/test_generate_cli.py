@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from autokv.cli.stream import TextPrinter
+from autokv.cli.generate import TextPrinter
 
 Run = Callable[..., tuple[int, str, str]]
 INT8 = {

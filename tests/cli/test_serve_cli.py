@@ -20,7 +20,7 @@ LIMIT_SECONDS = 600
 AUTOKV = Path(sys.executable).with_name("autokv")
 SUPERVISING = """
 import sys, threading
-from autokv.cli.supervisor import Supervisor
+from autokv.cli.processes import Supervisor
 supervisor = Supervisor([["serve", "--workers", "0", "--port", "0", "--ready-file", sys.argv[1]]], {})
 supervisor.start()
 threading.Event().wait()

@@ -18,7 +18,7 @@ from autokv.cli import simulate
 from autokv.cli.main import main
 from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.hardware import Rate, find
-from autokv.jobs.judged import Judged
+from autokv.runs.judged import Judged
 from autokv.serving import CostModel, Curve, Grid, SequenceBytes
 from autokv.serving.engine_options import Order, Preemption
 

@@ -12,7 +12,7 @@ import pytest
 
 from autokv.hardware.catalog import sheets
 from autokv.jobs.selector import Device, Selector
-from autokv.storage.retrying import OUTAGE_SECONDS
+from autokv.storage.repository import OUTAGE_SECONDS
 
 Until = Callable[[str, Callable[[], Any]], Any]
 # Fixtures of conftest.py, which cannot be imported.

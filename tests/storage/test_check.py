@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from autokv.errors import ConflictError, StorageError
 from autokv.storage import Database
-from autokv.storage.backup import backup
+from autokv.storage.maintenance import backup
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import TrialRecord
 

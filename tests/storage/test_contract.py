@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from autokv.errors import ConflictError, RequestError
 from autokv.storage import Database
-from autokv.storage.clock import now
+from autokv.storage.repository import now
 from autokv.storage.service_tables import AliasRow, BlobChunkRow, BlobRow, HardwareProfileRow, UploadRow, WorkerRow
 from autokv.storage.tables import Base, JobRow, KernelTimeRow, ModelRow, TrialRow
 from autokv.tuning.request import TuningRequest

@@ -27,7 +27,7 @@ from sqlalchemy import update
 
 from autokv.errors import ConflictError, KeyReusedError, LeaseLostError, NotFoundError
 from autokv.storage import Database, Lease
-from autokv.storage.clock import now
+from autokv.storage.repository import now
 from autokv.storage.tables import JobRow
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import TrialRecord, TuningResult

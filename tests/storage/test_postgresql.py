@@ -17,8 +17,8 @@ from sqlalchemy import make_url, text
 
 from autokv.errors import ConflictError, StorageError, UnavailableError
 from autokv.storage import Database, postgresql
-from autokv.storage.backup import backup
-from autokv.storage.retrying import through_outages
+from autokv.storage.maintenance import backup
+from autokv.storage.repository import through_outages
 from autokv.storage.tables import SampleRow
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import TrialRecord

@@ -35,7 +35,7 @@ def test_what_a_job_or_a_worker_uses_stays(database: Database, worker: str) -> N
     job, _ = database.queue.submit(TuningRequest(model="m"), submission={}, selector="{}", profile=uploaded.id)
     with pytest.raises(ConflictError, match=f"profile {uploaded.id}: is used by job {job.id}"):
         database.profiles.delete(uploaded.id)
-    measured = database.workers.get(worker).profile
+    measured = database.workers.get(worker).hardware
     with pytest.raises(ConflictError, match=f"profile {measured}: is used by worker {worker}"):
         database.profiles.delete(measured)
 

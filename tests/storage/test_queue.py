@@ -228,7 +228,7 @@ def test_conditions_tell_since_when(database: Database, worker: str) -> None:
 
 def _wait_for_the_clock(database: Database) -> None:
     """Until the database's time has passed on."""
-    from autokv.storage.clock import now
+    from autokv.storage.repository import now
 
     def time() -> datetime:
         with database.reading() as session:

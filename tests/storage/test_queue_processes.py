@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import update
 
 from autokv.storage import Database
-from autokv.storage.clock import now
+from autokv.storage.repository import now
 from autokv.storage.tables import JobRow
 from autokv.tuning.request import TuningRequest
 

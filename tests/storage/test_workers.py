@@ -37,7 +37,7 @@ def test_a_worker_comes_back(database: Database) -> None:
     found = database.workers.get(register(database))
     assert (found.host, found.process, found.device) == ("elsewhere", 1, "cuda:0")
     assert (found.labels, found.versions) == ({"zone": "a", "tier": "b"}, {"autokv": "1"})
-    assert (found.profile_name, found.fingerprint) == ("a device", PROFILE["fingerprint"])
+    assert (found.hardware_name, found.fingerprint) == ("a device", PROFILE["fingerprint"])
     assert (found.state, found.job) == ("ready", None)
     assert found.started == found.seen
     with pytest.raises(NotFoundError, match="there is no such worker"):
@@ -46,7 +46,7 @@ def test_a_worker_comes_back(database: Database) -> None:
 
 def test_an_equal_profile_is_stored_once(database: Database) -> None:
     first, same, other = (register(database, memory_bytes=size) for size in (1, 1, 2))
-    profiles = [database.workers.get(worker).profile for worker in (first, same, other)]
+    profiles = [database.workers.get(worker).hardware for worker in (first, same, other)]
     assert profiles[0] == profiles[1] != profiles[2]
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(HardwareProfileRow)) == 2

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from autokv.errors import StorageError
-from autokv.files import write_atomic
+from autokv.errors import RequestError, StorageError, WorkloadError
+from autokv.files import read_limited, replacing, write_atomic
 
 LIMITED = """
 import resource, sys
@@ -108,3 +108,32 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
     child.wait()
     for content in (*seen, file.read_text()):
         assert content == content[:7] * 20_000
+
+
+def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    def half(error: Exception) -> None:
+        with replacing(file, WorkloadError) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    file = tmp_path / "out"
+    file.write_text("old")
+    for raised, said in ((KeyError("bug"), "bug"), (OSError(5, "it broke"), r"cannot be written \(it broke\)")):
+        with pytest.raises(KeyError if isinstance(raised, KeyError) else WorkloadError, match=said):
+            half(raised)
+        assert (names(tmp_path), file.read_text()) == (["out"], "old")
+    with replacing(file) as temporary:
+        temporary.write_text("new")
+        assert (temporary.parent, file.read_text()) == (file.parent, "old")
+    assert (names(tmp_path), file.read_text()) == (["out"], "new")
+
+
+def test_no_more_is_read_than_is_allowed(tmp_path: Path) -> None:
+    file = tmp_path / "in"
+    file.write_bytes(b"12345")
+    assert read_limited(file, limit=5, error=RequestError) == b"12345"
+    with pytest.raises(RequestError, match="is larger than 4 bytes; shorten it"):
+        read_limited(file, limit=4, error=RequestError, remedy="shorten it")
+    for path, message in ((tmp_path / "none", "cannot be read"), (tmp_path, "cannot be read"), ("a\0b", "is no path")):
+        with pytest.raises(RequestError, match=message):
+            read_limited(path, limit=4, error=RequestError)

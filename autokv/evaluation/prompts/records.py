@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from autokv.errors import PromptError
-from autokv.workload.files import read_bytes
+from autokv.files import read_plain
 
 MAX_PROMPT_FILE_BYTES = 256 << 20
 """A larger file is refused unread."""
@@ -51,7 +51,7 @@ def read_records(path: str | Path) -> Iterator[PromptRecord]:
     Raises:
         PromptError: the file is missing, empty, binary, too large or a trace, or a line is malformed, which it names.
     """
-    data = read_bytes(Path(path), limit=MAX_PROMPT_FILE_BYTES, error=PromptError, what="prompt")
+    data = read_plain(Path(path), limit=MAX_PROMPT_FILE_BYTES, error=PromptError, what="prompt")
     read = 0
     for number, line in enumerate(data.split(b"\n"), start=1):
         if not line.strip():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from autokv.errors import PromptError
 from autokv.evaluation.encoding import encode
 from autokv.evaluation.prompt import Prompt
-from autokv.workload.files import line_of, read_bytes
+from autokv.files import line_of, read_plain
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,7 +62,7 @@ def read_text(path: Path) -> str:
     Raises:
         PromptError: it is missing, empty, binary, too large, or not UTF-8.
     """
-    data = read_bytes(path, limit=MAX_TEXT_BYTES, error=PromptError, what="text")
+    data = read_plain(path, limit=MAX_TEXT_BYTES, error=PromptError, what="text")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Hardware profiles: uploaded by people, or measured by workers."""
+"""What is known of devices: hardware profiles, and times of kernels, which are not measured again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from autokv.errors import ConflictError, NotFoundError
-from autokv.storage.paging import Cursor, cut, newest_first
+from autokv.evaluation.costs.cache import KernelTime
+from autokv.storage.repository import Cursor, Sessions, cut, newest_first
 from autokv.storage.service_tables import HardwareProfileRow, ProfileSource, WorkerRow
-from autokv.storage.sessions import Sessions
-from autokv.storage.tables import JobRow
+from autokv.storage.tables import JobRow, KernelTimeRow
 
 
 @dataclass(frozen=True)
@@ -108,3 +108,30 @@ def _missing(profile_id: str) -> NotFoundError:
 
 def _profile(row: HardwareProfileRow) -> StoredProfile:
     return StoredProfile(row.id, row.name, row.fingerprint, row.source, row.document, row.created_at)
+
+
+class KernelTimes:
+    """The repository of kernel times; an :class:`autokv.evaluation.costs.CostCache`."""
+
+    def __init__(self, reading: Sessions, writing: Sessions) -> None:
+        self._reading, self._writing = reading, writing
+
+    def get(self, key: str) -> KernelTime | None:
+        """The time of ``key`` that was stored last, by any process; None where there is none."""
+        query = select(KernelTimeRow).where(KernelTimeRow.key == key).order_by(KernelTimeRow.id.desc()).limit(1)
+        with self._reading() as session:
+            row = session.scalars(query).first()
+            return None if row is None else KernelTime(row.seconds, row.spread, row.runs)
+
+    def put(self, key: str, document: Mapping[str, Any], time: KernelTime) -> None:
+        """Store a time with the document that ``key`` is made of; earlier times of the key stay.
+
+        Raises:
+            StorageError: the database is locked or full.
+        """
+        with self._writing() as session:
+            session.add(
+                KernelTimeRow(
+                    key=key, document=dict(document), seconds=time.seconds, spread=time.spread, runs=time.runs
+                )
+            )

@@ -1,17 +1,20 @@
-"""Checking a database: that it is whole, and that what it says of itself is so."""
+"""Looking after a database: checking that it is whole and agrees with itself, and copying it while others use it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from autokv.config import ConfigurationDocument
-from autokv.errors import AutoKVError
+from autokv.errors import AutoKVError, ConflictError
+from autokv.files import replacing
 from autokv.storage.backend import Backend
+from autokv.storage.engine import parse, shown, translated
 from autokv.storage.service_tables import (
     AliasMoveRow,
     AliasRow,
@@ -156,3 +159,26 @@ _LOOKS: dict[str, Callable[[Session], Iterator[str]]] = {
     "aliases": _aliases,
     "files": _files,
 }
+
+
+def backup(url: str, target: Path) -> int:
+    """Copy the database of any schema, as it is at one moment, to the new file ``target``; returns its size in bytes.
+
+    SQLite's copy is a database, PostgreSQL's a dump for ``pg_restore``.
+
+    Raises:
+        ConflictError: the file is there already.
+        UnavailableError: the database cannot be reached now.
+        StorageError: there is no such database, or it cannot be copied; no file is left.
+    """
+    target = target.expanduser()
+    if target.exists():
+        raise ConflictError("is there already", field=str(target), remedy="name another file")
+    parsed, backend = parse(url)
+    engine = backend.open_engine(parsed, shown(url), create=False)
+    try:
+        with replacing(target) as temporary, translated(parsed, backend, shown(url)):
+            backend.backup(engine, parsed, temporary)
+        return target.stat().st_size
+    finally:
+        engine.dispose()

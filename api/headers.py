@@ -1,17 +1,53 @@
-"""Configurations as JSON or YAML, whichever is asked for."""
+"""Headers of requests: entity tags, what is accepted, and how long a caller waits."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import yaml
-from fastapi import Header
+from fastapi import Depends, Header
 from pydantic import Field
 from pydantic_core import to_json, to_jsonable_python
 from starlette.exceptions import HTTPException
 
-from autokv.api.etags import MAX_HEADER
 from autokv.api.paging import Query
+from autokv.errors import RequestError
+
+MAX_HEADER = 4096
+_TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+
+IfNoneMatch = Annotated[
+    str | None,
+    Header(alias="If-None-Match", max_length=MAX_HEADER, description="entity tags that the caller has, or `*`"),
+]
+
+
+def known(header: str | None, tag: str) -> bool:
+    """Whether ``If-None-Match`` names ``tag``, compared weakly.
+
+    Raises:
+        RequestError: it is no list of entity tags.
+    """
+    if header is None:
+        return False
+    if header.strip() == "*":
+        return True
+    return tag.removeprefix("W/") in tags(header, "If-None-Match")
+
+
+def tags(header: str, name: str) -> list[str]:
+    """The tags of a header, quoted, without their weakness.
+
+    Raises:
+        RequestError: it is no list of entity tags.
+    """
+    parts = [part.strip() for part in header.split(",") if part.strip()]
+    found = [match[1] for part in parts if (match := _TAG.fullmatch(part))]
+    if len(found) != len(parts) or not found:
+        raise RequestError("is not an entity tag", field=name, remedy='quote it, as in "1", or send it as it came')
+    return found
+
 
 Format = Literal["json", "yaml"]
 MEDIA_TYPES: dict[Format, str] = {"json": "application/json", "yaml": "application/yaml"}
@@ -74,3 +110,32 @@ def _quality(parameters: list[str]) -> float:
             except ValueError:
                 return 0.0
     return 1.0
+
+
+MAX_WAIT_SECONDS = 60
+_PREFERENCE = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?(\d{1,6})"?\s*(?=$|[,;])', re.IGNORECASE)
+_MENTIONED = re.compile(r"(?:^|[,;])\s*wait\b", re.IGNORECASE)
+
+
+async def _seconds(
+    prefer: Annotated[
+        str | None, Header(max_length=200, description=f"`wait=N`, seconds, {MAX_WAIT_SECONDS} at most")
+    ] = None,
+) -> int:
+    if prefer is None:
+        return 0
+    found = _PREFERENCE.search(prefer)
+    if found is not None:
+        return min(int(found[1]), MAX_WAIT_SECONDS)
+    if _MENTIONED.search(prefer):
+        raise RequestError("wait takes whole seconds", field="Prefer", remedy="write it as in `wait=30`")
+    return 0
+
+
+Wait = Annotated[int, Depends(_seconds)]
+"""Seconds that the caller wants to wait for the job's end; 0 where it does not. Other preferences are ignored."""
+
+
+def applied(seconds: int) -> dict[str, str]:
+    """The header that says that it was waited."""
+    return {"Preference-Applied": f"wait={seconds}"} if seconds else {}

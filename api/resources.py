@@ -1,4 +1,4 @@
-"""Hardware profiles: the catalog's, those that workers measured, and those that were uploaded."""
+"""What jobs run on: hardware profiles, models and workers."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from autokv.api.dependencies import Id, Stored
+from autokv import settings
+from autokv.api.dependencies import DatabaseDep, Id
 from autokv.api.paging import PageQuery
-from autokv.api.responses import located, problems
+from autokv.api.responses import answer, located, problems
 from autokv.errors import ConflictError, TooLargeError
 from autokv.hardware import HardwareProfile, catalog
 from autokv.hardware.documents import MAX_PROFILE_BYTES, parse_profile
+from autokv.models.offered import offered
 from autokv.storage import Database
-from autokv.storage.paging import Cursor
-from autokv.storage.profiles import StoredProfile
-from autokv.wire import HardwareProfileView, Page
+from autokv.storage.devices import StoredProfile
+from autokv.storage.repository import Cursor
+from autokv.wire import HardwareProfileView, ModelView, Page, WorkerView
 
-router = APIRouter(tags=["hardware profiles"])
+router = APIRouter()
 MEDIA_TYPES = ("application/json", "application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 _CATALOG = datetime.fromtimestamp(0, UTC)
 """Stands, in cursors, for when the catalog's profiles were created: before all others."""
@@ -29,6 +32,7 @@ _CATALOG = datetime.fromtimestamp(0, UTC)
 
 @router.post(
     "/hardware-profiles",
+    tags=["hardware profiles"],
     status_code=201,
     response_model=HardwareProfileView,
     summary="Upload a hardware profile",
@@ -41,25 +45,25 @@ _CATALOG = datetime.fromtimestamp(0, UTC)
         }
     },
 )
-async def upload(request: Request, stored: Stored) -> Response:
+async def upload(request: Request, database: DatabaseDep) -> Response:
     """Store a profile as `autokv hardware probe --output` writes it, or a data sheet; JSON or YAML."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media not in MEDIA_TYPES:
         raise HTTPException(415, f"the body is {media[:100] or 'of no media type'}; send JSON or YAML")
     body = await _read(request)
-    added, new = await run_in_threadpool(_keep, stored, body)
+    added, new = await run_in_threadpool(_keep, database, body)
     headers = {"Location": f"/v1/hardware-profiles/{added.id}"}
-    return Response(_view(added).model_dump_json(), 201 if new else 200, headers, "application/json")
+    return answer(_stored(added), 201 if new else 200, headers)
 
 
-@router.get("/hardware-profiles", summary="List hardware profiles", responses=problems())
-def profiles(query: Annotated[PageQuery, Query()], stored: Stored) -> Page[HardwareProfileView]:
+@router.get("/hardware-profiles", tags=["hardware profiles"], summary="List hardware profiles", responses=problems())
+def profiles(query: Annotated[PageQuery, Query()], database: DatabaseDep) -> Page[HardwareProfileView]:
     """Measured and uploaded ones, the newest first; then the catalog's, by name."""
     position = query.position
     views: list[HardwareProfileView] = []
     if position is None or position[0] != _CATALOG:
-        found, following = stored.profiles.page(position, query.limit)
-        views = list(map(_view, found))
+        found, following = database.profiles.page(position, query.limit)
+        views = list(map(_stored, found))
         if following is not None:
             return query.page(views, following)
         position = (_CATALOG, "")
@@ -69,23 +73,29 @@ def profiles(query: Annotated[PageQuery, Query()], stored: Stored) -> Page[Hardw
     return query.page([*views, *map(_of_catalog, shown)], last)
 
 
-@router.get("/hardware-profiles/{profile_id}", summary="Show a hardware profile", responses=problems(404))
-def profile(profile_id: Id, stored: Stored) -> HardwareProfileView:
+@router.get(
+    "/hardware-profiles/{profile_id}",
+    tags=["hardware profiles"],
+    summary="Show a hardware profile",
+    responses=problems(404),
+)
+def profile(profile_id: Id, database: DatabaseDep) -> HardwareProfileView:
     """A profile by its id, or by a name of the catalog."""
-    return _of_catalog(profile_id) if profile_id in catalog.sheets() else _view(stored.profiles.get(profile_id))
+    return _of_catalog(profile_id) if profile_id in catalog.sheets() else _stored(database.profiles.get(profile_id))
 
 
 @router.delete(
     "/hardware-profiles/{profile_id}",
+    tags=["hardware profiles"],
     status_code=204,
     summary="Delete a hardware profile",
     responses=problems(404, 409),
 )
-def delete(profile_id: Id, stored: Stored) -> None:
+def delete(profile_id: Id, database: DatabaseDep) -> None:
     """Delete a profile that no job and no worker uses."""
     if profile_id in catalog.sheets():
         raise ConflictError("is part of the catalog", field=f"profile {profile_id}", remedy="leave it")
-    stored.profiles.delete(profile_id)
+    database.profiles.delete(profile_id)
 
 
 async def _read(request: Request) -> bytes:
@@ -100,9 +110,9 @@ async def _read(request: Request) -> bytes:
     return bytes(body)
 
 
-def _keep(stored: Database, body: bytes) -> tuple[StoredProfile, bool]:
+def _keep(database: Database, body: bytes) -> tuple[StoredProfile, bool]:
     found = parse_profile(body, "body")
-    return stored.profiles.add(found.to_dict(), found.name, "uploaded")
+    return database.profiles.add(found.to_dict(), found.name, "uploaded")
 
 
 def _of_catalog(name: str) -> HardwareProfileView:
@@ -112,7 +122,7 @@ def _of_catalog(name: str) -> HardwareProfileView:
     )
 
 
-def _view(profile: StoredProfile) -> HardwareProfileView:
+def _stored(profile: StoredProfile) -> HardwareProfileView:
     return HardwareProfileView(
         id=profile.id,
         name=profile.name,
@@ -121,3 +131,46 @@ def _view(profile: StoredProfile) -> HardwareProfileView:
         created=profile.created,
         profile=dict(profile.document),
     )
+
+
+class ModelsQuery(PageQuery):
+    """Which models; they come in the order of their names."""
+
+
+@router.get("/models", tags=["models"], summary="List models", responses=problems())
+def models(query: Annotated[ModelsQuery, Query()]) -> Page[ModelView]:
+    """The models of the allowed folders, of the cache, and of the hub's local cache, by name.
+
+    A job may name a Hugging Face id that is not here, too: its worker downloads it, unless it is set to stay offline.
+    """
+    after = query.after(str) or ""
+    found = [model for model in offered(settings.current()) if model.name > after]
+    shown = found[: query.limit]
+    following = [shown[-1].name] if len(found) > query.limit else None
+    return Page(items=tuple(map(ModelView.model_validate, shown)), next=query.encoded(following))
+
+
+class WorkersQuery(PageQuery):
+    """Which workers."""
+
+    all: bool = Field(False, description="also workers that have stopped or are lost")
+
+
+@router.get("/workers", tags=["workers"], summary="List workers", responses=problems())
+def workers(query: Annotated[WorkersQuery, Query()], database: DatabaseDep) -> Page[WorkerView]:
+    """The workers that are alive, and what they run; the newest first."""
+    found = sorted(
+        database.workers.list(alive_only=not query.all), key=lambda worker: (worker.started, worker.id), reverse=True
+    )
+    position = query.position
+    if position is not None:
+        found = [worker for worker in found if (worker.started, worker.id) < position]
+    shown = found[: query.limit]
+    following = (shown[-1].started, shown[-1].id) if len(found) > query.limit else None
+    return query.page(map(WorkerView.model_validate, shown), following)
+
+
+@router.get("/workers/{worker_id}", tags=["workers"], summary="Show a worker", responses=problems(404))
+def worker(worker_id: Id, database: DatabaseDep) -> WorkerView:
+    """A worker, also one that has stopped."""
+    return WorkerView.model_validate(database.workers.get(worker_id))

@@ -1,0 +1,86 @@
+"""What every repository shares: sessions, the database's time, pages, names by their beginning, and retries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, TypeVar
+
+import tenacity
+from sqlalchemy import Select, and_, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from autokv.errors import StorageError, UnavailableError
+from autokv.storage.columns import database_now
+
+Sessions = Callable[[], AbstractContextManager[Session]]
+
+
+def now(session: Session) -> datetime:
+    """The database's time, aware and in UTC."""
+    return session.scalars(select(database_now())).one()
+
+
+Cursor = tuple[datetime, str] | None
+"""When the last item of a page was created, and its id; ``None`` before the first page and after the last."""
+Columns = tuple[InstrumentedAttribute[datetime], InstrumentedAttribute[str]]
+Query = TypeVar("Query", bound=Select[*tuple[Any, ...]])
+Row = TypeVar("Row")
+
+
+def newest_first(query: Query, columns: Columns, cursor: Cursor, limit: int) -> Query:
+    """``query`` from behind ``cursor`` on, one row longer than a page; ``columns`` are time and id."""
+    created, name = columns
+    if cursor is not None:
+        moment, last = cursor
+        query = query.where(or_(created < moment, and_(created == moment, name < last)))
+    return query.order_by(created.desc(), name.desc()).limit(limit + 1)
+
+
+def cut(rows: Sequence[Row], limit: int, place: Callable[[Row], tuple[datetime, str]]) -> tuple[Sequence[Row], Cursor]:
+    """The rows of one page, and where the next one begins."""
+    page = rows[:limit]
+    return page, place(page[-1]) if len(rows) > limit else None
+
+
+SHOWN = 3
+
+
+def only_match(kind: str, prefix: str, matches: Sequence[str], remedy: str) -> str:
+    """The only one of ``matches``, the names that begin with ``prefix``.
+
+    Raises:
+        StorageError: there is none, or more than one.
+    """
+    if not prefix or not matches:
+        raise StorageError(f"there is no {kind} {prefix!r}", remedy=remedy)
+    if len(matches) > 1:
+        shown = ", ".join(name[:12] for name in matches[:SHOWN]) + (", …" if len(matches) > SHOWN else "")
+        raise StorageError(f"{kind} {prefix!r} could be {shown}", remedy="give more of its characters")
+    return matches[0]
+
+
+OUTAGE_SECONDS = 120.0
+"""How long a database may be away before a write gives up."""
+LONGEST_PAUSE_SECONDS = 2.0
+
+Result = TypeVar("Result")
+
+
+def through_outages(write: Callable[[], Result], *, seconds: float | None = None) -> Result:
+    """Call ``write`` again while the database cannot be reached, for ``OUTAGE_SECONDS`` or the given time.
+
+    ``write`` is one transaction, and one that may be repeated: where the connection was lost while it committed, it may
+    have been stored already, and finds that out itself.
+
+    Raises:
+        UnavailableError: the outage outlasts the time.
+    """
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(UnavailableError),
+        wait=tenacity.wait_random_exponential(multiplier=0.05, max=LONGEST_PAUSE_SECONDS),
+        stop=tenacity.stop_after_delay(OUTAGE_SECONDS if seconds is None else seconds),
+        reraise=True,
+    )
+    return retrying(write)
