@@ -194,7 +194,9 @@ def simulate(
     facts = _facts(servers, target, served, options, ratio, candidate.costs.basis)
     as_judged = _as_judged(judged, slo, kv_memory, there=there, anew=found.slo_is_default)
     doubts = () if servers.calibration is None else servers.calibration.notes
-    notes = (*_of_reading(trace), *changes, *as_judged, *doubts, *servers.notes, *remarks(found))
+    unsaid = block_size is not None and hash_block_size is None and trace.prefixes is not None
+    sizes = ("--block-size is that of KV memory; a trace's hashed blocks have --hash-block-size",) if unsaid else ()
+    notes = (*_of_reading(trace), *sizes, *changes, *as_judged, *doubts, *servers.notes, *remarks(found))
     if page is not None:
         from autokv.files import write_atomic
         from autokv.report.serving_page import page as serving_page
