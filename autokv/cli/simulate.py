@@ -151,7 +151,9 @@ def simulate(
         simulated = simulation.run(trace, store.kernel_times, say)
     found, calibration = simulated.comparison, simulated.engines.calibration
     facts = _facts(simulated)
-    notes = (*simulated.notes, *remarks(found))
+    unsaid = block_size is not None and hash_block_size is None and trace.prefixes is not None
+    sizes = ("--block-size is that of KV memory; a trace's hashed blocks have --hash-block-size",) if unsaid else ()
+    notes = (*sizes, *simulated.notes, *remarks(found))
     if page is not None:
         from autokv.files import write_atomic
         from autokv.report.serving_page import page as serving_page

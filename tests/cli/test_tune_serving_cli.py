@@ -134,6 +134,6 @@ def test_a_workload_is_read_as_the_job_says(autokv: Run, model: Path, tmp_path: 
 def test_no_memory_for_a_cache_is_one_line(autokv: Run, model: Path, trace: Path) -> None:
     code, _, err = autokv("tune", "--model", model, "--workload", trace, *SMALL, "--kv-memory", "10")
     assert code == 2
-    assert "less than a page" in err
+    assert "less than a block" in err
     assert [line.startswith("error: ") for line in err.strip().splitlines()].count(True) == 1
     assert err.strip().splitlines()[-1].startswith("error: ")
