@@ -106,7 +106,9 @@ class StepTimes:
         if state == "leaving" and self._plan.eviction is not None:
             stage["eviction"] = self._plan.eviction.model_dump(mode="json")
         prepare = partial(self._prepare, state, batch, size)
-        usual = None if self._joined else beside_attention(self._layers, self._plain, self._stopwatch, batch)
+        usual = None
+        if not self._joined:
+            usual = beside_attention(self._layers, self._plain, self._stopwatch, batch, "between")
         return self._stopwatch.seconds(self._layers.shape, stage, batch, size, prepare, runs=self._runs, usual=usual)
 
     def _affordable(self, size: int) -> int:
@@ -127,7 +129,8 @@ class StepTimes:
                 sequences.fill()
             else:
                 sequences.open(ROOM)
-            return Timed(*step.seconds())
+            found = step.seconds()
+            return Timed(found.attention, found.between)
 
         return run
 

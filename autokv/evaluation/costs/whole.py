@@ -6,6 +6,9 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
+from statistics import median
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -42,7 +45,7 @@ def rest_of_the_model(layers: Layers, plan: Plan, stopwatch: Stopwatch, max_toke
     points = []
     for tokens in sorted({*ladder(1, few, 1.5), *ladder(few, max_tokens)}):
         if tokens <= min(few, max_batch) and layers.model.device.type == "cpu":
-            seconds = beside_attention(layers, plan, stopwatch, tokens)
+            seconds = beside_attention(layers, plan, stopwatch, tokens, "rest")
         else:
             seconds = _pass(layers, stopwatch, tokens, min(tokens, max_batch))
         points.append((tokens, seconds))
@@ -62,9 +65,12 @@ def attention_within_prompts(layers: Layers, stopwatch: Stopwatch, longest: int)
     return Curve.fit(bent(measured, longest), limit=measured[-1][0])
 
 
-def beside_attention(layers: Layers, plan: Plan, stopwatch: Stopwatch, batch: int) -> float:
-    """Seconds of everything else in a step of ``batch`` sequences that does attend: attention leaves the processor's
-    caches to it otherwise than nothing does.
+def beside_attention(
+    layers: Layers, plan: Plan, stopwatch: Stopwatch, batch: int, part: Literal["between", "rest"]
+) -> float:
+    """A part of a step of ``batch`` sequences that does attend, see
+    :class:`~autokv.evaluation.costs.passes.StepSeconds`: attention leaves the processor's caches to the rest otherwise
+    than nothing does.
 
     ``plan`` is that of 16 bits.
     """
@@ -75,11 +81,12 @@ def beside_attention(layers: Layers, plan: Plan, stopwatch: Stopwatch, batch: in
 
         def run() -> Timed:
             sequences.open(1)
-            return Timed(step.seconds()[1])
+            return Timed(getattr(step.seconds(), part))
 
         return run
 
-    return stopwatch.seconds(layers.shape, {"kind": "a step beside its attention"}, batch, SHORTEST, prepare)
+    kind = "a step beside its attention" if part == "rest" else "a step from one attention to the next"
+    return stopwatch.seconds(layers.shape, {"kind": kind}, batch, SHORTEST, prepare, scaled=part == "rest")
 
 
 def _pass(layers: Layers, stopwatch: Stopwatch, tokens: int, rows: int) -> float:
@@ -106,26 +113,32 @@ class _EnoughError(Exception):
 
 
 class _FirstLayers(NoAttention):
-    """The mode of a pass that ends within its layer ``last``."""
+    """The mode of a pass that ends within its layer ``last``; notes when each layer attends."""
 
-    def __init__(self, last: int) -> None:
+    def __init__(self, last: int, now: Callable[[], float]) -> None:
         super().__init__()
-        self._last = last
+        self._last, self._now = last, now
+        self.times = [now()]
 
     def attend(self, call: AttentionCall) -> Tensor:
+        self.times.append(self._now())
         if call.layer == self._last:
             raise _EnoughError
         return super().attend(call)
 
 
-def first_layers(layers: Layers, share: float, tokens: int) -> Callable[[], None]:
-    """A pass over ``tokens`` through the first ``share`` of the layers, whose attention costs nothing."""
+def first_layers(layers: Layers, share: float, tokens: int, now: Callable[[], float]) -> Callable[[], Timed]:
+    """A pass over ``tokens`` through the first ``share`` of the layers, whose attention costs nothing; beside its
+    seconds, what it takes where no layer is interrupted: the median layer's, so many times over."""
     model = layers.model
     ids, last = torch.arange(tokens) % model.facts.vocab_size, math.ceil(share * model.facts.layers) - 1
 
-    def step() -> None:
+    def step() -> Timed:
+        mode = _FirstLayers(last, now)
         with suppress(_EnoughError):
-            packed_logits(model.model, model.facts, _FirstLayers(last), ids, torch.arange(tokens), [0])
+            packed_logits(model.model, model.facts, mode, ids, torch.arange(tokens), [0])
+        each = [end - begin for begin, end in pairwise(mode.times)]
+        return Timed(sum(each), len(each) * median(each))
 
     return step
 
