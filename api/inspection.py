@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -71,7 +72,6 @@ def _called(file: Path, name: str) -> Iterator[None]:
         yield
     except (PromptError, WorkloadError) as error:
         path = str(file)
-        message, field, remedy = (
-            (text or "").replace(path, name) for text in (error.message, error.field, error.remedy)
-        )
+        message, field = ((text or "").replace(path, name) for text in (error.message, error.field))
+        remedy = (error.remedy or "").replace(path, shlex.quote(name))  # it stands in a command
         raise type(error)(message, field=field or None, remedy=remedy or None) from None

@@ -12,7 +12,7 @@ import typer
 
 from autokv import settings
 from autokv.errors import Interrupted
-from autokv.runs.commands import RESULTS, database_option
+from autokv.runs.commands import RESULTS, database_option, generate_command
 
 if TYPE_CHECKING:
     from autokv.client import Client, Tuning
@@ -65,6 +65,8 @@ def demo(
     for name, path in sorted(files.items()):
         typer.echo(f"  {name:17} {path}")
     typer.echo(f"  {'database':17} {url} (job {job.id})")
+    if "recommended.json" in files:
+        typer.echo(f"`{generate_command(files['recommended.json'])}` runs the model with it")
     typer.echo(f"`{shlex.join(['autokv', 'serve', *database_option(url)])}` keeps a server running over this database")
 
 

@@ -20,7 +20,7 @@ from autokv.cli import complete
 from autokv.cli import options as asked
 from autokv.cli.tables import DatabaseOption, JsonOption, print_json
 from autokv.errors import RequestError
-from autokv.runs.commands import RESULTS
+from autokv.runs.commands import RESULTS, generate_command
 from autokv.tuning.request import TuningRequest, read_request_file
 
 if TYPE_CHECKING:
@@ -135,6 +135,9 @@ def _show(finished: Finished, url: str) -> None:
     for name, path in finished.files.items():
         screen.print(f"  {name:17} {path}", markup=False, soft_wrap=True)
     screen.print(f"  {'database':17} {url} (job {finished.job_id})", markup=False, soft_wrap=True)
+    if finished.result.recommended is not None:
+        next_one = generate_command(finished.files["recommended.json"])
+        screen.print(f"`{next_one}` runs the model with it", markup=False, soft_wrap=True)
 
 
 @contextmanager

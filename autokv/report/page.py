@@ -60,7 +60,7 @@ def _front(result: TuningResult, job: Mapping[str, Any]) -> Markup:
         for found in projections(result, view.limits(job))
     ]
     legend = (
-        "Blue: the front, on validation prompts. Grey: the other trials, on calibration prompts. "
+        "Blue: the front, on validation prompts. Grey: other trials with this metric, on calibration prompts. "
         "Line: Pareto front. Hover over a point, tap it, or use Tab and the arrow keys."
     )
     parts = [tag("h2", "The front")]

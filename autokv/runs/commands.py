@@ -17,6 +17,11 @@ def resume_command(job_id: str, database_url: str, output: Path = RESULTS) -> st
     return shlex.join([*parts, "--output", str(output)] if output != RESULTS else parts)
 
 
+def generate_command(recommended: Path) -> str:
+    """The command that answers a prompt with the configuration of a file."""
+    return shlex.join(["autokv", "generate", "--config", str(recommended), "--prompt", "Why is the sky blue?"])
+
+
 def database_option(database_url: str) -> list[str]:
     """``--database`` where a command would otherwise take another database."""
     return [] if database_url == settings.current().database_url else ["--database", database_url]

@@ -135,7 +135,7 @@ def _kept(pool: Sequence[Measurement]) -> str:
 def _best(pool: Sequence[Measurement], objective: str, quality: str) -> Measurement:
     """The best by ``objective``; of those that tie with it the best in quality, the simplest, the smallest."""
     maximize = METRICS[objective].direction == "maximize"
-    values = [one.value(objective) for one in pool]
+    values = [_time(one, objective) for one in pool]
     best = max(values) if maximize else min(values)
     tie = ALIKE_BYTES if objective == BYTES else TIE
     leading = [one for one, value in zip(pool, values, strict=True) if abs(value - best) <= tie * abs(best)]
@@ -145,10 +145,10 @@ def _best(pool: Sequence[Measurement], objective: str, quality: str) -> Measurem
 def _beside(pool: Sequence[Measurement], best: Measurement, objective: str) -> str:
     """That another one is ahead within noise, and why it was not taken."""
     maximize = METRICS[objective].direction == "maximize"
-    values = [one.value(objective) for one in pool]
-    first = max(values) if maximize else min(values)
-    if first == best.value(objective):
+    ahead = (max if maximize else min)(pool, key=lambda one: _time(one, objective))
+    if _time(ahead, objective) == _time(best, objective):
         return ""
+    first = ahead.value(objective)
     return f"; another reaches {first:.4g}, which is within noise ({TIE:.0%}), at lower quality or with more stages"
 
 
@@ -168,7 +168,7 @@ def _slower(measurement: Measurement) -> bool:
 
 
 def _time(measurement: Measurement, metric: str) -> float:
-    """A time, or its ratio to PyTorch's 16-bit attention where that was timed; the 16-bit cache is served with that."""
+    """A figure; attention over PyTorch in 16 bits, where that was timed; the 16-bit cache is served with it."""
     plain = metric == "attention_us" and measurement.config.pipeline.is_identity
     return 1.0 if plain and "attention_baseline_us" in measurement.metrics else compared(measurement, metric)
 

@@ -171,6 +171,11 @@ def test_a_file_that_cannot_be_used_is_refused_by_its_line_and_leaves_nothing(
     assert rows(database) == 0
 
 
+def test_the_command_of_a_refusal_takes_a_name_with_spaces(client: TestClient) -> None:
+    refused = client.post("/v1/traces", params={"name": "my log.csv"}, content=b"a,b\n1,2\n")
+    assert "`autokv trace inspect 'my log.csv' --column" in refused.text
+
+
 def test_what_is_too_large_is_refused_before_it_is_read(server: tuple[str, Any]) -> None:
     with sending(server[0], f"Content-Length: {1 << 40}") as connection:
         connection.sendall(TRACE)

@@ -62,6 +62,11 @@ def test_the_files_of_a_run_are_what_the_other_commands_take(
     assert "compressed" in out
 
     # Every hint runs as it is printed.
+    code, out, err = autokv("tune", "--resume", job.id, *places)
+    assert code == 0, err
+    (hint,) = re.findall(r"^`autokv (generate .*)` runs the model with it$", out, re.MULTILINE)
+    code, out, err = autokv(*shlex.split(hint), "--max-new-tokens", 2)
+    assert code == 0, err
     code, out, err = autokv("jobs", "show", job.id, "--database", URL)
     assert code == 0, err
     (listed,) = re.findall(r"autokv (configs list .*)", out)

@@ -69,6 +69,17 @@ class Clock:
         return self.now
 
 
+class Paced:
+    """A mode of a pass that takes ``seconds`` ahead of every layer's attention."""
+
+    def __init__(self, mode: AttentionMode, clock: Clock, seconds: float) -> None:
+        self._mode, self._clock, self._seconds = mode, clock, seconds
+
+    def attend(self, call: AttentionCall) -> Tensor:
+        self._clock.now += self._seconds
+        return self._mode.attend(call)
+
+
 @pytest.fixture(autouse=True)
 def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """No need to make up sequences enough to leave the last-level cache."""
@@ -125,8 +136,8 @@ def test_costs_are_those_of_what_is_run(llama: LoadedModel, monkeypatch: pytest.
     def passed(
         model: PreTrainedModel, facts: ModelFacts, mode: AttentionMode, ids: Tensor, positions: Tensor, keep: range
     ) -> Tensor:
-        clock.now += 3e-3 + 1e-3 * len(ids)
-        return packed_logits(model, facts, mode, ids, positions, keep)
+        paced = Paced(mode, clock, (3e-3 + 1e-3 * len(ids)) / layers)
+        return packed_logits(model, facts, paced, ids, positions, keep)
 
     def prefilled(call: AttentionCall) -> Tensor:
         clock.now += 1e-8 * call.query.shape[2] ** 2
@@ -165,8 +176,7 @@ def test_a_machine_that_slows_down_changes_no_cost(llama: LoadedModel, monkeypat
     def passed(
         model: PreTrainedModel, facts: ModelFacts, mode: AttentionMode, ids: Tensor, positions: Tensor, keep: range
     ) -> Tensor:
-        clock.now += pace[0] * 1e-3 * len(ids)
-        return packed_logits(model, facts, mode, ids, positions, keep)
+        return packed_logits(model, facts, Paced(mode, clock, pace[0] * 1e-3 * len(ids)), ids, positions, keep)
 
     for name, replaced in (("attend_one", attended), ("packed_logits", passed)):
         monkeypatch.setattr(decode_costs, name, replaced)
@@ -184,6 +194,44 @@ def test_a_machine_that_slows_down_changes_no_cost(llama: LoadedModel, monkeypat
     pace[0] = 0.5
     one.again([CompressionConfig(), config("int4")])
     assert one.measure(config("int4")).decode_attention(8, 100) == pytest.approx(slow.decode_attention(8, 100))
+
+
+def test_what_interrupts_some_layers_changes_no_cost(
+    tiny_model_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process gets the processor now and then, in the midst of attention or of anything else."""
+    model = load(str(tiny_model_folder("llama", num_hidden_layers=9)), dtype="float32", device="cpu")
+    attend_one, packed_logits = passes.attend_one, whole.packed_logits
+    chance, clock, stolen = random.Random(0), Clock(), [0.0]
+
+    def interrupted(seconds: float) -> float:
+        return seconds + (stolen[0] if chance.random() < 0.1 else 0.0)
+
+    def attended(plan: Plan, contents: LayerContents, call: AttentionCall) -> Tensor:
+        if call.key.shape[0] == 1:
+            clock.now += interrupted(1e-4 if plan.config.pipeline.is_identity else 3e-4)
+        return attend_one(plan, contents, call)
+
+    class Interrupted(Paced):
+        def attend(self, call: AttentionCall) -> Tensor:
+            self._clock.now += interrupted(0.0)
+            return super().attend(call)
+
+    def passed(
+        model: PreTrainedModel, facts: ModelFacts, mode: AttentionMode, ids: Tensor, positions: Tensor, keep: range
+    ) -> Tensor:
+        return packed_logits(model, facts, Interrupted(mode, clock, 1e-3), ids, positions, keep)
+
+    monkeypatch.setattr(passes, "attend_one", attended)
+    monkeypatch.setattr(passes, "packed_logits", passed)
+    monkeypatch.setattr(whole, "packed_logits", passed)
+    ratios = []
+    for stolen[0] in (0.0, 0.05):
+        costs = meter(model, now=clock, thorough=False, max_batch=1)
+        four, full = (costs.measure(one).decode_attention(1, 100) for one in (config("int4"), CompressionConfig()))
+        ratios.append(four / full)
+        assert full == pytest.approx(9e-4)
+    assert ratios == pytest.approx([3.0, 3.0])
 
 
 def test_timing_again_takes_turns_and_pools(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,3 +274,9 @@ def test_a_utility_that_was_not_measured_recommends_nothing() -> None:
 def test_a_tie_that_is_ahead_is_told() -> None:
     front = [served(0, 5.0, 300, kl=0.04), served(1, 4.9, 400, kl=0.01)]
     assert "(4.9 requests/s; another reaches 5, which is within noise (3%)" in recommend(front, SIZES, []).reason
+
+
+def test_attention_decides_by_its_ratio_to_what_was_timed_beside_it() -> None:
+    front = [timed(0, 300, 0.9, spread=0.0), plain(attention_us=50.0, attention_baseline_us=100.0)]
+    chosen = recommend(front, DEFAULT_OBJECTIVES, [], utility="attention_us")
+    assert chosen.recommended == digest(front, 0) == chosen.named["fastest"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import cycle
-from typing import Any, Literal
+from itertools import cycle, pairwise
+from statistics import median
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -168,7 +169,9 @@ class StepTimes:
         if state == "leaving" and self._plan.eviction is not None:
             stage["eviction"] = self._plan.eviction.model_dump(mode="json")
         prepare = partial(self._prepare, state, batch, size)
-        usual = None if self._joined else beside_attention(self._layers, self._plain, self._stopwatch, batch)
+        usual = None
+        if not self._joined:
+            usual = beside_attention(self._layers, self._plain, self._stopwatch, batch, "between")
         return self._stopwatch.seconds(self._layers.shape, stage, batch, size, prepare, runs=self._runs, usual=usual)
 
     def _affordable(self, size: int) -> int:
@@ -189,7 +192,8 @@ class StepTimes:
                 sequences.fill()
             else:
                 sequences.open(ROOM)
-            return Timed(*step.seconds())
+            found = step.seconds()
+            return Timed(found.attention, found.between)
 
         return run
 
@@ -225,6 +229,17 @@ class StepTimes:
         return sequences
 
 
+class StepSeconds(NamedTuple):
+    """A step's time in parts. Where other processes interrupt some layers, medians over layers hardly notice."""
+
+    attention: float
+    """Of one layer, median."""
+    between: float
+    """From one layer's attention to the next layer's, median."""
+    rest: float
+    """Everything but attention, all layers."""
+
+
 class AttentionPass:
     """The mode of a whole model's step over ``batch`` sequences, one after the other, as a packed batch decodes.
 
@@ -235,33 +250,41 @@ class AttentionPass:
     def __init__(self, layers: Layers, plan: Plan, sequences: Sequences, batch: int, now: Callable[[], float]) -> None:
         self._model, self._plan, self._now = layers.model, plan, now
         self._contents = {call.layer: contents for call, contents in zip(layers.full, sequences.contents, strict=True)}
-        self._batch, self._seconds = batch, 0.0
+        self._batch = batch
+        self._calls: list[tuple[float, float]] = []
+        """When each layer's attention began and ended."""
 
-    def seconds(self) -> tuple[float, float]:
-        """Of one step: attention, one layer; and everything else, all layers."""
-        self._seconds, start = 0.0, self._now()
+    def seconds(self) -> StepSeconds:
+        """Of one step."""
+        self._calls, start = [], self._now()
         ids = torch.arange(self._batch)
         packed_logits(self._model.model, self._model.facts, self, ids, ids, range(self._batch)).argmax(dim=-1).tolist()
         whole = self._now() - start
-        return self._seconds / len(self._contents), whole - self._seconds
+        attention = [end - begin for layer, (begin, end) in enumerate(self._calls) if layer in self._contents]
+        between = [begin - end for (_, end), (begin, _) in pairwise(self._calls)]
+        return StepSeconds(median(attention), median(between or [0.0]), whole - sum(attention))
 
     def attend(self, call: AttentionCall) -> Tensor:
-        if call.layer not in self._contents:
-            return torch.zeros_like(call.query)
-        start = self._now()
+        begin = self._now()
+        output = torch.zeros_like(call.query) if call.layer not in self._contents else self._attended(call)
+        self._calls.append((begin, self._now()))
+        return output
+
+    def _attended(self, call: AttentionCall) -> Tensor:
         output = torch.empty_like(call.query.transpose(1, 2), memory_format=torch.contiguous_format)
         call = replace(call, mask=None, options={})
         for place, contents in enumerate(self._contents[call.layer][: self._batch]):
             one = slice(place, place + 1)
             part = replace(call, query=call.query[:, :, one], key=call.key[:, :, one], value=call.value[:, :, one])
             output[:, place] = attend_one(self._plan, contents, part)[:, :, 0]
-        self._seconds += self._now() - start
         return output.transpose(1, 2)
 
 
-def beside_attention(layers: Layers, plan: Plan, stopwatch: Stopwatch, batch: int) -> float:
-    """Seconds of everything else in a step of ``batch`` sequences that does attend: attention leaves the processor's
-    caches to it otherwise than nothing does.
+def beside_attention(
+    layers: Layers, plan: Plan, stopwatch: Stopwatch, batch: int, part: Literal["between", "rest"]
+) -> float:
+    """A part of a step of ``batch`` sequences that does attend, see :class:`StepSeconds`: attention leaves the
+    processor's caches to the rest otherwise than nothing does.
 
     ``plan`` is that of 16 bits.
     """
@@ -272,8 +295,9 @@ def beside_attention(layers: Layers, plan: Plan, stopwatch: Stopwatch, batch: in
 
         def run() -> Timed:
             sequences.open(1)
-            return Timed(step.seconds()[1])
+            return Timed(getattr(step.seconds(), part))
 
         return run
 
-    return stopwatch.seconds(layers.shape, {"kind": "a step beside its attention"}, batch, BESIDE_TOKENS, prepare)
+    kind = "a step beside its attention" if part == "rest" else "a step from one attention to the next"
+    return stopwatch.seconds(layers.shape, {"kind": kind}, batch, BESIDE_TOKENS, prepare, scaled=part == "rest")

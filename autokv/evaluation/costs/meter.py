@@ -83,14 +83,15 @@ class CostMeter:
         self._plain = plan = make_plan(model.model, UNCOMPRESSED)
         self._model = model
         self._layers = Layers(model)
+        now = now or clock_of(model.device)
         self._stopwatch = Stopwatch(
             fingerprint,
             plan.kernels.name,
-            now or clock_of(model.device),
+            now,
             cache or MemoryCache(),
             say,
             check,
-            first_layers(self._layers, YARDSTICK_SHARE, YARDSTICK_TOKENS),
+            first_layers(self._layers, YARDSTICK_SHARE, YARDSTICK_TOKENS, now),
         )
         self._longest = max(1, min(longest_tokens, model.facts.context_tokens))
         self._max_batch, self._max_num_batched_tokens = max(1, max_batch), max(1, max_num_batched_tokens)

@@ -30,7 +30,7 @@ class Timed(NamedTuple):
 
     seconds: float
     beside: float | None = None
-    """Of work around it that is always the same, if there is any."""
+    """Of work around it that is always the same, if there is any; of a yardstick, what it takes undisturbed."""
 
 
 Run = Callable[[], Timed]
@@ -69,7 +69,8 @@ class Stopwatch:
     Other processes make a machine slower and faster from one moment to the next. So what counts of every run is its
     ratio to work that is always the same, times what that took when this device was first timed, which is kept with
     the times: work around the run itself where it says how long that took, else a yardstick, looked at before and
-    after.
+    after. Runs that take long are interrupted as the yardstick is; those that consist of many short parts give the
+    median part, which hardly is.
 
     Args:
         device: fingerprint of the device.
@@ -78,7 +79,7 @@ class Stopwatch:
         cache: where times are kept.
         say: told in a few words what is about to be measured.
         check: called before every measurement; may raise to stop.
-        yardstick: some milliseconds of the work that is timed; None takes times as they are.
+        yardstick: runs some milliseconds of the work that is timed; None takes times as they are.
     """
 
     device: str
@@ -87,7 +88,7 @@ class Stopwatch:
     cache: CostCache = field(default_factory=MemoryCache)
     say: Callable[[str], None] = lambda line: None
     check: Callable[[], None] = lambda: None
-    yardstick: Callable[[], object] | None = None
+    yardstick: Run | None = None
 
     def __post_init__(self) -> None:
         self._points: dict[str, _Point] = {}
@@ -110,6 +111,7 @@ class Stopwatch:
         *,
         runs: int = RUNS,
         usual: float | None = None,
+        scaled: bool = True,
     ) -> float:
         """The median of up to ``runs`` runs, or what was measured of the same before.
 
@@ -123,13 +125,14 @@ class Stopwatch:
             prepare: makes what is run.
             runs: at most, and no more of them than a second has room for.
             usual: seconds of the work beside each run when this device was first timed; None looks at the yardstick.
+            scaled: by either of them; else runs count as they are.
         """
         document = {**self._facts, "shape": dict(shape), "stage": dict(stage), "batch": batch, "tokens": tokens}
         key = key_of(document)
         self._used.add(key)
         if key not in self._points:
             found = self.cache.get(key)
-            self._points[key] = point = _Point(document, prepare, found, usual)
+            self._points[key] = point = _Point(document, prepare, found, usual, scaled)
             if found is None:
                 self.check()
                 self.say(f"{stage['kind']} of {batch} x {tokens} tokens")
@@ -193,14 +196,14 @@ class Stopwatch:
         run, look = point.prepare(), None
         first = run()
         if first.seconds > SECONDS:
-            self._count(point, first, self._look())
+            self._count(point, first, None if point.usual is not None else self._look())
             return
         while len(point.runs) < runs and sum(point.runs) < SECONDS:
             look = self._turn(point, run, look)
 
     def _turn(self, point: _Point, run: Run, look: float | None) -> float | None:
         """Run once. ``look`` is the one at the yardstick just before, if there was one; gives the one behind."""
-        if point.usual is not None:
+        if point.usual is not None or not point.scaled:
             self._count(point, run(), None)
             return look
         before = self._look() if look is None else look
@@ -211,19 +214,16 @@ class Stopwatch:
     def _count(self, point: _Point, timed: Timed, look: float | None) -> None:
         """Add a run, in seconds of the moment at which the device was first timed."""
         now, usual = timed.beside, point.usual
-        if usual is None:
+        if look is not None:
             now, usual = look, self._anchor(point.document["shape"])
         pace = now / usual if now and usual else 1.0
-        self._paces.append(pace)
+        if usual is not None:
+            self._paces.append(pace)
         point.runs.append(timed.seconds / pace)
 
     def _look(self) -> float:
         """Seconds of the yardstick, now; 0 without one."""
-        if self.yardstick is None:
-            return 0.0
-        start = self.now()
-        self.yardstick()
-        return self.now() - start
+        return 0.0 if self.yardstick is None else self.yardstick().seconds
 
     def _anchor(self, shape: Mapping[str, Any]) -> float:
         if self.yardstick is None:
@@ -231,10 +231,11 @@ class Stopwatch:
         document = {**self._facts, "shape": dict(shape), "stage": {"kind": "yardstick"}}
         key = key_of(document)
         if key not in self._points:
-            point = _Point(document, lambda: lambda: Timed(self._look()), self.cache.get(key))
+            yardstick = self.yardstick
+            point = _Point(document, lambda: yardstick, self.cache.get(key))
             if point.found is None:
                 # What disturbs only ever adds: the fast moments are the machine's own.
-                looks = sorted(self._look() for _ in range(ANCHOR_LOOKS))
+                looks = sorted(one.beside or one.seconds for one in (yardstick() for _ in range(ANCHOR_LOOKS)))
                 point.runs += looks[: (len(looks) + 1) // 2]
                 self.cache.put(key, document, point.time)
             self._points[key] = point
@@ -250,6 +251,7 @@ class _Point:
     found: KernelTime | None
     """What was known before."""
     usual: float | None = None
+    scaled: bool = True
     """See :meth:`Stopwatch.seconds`."""
     runs: list[float] = field(default_factory=list)
 
