@@ -201,7 +201,7 @@ def test_what_interrupts_some_layers_changes_no_cost(
 ) -> None:
     """Another process gets the processor now and then, in the midst of attention or of anything else."""
     model = load(str(tiny_model_folder("llama", num_hidden_layers=9)), dtype="float32", device="cpu")
-    attend_one, packed_logits = passes.attend_one, whole.packed_logits
+    attend_one, packed_logits = decode_costs.attend_one, prefill.packed_logits
     chance, clock, stolen = random.Random(0), Clock(), [0.0]
 
     def interrupted(seconds: float) -> float:
@@ -222,9 +222,9 @@ def test_what_interrupts_some_layers_changes_no_cost(
     ) -> Tensor:
         return packed_logits(model, facts, Interrupted(mode, clock, 1e-3), ids, positions, keep)
 
-    monkeypatch.setattr(passes, "attend_one", attended)
-    monkeypatch.setattr(passes, "packed_logits", passed)
-    monkeypatch.setattr(whole, "packed_logits", passed)
+    monkeypatch.setattr(decode_costs, "attend_one", attended)
+    monkeypatch.setattr(decode_costs, "packed_logits", passed)
+    monkeypatch.setattr(prefill, "packed_logits", passed)
     ratios = []
     for stolen[0] in (0.0, 0.05):
         costs = meter(model, now=clock, thorough=False, max_batch=1)

@@ -25,7 +25,7 @@ from autokv.evaluation.costs.synthetic import (
     stored_form,
     without_eviction,
 )
-from autokv.evaluation.costs.timing import Run, Stopwatch, bent, ladder
+from autokv.evaluation.costs.timing import Run, Stopwatch, Timed, bent, ladder
 from autokv.runtime.attention import AttentionCall, prefill_attention
 from autokv.runtime.packed import packed_logits
 from autokv.runtime.plan import Plan, make_plan
