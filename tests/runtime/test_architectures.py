@@ -90,8 +90,11 @@ def test_the_reference_and_the_cache_are_the_plain_model(
     [
         ({"layers": 4}, "attends in layers"),
         ({"kv_heads": 4}, "keys of 2 heads × 16, and states 4 × 16"),
-        ({"layer_kinds": ("full",) * 3, "sliding_window": None}, "a window of 24 tokens in layer 0, and states None"),
-        ({"sliding_window": 16}, "a window of 24 tokens in layer 0, and states 16"),
+        (
+            {"layer_kinds": ("full",) * 3, "sliding_window": None},
+            "a sliding window of 24 tokens in layer 0, and states None",
+        ),
+        ({"sliding_window": 16}, "a sliding window of 24 tokens in layer 0, and states 16"),
     ],
 )
 def test_a_model_that_attends_otherwise_than_it_states_is_refused(
