@@ -135,7 +135,10 @@ def verdict(point: FrontPoint) -> str:
     """Whether it may be recommended: ``met``, ``over limit``, ``loses tasks``, or ``unconfirmed`` where none knows."""
     if point.validation is None:
         return "unconfirmed"
-    return "met" if point.feasible else "loses tasks" if lost_tasks(point.validation) else "over limit"
+    if point.feasible:
+        return "met"
+    told = 0.0 if point.validation.samples else mean(point.validation, "negative_sample_rate")  # not over HTTP
+    return "loses tasks" if told or lost_tasks(point.validation) else "over limit"
 
 
 def spread(measurement: Measurement) -> float:

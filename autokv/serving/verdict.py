@@ -148,8 +148,8 @@ def _percent(after: float, before: float, new: str, old: str) -> str:
 
 
 def percent(after: float, before: float) -> str:
-    """The change of a figure: ``+85%``."""
-    return f"{after / before - 1:+.0%}"
+    """The change of a figure: ``+85%``; what grows several times over is ``33×``."""
+    return times(after / before) if after >= 3 * before else f"{after / before - 1:+.0%}"
 
 
 def more(share: float) -> str:
