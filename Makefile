@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Beside the newest versions: those that pyproject.toml allows at the least, in a folder that comes first on the path.
 OLDEST := $(VENV)/oldest
-# Gemma 2's soft cap is left out by SDPA in the oldest version: there the plain model itself is another.
+# Gemma 2's soft cap is left out by SDPA in the oldest version: there the plain model itself is another. It also warns where newer ones do not.
 OLDEST_TESTS := $(addprefix tests/,runtime/test_architectures.py runtime/test_generation.py runtime/test_refusals.py \
   models/test_facts.py models/test_support.py models/test_loading.py) -k 'not gemma2'
 
@@ -41,7 +41,7 @@ test-oldest: export OMP_NUM_THREADS := 1
 test-oldest: export PYTHONPATH := $(CURDIR)/$(OLDEST)
 test-oldest: $(OLDEST)/installed
 	$(BIN)/python -c 'import transformers as t; assert "transformers==" + t.__version__ in open("constraints-oldest.txt").read()'
-	$(BIN)/pytest -n $(WORKERS) $(OLDEST_TESTS)
+	$(BIN)/pytest -n $(WORKERS) -W default $(OLDEST_TESTS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
