@@ -55,7 +55,7 @@ def overload(outcome: Outcome) -> str:
     if outcome.busy_s < ALWAYS * outcome.duration_s or served > 0.9 * come or third < 1.5 * second:
         return ""
     return (
-        f"{come:.3g} requests come and {served:.3g} are served per second: the queue grows for as long as they come, "
+        f"{come:.3g} requests/s arrive and {served:.3g} are served: the queue grows for as long as they come, "
         "and TTFT depends on how long the trace runs"
     )
 
