@@ -19,6 +19,7 @@ from common import RESULTS, write_result
 
 SHOWN = (
     "kl_divergence",
+    "negative_sample_rate",
     "kv_bytes_per_token",
     "compression_ratio",
     "attention_us",
