@@ -18,8 +18,10 @@ from autokv.evaluation import Prompt
 from autokv.evaluation.evaluator import Evaluator
 from autokv.models import load
 from autokv.models.inspection import facts_of
+from autokv.runs.evaluation_plan import plan_evaluation
 from autokv.runtime.packed import PackedBatch, PromptChunk
 from autokv.runtime.plan import make_plan
+from autokv.tuning.request import TuningRequest
 
 Tiny = Callable[..., PreTrainedModel]
 Ids = Callable[..., torch.Tensor]
@@ -111,6 +113,14 @@ def test_an_evaluation_across_the_switch_is_refused(tiny_model_folder: Callable[
     for context in (SWITCH - 8, SWITCH + 1):
         (found,) = evaluator(context).evaluate([CompressionConfig()])
         assert found.value("kl_divergence") < 1e-6  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("asked", "planned"), [(20, 20), (24, 24), (25, 24), (32, 24), (33, 33)])
+def test_no_continuation_crosses_the_switch(asked: int, planned: int, tiny_model_folder: Callable[..., Path]) -> None:
+    model = load(str(tiny_model_folder("phi3", **LONGROPE)), dtype="float32", device="cpu")
+    request = TuningRequest(model="phi3", context_tokens=asked, continuation_tokens=8)
+    plan = plan_evaluation(request, model, None, 60.0)
+    assert {*plan.calibration, *plan.validation} == {planned}
 
 
 def test_which_models_switch(tiny: Tiny) -> None:

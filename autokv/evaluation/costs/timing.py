@@ -196,14 +196,14 @@ class Stopwatch:
         run, look = point.prepare(), None
         first = run()
         if first.seconds > SECONDS:
-            self._count(point, first, None if point.usual is not None else self._look())
+            self._count(point, first, self._look() if point.looks else None)
             return
         while len(point.runs) < runs and sum(point.runs) < SECONDS:
             look = self._turn(point, run, look)
 
     def _turn(self, point: _Point, run: Run, look: float | None) -> float | None:
         """Run once. ``look`` is the one at the yardstick just before, if there was one; gives the one behind."""
-        if point.usual is not None or not point.scaled:
+        if not point.looks:
             self._count(point, run(), None)
             return look
         before = self._look() if look is None else look
@@ -258,6 +258,11 @@ class _Point:
     @property
     def time(self) -> KernelTime:
         return KernelTime.of(self.runs) if self.runs or self.found is None else self.found
+
+    @property
+    def looks(self) -> bool:
+        """Whether its runs are scaled by the yardstick."""
+        return self.scaled and self.usual is None
 
     @property
     def fastest(self) -> float:
