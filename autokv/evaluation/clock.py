@@ -19,6 +19,8 @@ ASSUMED_CACHE_BYTES = 32 << 20
 MAX_SCRATCH_BYTES = 1 << 29
 CUDA_EVICTIONS = 16
 """Passes over the scratch memory ahead of a timed call: long enough that its launches are queued when it starts."""
+FINE = 1e-6
+"""Seconds; the step of a clock that tells calls apart."""
 _CPUS = Path("/sys/devices/system/cpu")
 
 
@@ -44,13 +46,30 @@ class Timing:
         return cls.of([usual * time / beside for time, beside in zip(microseconds, baseline, strict=True)])
 
 
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Seconds that ``device`` has worked for this thread.
+
+    On CUDA the time of day, once everything that was asked for is done. On a CPU the calling thread's processor time:
+    what other processes take between does not count, and on an idle machine the two are the same, since a thread that
+    waits for others of its own spins. Where the system counts processor time in coarse steps, the time of day.
+    """
+    if device.type == "cuda":
+
+        def now() -> float:
+            torch.cuda.synchronize(device)
+            return time.perf_counter()
+
+        return now
+    fine = time.get_clock_info("thread_time").resolution <= FINE
+    return time.thread_time if fine else time.perf_counter
+
+
 def clock_us(call: Callable[[], object], device: torch.device) -> float:
-    """Microseconds of one call, the device's queue drained before and after."""
-    _drain(device)
-    start = time.perf_counter_ns()
+    """Microseconds of one call, see :func:`clock_of`."""
+    now = clock_of(device)
+    start = now()
     call()
-    _drain(device)
-    return (time.perf_counter_ns() - start) / 1e3
+    return (now() - start) * 1e6
 
 
 class ColdClock:
@@ -114,8 +133,3 @@ def last_level_cache_bytes(device: torch.device, cpus: Path = _CPUS) -> int:
     last = max((level for level, _ in found), default=0)
     sizes = sorted((size for (level, _), size in found.items() if level == last), reverse=True)
     return sum(sizes[: torch.get_num_threads()]) or ASSUMED_CACHE_BYTES
-
-
-def _drain(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -18,6 +18,10 @@ BEFORE = 3.0
 """Pixels between a text's side and its leader."""
 REACH = 9
 """Lines by which a label may move up or down to find room."""
+CLASH = 1e3
+"""Cost of a pixel of a text under another text or under a leader; no distance costs as much."""
+TRIES = 3
+"""Orders in which the texts are placed, for each text, before the best of them is taken."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +115,35 @@ def place(
     """Place each text near its point, the first ones first, where it covers least.
 
     No text lies over other text, over another text's leader, over a ``reserved`` box or beyond the plot while there is
-    any place where it does not; ``obstacles`` it only avoids.
+    any place where it does not; ``obstacles`` it only avoids. A text that found no such place goes first, and all are
+    placed again.
     """
+    order = list(range(len(wanted)))
+    best: list[Label] = []
+    least = float("inf")
+    for _ in range(TRIES * len(wanted)):
+        labels, costs = _in_order([wanted[index] for index in order], obstacles, width, height, reserved)
+        if sum(costs) < least:
+            best = [label for _, label in sorted(zip(order, labels, strict=True), key=lambda one: one[0])]
+            least = sum(costs)
+        worst = max(range(len(costs)), key=costs.__getitem__)
+        if costs[worst] < CLASH:
+            break
+        order.insert(0, order.pop(worst))
+    return best
+
+
+def _in_order(
+    wanted: Sequence[tuple[str, tuple[float, float]]],
+    obstacles: Sequence[Box],
+    width: float,
+    height: float,
+    reserved: Sequence[Box],
+) -> tuple[list[Label], list[float]]:
+    """A label for each text, none moved once it is placed, and what each costs."""
     taken = list(reserved)
     placed: list[Label] = []
+    costs: list[float] = []
     for text, (x, y) in wanted:
         best, least = None, float("inf")
         for far, (dx, dy, anchor) in _POSITIONS:
@@ -123,15 +152,16 @@ def place(
             label = Label(text, x, y, dx, dy, anchor)
             box = label.box
             cost = far + 1e4 * box.outside(width + BESIDE, height) + sum(box.overlap(other) for other in obstacles)
-            cost += 1e3 * sum(box.overlap(other) for other in taken)
+            cost += CLASH * sum(box.overlap(other) for other in taken)
             if cost < least:
-                cost += 1e3 * sum(_crossing(label, other) for other in placed)
+                cost += CLASH * sum(_crossing(label, other) for other in placed)
             if cost < least:
                 best, least = label, cost
         if best is not None:
             taken.append(best.box)
             placed.append(best)
-    return placed
+            costs.append(least)
+    return placed, costs
 
 
 def _crossing(one: Label, other: Label) -> float:
@@ -148,6 +178,8 @@ _ACROSS: tuple[tuple[float, Literal["start", "middle", "end"]], ...] = (
     (-3 * GAP, "end"),
     (6 * GAP, "start"),
     (-6 * GAP, "end"),
+    (12 * GAP, "start"),
+    (-12 * GAP, "end"),
 )
 _POSITIONS = sorted(
     (

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from autokv.report.front_chart import frame
@@ -84,6 +84,8 @@ def test_labels_lie_by_their_own_dots_and_over_nothing(
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.floats(0, 280), st.floats(0, 250)), min_size=1, max_size=6))
+@example([(0.0, 0.0), (0.0, 0.0), (8.0, 0.0)])
+@example([(11.0, 0.0), (19.0, 83.0), (19.0, 0.0), (2.0, 199.0)])
 def test_labels_of_dots_anywhere_never_collide(points: list[tuple[float, float]]) -> None:
     names = ("recommended", "fastest", "smallest", "knee", "safest", "16-bit")
     wanted = list(zip(names, points, strict=False))

@@ -11,6 +11,7 @@ from torch import nn
 
 from autokv.config import CompressionConfig, EvictionStage
 from autokv.evaluation.baselines import UNCOMPRESSED
+from autokv.evaluation.clock import clock_of
 from autokv.evaluation.costs.cache import CostCache, MemoryCache
 from autokv.evaluation.costs.decode import attention_while_decoding
 from autokv.evaluation.costs.prefill import (
@@ -20,7 +21,7 @@ from autokv.evaluation.costs.prefill import (
     rest_of_the_model,
 )
 from autokv.evaluation.costs.synthetic import Layers
-from autokv.evaluation.costs.timing import Stopwatch, clock_of
+from autokv.evaluation.costs.timing import Stopwatch
 from autokv.models import LoadedModel, ModelFacts
 from autokv.runtime.contents import LayerContents
 from autokv.runtime.layer import open_contents
@@ -58,7 +59,7 @@ class CostMeter:
         cache: where times are kept for later; None keeps them for this meter alone.
         say: told in a few words what is about to be measured.
         check: called before every measurement; may raise to stop.
-        now: seconds; None takes the machine's clock, behind the device's queue.
+        now: seconds; None takes the device's clock, see :func:`~autokv.evaluation.clock.clock_of`.
 
     Raises:
         ModelError: the model cannot be compressed.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -50,23 +49,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def clock_of(device: torch.device) -> Callable[[], float]:
-    """Seconds now, once everything that was asked of ``device`` is done."""
-    if device.type != "cuda":
-        return time.perf_counter
-
-    def now() -> float:
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    return now
-
-
 @dataclass
 class Stopwatch:
     """Times calls on one device, unless what they depend on has been timed before.
 
-    Other processes make a machine slower and faster from one moment to the next. So what counts of every run is its
+    A machine is slower and faster from one moment to the next: other processes take its caches and its memory's
+    bandwidth. So what counts of every run is its
     ratio to work that is always the same, times what that took when this device was first timed, which is kept with
     the times: work around the run itself where it says how long that took, else a yardstick, looked at before and
     after. Runs that take long are interrupted as the yardstick is; those that consist of many short parts give the
@@ -75,7 +63,7 @@ class Stopwatch:
     Args:
         device: fingerprint of the device.
         kernels: name of the kernel backend.
-        now: seconds, see :func:`clock_of`.
+        now: seconds, see :func:`~autokv.evaluation.clock.clock_of`.
         cache: where times are kept.
         say: told in a few words what is about to be measured.
         check: called before every measurement; may raise to stop.
