@@ -50,7 +50,8 @@ class Advisor:
         have = self.full.capacity_bytes
         found = self._first(lambda memory: not self._pays(self.trace, memory), have, 2.0)
         if found is None:
-            return f"More memory changes nothing, up to {2**OCTAVES} times as much: compression is faster here, not only smaller"
+            most = f"up to {2**OCTAVES} times as much"
+            return f"More memory changes nothing, {most}: compression is faster here, not only smaller"
         return f"With {size_text(found)} for KV caches instead of {size_text(have)}, 16 bits sustain as many requests/s"
 
     def _less_memory(self) -> str:
