@@ -1,7 +1,7 @@
-"""One attempt at a job, in a process of its own: ``python -m autokv.jobs.attempt``.
+"""One attempt at a job: in the process of a command, or in one of its own, ``python -m autokv.jobs.attempt``.
 
-It reads an :class:`~autokv.jobs.order.Order` from its standard input, which the worker keeps open: when that ends, the
-worker is gone, and so is this process, at once. SIGTERM asks it to stop after the batch of trials that runs.
+The latter reads an :class:`~autokv.jobs.order.Order` from its standard input, which the worker keeps open: when that
+ends, the worker is gone, and so is this process, at once. SIGTERM asks it to stop after the batch of trials that runs.
 """
 
 from __future__ import annotations
@@ -13,20 +13,62 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+from autokv.errors import AutoKVError, Interrupted, LeaseLostError, UnavailableError
 from autokv.jobs.leash import end_with_parent, read_line
 from autokv.jobs.order import AWAY, ENDED, Order
+from autokv.storage import Database, Lease
 
 if TYPE_CHECKING:
-    from autokv.runs.listener import Stop
+    from types import TracebackType
+
+    from autokv.runs.listener import Listener, Stop
+    from autokv.runs.preparing import PreparedRun
     from autokv.runs.searching import MakeExecutor
-    from autokv.storage import Database, Lease
     from autokv.tuning.search import Progress
     from autokv.tuning.trial import TrialRecord
 
 NICENESS = 10
 """A server on the same machine answers first."""
+
+
+class JobRun:
+    """A block that runs a claimed job, and stores how that ends where no result does: an error fails the job, a stop
+    gives it back. Whatever else ends the block is a crash, which others find out.
+
+    ``shown`` says in a reason what people call the paths in it.
+    """
+
+    def __init__(self, database: Database, lease: Lease) -> None:
+        self.job = database.jobs.find(lease.job_id)
+        self.shown: Callable[[str], str] = str
+        self._database, self._lease = database, lease
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Interrupted | KeyboardInterrupt):
+            self._database.queue.release(self._lease, "stopped before it had finished")
+        elif isinstance(error, AutoKVError) and not isinstance(error, LeaseLostError | UnavailableError):
+            self._database.queue.fail(self._lease, self.shown(str(error)))
+
+    def carry_out(self, prepared: PreparedRun, listener: Listener, stop: Stop, make_executor: MakeExecutor) -> None:
+        """Run the job to its end; the first attempt stores what it runs on."""
+        from autokv.jobs.inputs import DECIDED
+        from autokv.runs.searching import run_job
+
+        if self.job.model is None:
+            asked, facts = self.job.request, prepared.facts
+            facts["model"]["source"] = asked.model
+            facts["workload"]["prompts"] = self.shown(facts["workload"]["prompts"])
+            decided = {name: getattr(prepared.request, name) for name in DECIDED}
+            self._database.queue.describe(self._lease, request=asked.model_copy(update=decided), **facts)
+            self.job = self._database.jobs.find(self.job.id)
+        run_job(self._database, self.job, prepared, self._lease, listener, stop, make_executor)
 
 
 class Reporter:
@@ -61,15 +103,11 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
 
-    from autokv.errors import LeaseLostError, UnavailableError
     from autokv.runs.listener import Stop
-    from autokv.storage import Database
 
     try:
         with Database(order.database, create=False) as database:
             _run(database, order, Stop(asked, patient=True))
-    except LeaseLostError as error:
-        print(error, flush=True)
     except UnavailableError as error:
         print(error, flush=True)
         return AWAY
@@ -77,47 +115,31 @@ def main() -> int:
 
 
 def _run(database: Database, order: Order, stop: Stop) -> None:
-    """Run the job to its end, or until something ends the attempt, and store which."""
     from autokv import settings
-    from autokv.errors import AutoKVError, Interrupted, LeaseLostError, UnavailableError
-    from autokv.jobs.inputs import DECIDED, materialise
+    from autokv.jobs.inputs import materialise
 
-    lease = order.lease
-    shown: Callable[[str], str] = str
     try:
-        job = database.jobs.find(order.job)
-        inputs = materialise(job, database, settings.current(), order.device)
-        shown = inputs.shown
-        # What is not here is said before torch and transformers are loaded.
-        from autokv.runs.preparing import plan_of, prepare_run
-        from autokv.runs.searching import run_job
+        with JobRun(database, order.lease) as run:
+            inputs = materialise(run.job, database, settings.current(), order.device)
+            run.shown = inputs.shown
+            # What is not here is said before torch and transformers are loaded.
+            from autokv.runs.preparing import plan_of, prepare_run
 
-        reporter = Reporter(database, lease, shown, inputs.request.trials)
-        prepared = prepare_run(
-            inputs.request,
-            database.kernel_times,
-            reporter,
-            stop,
-            plan=plan_of(job),
-            space=inputs.space,
-            target=inputs.target,
-        )
-        if job.model is None:
-            facts = prepared.facts
-            facts["model"]["source"] = job.request.model
-            facts["workload"]["prompts"] = shown(facts["workload"]["prompts"])
-            decided = {name: getattr(prepared.request, name) for name in DECIDED}
-            database.queue.describe(lease, request=job.request.model_copy(update=decided), **facts)
-            job = database.jobs.find(job.id)
-        run_job(database, job, prepared, lease, reporter, stop, _make_executor(order))
-    except Interrupted:
-        database.queue.release(lease, "the worker was asked to stop")
-    except (LeaseLostError, UnavailableError):
+            reporter = Reporter(database, order.lease, inputs.shown, inputs.request.trials)
+            prepared = prepare_run(
+                inputs.request,
+                database.kernel_times,
+                reporter,
+                stop,
+                plan=plan_of(run.job),
+                space=inputs.space,
+                target=inputs.target,
+            )
+            run.carry_out(prepared, reporter, stop, _make_executor(order))
+    except UnavailableError:
         raise
     except AutoKVError as error:
-        reason = shown(str(error))
-        print(f"error: {reason}", flush=True)
-        database.queue.fail(lease, reason)
+        print(error, flush=True)
 
 
 def _make_executor(order: Order) -> MakeExecutor:

@@ -1,23 +1,27 @@
-"""A tuning run of a command, on this machine: from the request to the files."""
+"""A tuning run of a command, which is its own worker: from the request to the files."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from autokv.errors import AutoKVError, ConflictError, Interrupted, StorageError
+from autokv import settings
+from autokv.errors import Interrupted, StorageError
+from autokv.jobs.attempt import JobRun
+from autokv.jobs.probing import Probed
+from autokv.jobs.worker import register
 from autokv.report.results import pareto
 from autokv.runs.commands import resume_command
 from autokv.runs.listener import Listener, Stop
 from autokv.runs.preparing import PreparedRun, plan_of, prepare_run
 from autokv.runs.result_files import export
-from autokv.runs.searching import run_job
+from autokv.runs.searching import local_executor
 from autokv.search_spaces import names
-from autokv.storage import Database, Job
+from autokv.storage import Database, Lease
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import TuningResult
 
@@ -60,10 +64,9 @@ def start(
     request = _with_absolute_paths(request)
     with Database(database_url) as database:
         prepared = prepare_run(request, database.kernel_times, listener, Stop(stop))
-        job_id = database.jobs.create(prepared.request, **prepared.facts)
-        listener.say(f"job {job_id} in {database.shown}")
-        again = resume_command(job_id, database_url, output)
-        return _run(database, database.jobs.get(job_id), prepared, output, listener, Stop(stop), again)
+        job, _ = database.queue.submit(prepared.request)
+        listener.say(f"job {job.id} in {database.shown}")
+        return _run(database, job.id, prepared, output, listener, stop)
 
 
 def resume(job_id: str, database_url: str, output: Path, listener: Listener, stop: threading.Event) -> Finished:
@@ -77,36 +80,61 @@ def resume(job_id: str, database_url: str, output: Path, listener: Listener, sto
         job = database.jobs.get(job_id)
         if job.state == "done":
             listener.say(f"job {job.id} is done; writing its files again")
-            return _finished(database, job, output)
-        if job.runner is not None:
-            raise ConflictError(f"is running ({job.runner})", field=f"job {job.id}", remedy="wait for it, or stop it")
+            return _finished(database, job.id, output)
+        job.check_free()
         listener.say(f"going on with job {job.id}: {job.trials} trials are stored")
         prepared = prepare_run(job.request, database.kernel_times, listener, Stop(stop), plan=plan_of(job))
-        again = resume_command(job.id, database_url, output)
-        return _run(database, job, prepared, output, listener, Stop(stop), again)
+        return _run(database, job.id, prepared, output, listener, stop)
+
+
+@contextmanager
+def claimed(database: Database, job_id: str, device: Probed, stop: threading.Event) -> Iterator[Lease]:
+    """Claim a job of the command line as a worker that takes no other, and keep its heart beating while the block runs.
+    ``stop`` is set when the lease is lost.
+
+    Raises:
+        ConflictError: the job runs elsewhere, is done, or is the service's.
+    """
+    over, seconds, pause = threading.Event(), settings.current().lease_seconds, settings.current().heartbeat_seconds
+    worker = register(database, device, seconds, state="draining")
+
+    def beat() -> None:
+        while not over.wait(pause):
+            with suppress(StorageError):
+                if not database.queue.heartbeat(lease, seconds):
+                    stop.set()
+                database.workers.beat(worker, seconds)
+
+    heart = threading.Thread(target=beat, name=f"heartbeat-{job_id}", daemon=True)
+    try:
+        lease = database.queue.take(worker, job_id, seconds).lease
+        heart.start()
+        yield lease
+    finally:
+        over.set()
+        if heart.is_alive():
+            heart.join()
+        with suppress(StorageError):
+            database.workers.state(worker, "stopped")
 
 
 def _run(
-    database: Database, job: Job, prepared: PreparedRun, output: Path, listener: Listener, stop: Stop, again: str
+    database: Database, job_id: str, prepared: PreparedRun, output: Path, listener: Listener, stop: threading.Event
 ) -> Finished:
-    """Run a job; ``again`` is the command that goes on with it where it is stopped."""
-    with database.jobs.lease(job.id) as lease:
-        try:
-            run_job(database, job, prepared, lease, listener, stop)
-        except Interrupted:
-            stored = database.jobs.get(job.id).trials
-            raise Interrupted(f"stopped; {stored} trials are stored", remedy=f"go on with `{again}`") from None
-        except AutoKVError as error:
-            # A database that cannot be written to cannot be told either.
-            with suppress(StorageError):
-                database.jobs.mark(job.id, "failed", str(error), lease=lease)
-            raise
-    return _finished(database, job, output)
+    device = Probed(str(prepared.model.device), prepared.hardware)
+    try:
+        with claimed(database, job_id, device, stop) as lease, JobRun(database, lease) as run:
+            run.carry_out(prepared, listener, Stop(stop), local_executor)
+    except Interrupted:
+        again = resume_command(job_id, database.url, output)
+        stored = database.jobs.find(job_id).trials
+        raise Interrupted(f"stopped; {stored} trials are stored", remedy=f"go on with `{again}`") from None
+    return _finished(database, job_id, output)
 
 
-def _finished(database: Database, job: Job, output: Path) -> Finished:
-    result, files = export(database, job.id, output)
-    return Finished(job.id, result, files, job.versions)
+def _finished(database: Database, job_id: str, output: Path) -> Finished:
+    result, files = export(database, job_id, output)
+    return Finished(job_id, result, files, database.jobs.find(job_id).versions)
 
 
 def _with_absolute_paths(request: TuningRequest) -> TuningRequest:

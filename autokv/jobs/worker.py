@@ -28,6 +28,7 @@ from autokv.storage import Database, Lease
 from autokv.storage.lease import this_host
 from autokv.storage.queue import Claim
 from autokv.storage.repository import through_outages
+from autokv.wire import WorkerState
 
 log = logging.getLogger("autokv.worker")
 
@@ -59,6 +60,26 @@ class WorkerOptions:
     devices: int = 1
 
 
+def register(
+    database: Database,
+    probed: Probed,
+    lease_seconds: float,
+    labels: Mapping[str, str] | None = None,
+    state: WorkerState = "ready",
+) -> str:
+    """Add this process to the workers, and return its id there."""
+    return database.workers.register(
+        host=this_host(),
+        process=os.getpid(),
+        device=probed.device,
+        labels=labels or {},
+        profile=probed.profile.to_dict(),
+        versions=versions(),
+        seconds=lease_seconds,
+        state=state,
+    )
+
+
 class Worker:
     """Works until it is asked to stop, once to finish the batch of trials that runs, twice to stop at once.
 
@@ -75,18 +96,8 @@ class Worker:
         self._database, self._probed, self._options, self._command = database, probed, options, command
         self._mail, self._away = Mailbox(), False
         self._next_beat = self._next_expiry = 0.0
-        register = partial(
-            database.workers.register,
-            host=this_host(),
-            process=os.getpid(),
-            device=probed.device,
-            labels=options.labels,
-            profile=probed.profile.to_dict(),
-            versions=versions(),
-            seconds=options.lease_seconds,
-        )
         # A row too many, of a commit that was not heard of, counts as gone when its time is over.
-        self.id = through_outages(register)
+        self.id = through_outages(partial(register, database, probed, options.lease_seconds, options.labels))
 
     def run(self) -> None:
         """Claim and run jobs until a signal says stop; SIGTERM and SIGINT, in the main thread."""

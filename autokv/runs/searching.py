@@ -40,7 +40,7 @@ def run_job(
     lease: Lease,
     listener: Listener,
     stop: Stop,
-    make_executor: MakeExecutor = local_executor,
+    make_executor: MakeExecutor,
 ) -> None:
     """Search, confirm, recommend and store; goes on where an earlier process stopped.
 

@@ -1,11 +1,13 @@
 """Attempts: how a job goes from one state to the next, and its conditions: what holds of it, why, and since when.
 
-queued ──begin──► running ──finish──► done | failed | cancelled
-   ▲                 │
-   └──── give_back ◄─┘    (a third attempt in a row that crashed, or whose worker was lost, without a finished trial
-                           ends in failed)
+enqueue ──► queued ──begin──► running ──finish──► done | failed | cancelled
+               ▲                 │
+               └──── give_back ◄─┘    (a third attempt in a row that crashed, or whose worker was lost, without a
+                                       finished trial ends in failed)
 
-Every function here works in its caller's transaction, which has locked the job's row, and takes the database's time.
+A job of the command line that is given back is interrupted: it waits for that command, which enqueues it again. No
+other module sets the state of a job. Every function here works in its caller's transaction, which has locked the job's
+row, and takes the database's time.
 """
 
 from __future__ import annotations
@@ -32,8 +34,19 @@ MAX_CRASHES = 3
 _REASONS = {"released": "Released", "crashed": "Crashed", "lost": "WorkerLost"}
 
 
+def enqueue(session: Session, row: JobRow, reason: str, now: datetime) -> None:
+    """Let a job wait that is new, or that has ended and is to be run again."""
+    row.state, row.crashes = "queued", 0
+    row.reason = row.stopped_by = row.finished_at = None
+    _tell(row, "Accepted", True, "Stored", "the job is stored and will be run", now)
+    _tell_waiting(row, "Queued", "waits for a worker", now)
+    # Its event refers to it.
+    session.flush()
+    append(session, row, "queued", {"reason": reason})
+
+
 def begin(session: Session, row: JobRow, worker: str, trials: int, seconds: float, now: datetime) -> Lease:
-    """Give a queued job of the service to this process, for ``seconds`` from ``now``."""
+    """Give a queued job to this process, for ``seconds`` from ``now``."""
     row.state, row.worker = "running", worker
     row.attempts += 1
     row.owner, row.owner_host, row.owner_process = secrets.token_hex(16), this_host(), os.getpid()
@@ -46,15 +59,18 @@ def begin(session: Session, row: JobRow, worker: str, trials: int, seconds: floa
 
 
 def give_back(session: Session, row: JobRow, outcome: Returned, reason: str, now: datetime) -> None:
-    """Put a running job of the service back into the queue, or fail it where it crashed too often."""
+    """Let a running job wait again, or fail it where it crashed too often."""
     _end(session, row, outcome, reason, now)
     append(session, row, outcome, {"attempt": row.attempts, "reason": reason})
     if row.crashes >= MAX_CRASHES:
         text = f"{row.crashes} attempts in a row ended without a finished trial; the last one: {reason}"
         _close(session, row, "failed", text, now, {})
         return
-    row.state = "queued"
-    tell_waiting(row, _REASONS[outcome], reason, now)
+    if row.local:
+        row.state, row.reason, row.finished_at = "interrupted", reason or None, now
+    else:
+        row.state = "queued"
+    _tell_waiting(row, _REASONS[outcome], reason, now)
 
 
 def finish(
@@ -67,7 +83,7 @@ def finish(
 
 
 def outcome_of(session: Session, lease: Lease) -> Outcome | None:
-    """How the lease's attempt ended; ``None`` where it has not, and for a job of the command line."""
+    """How the lease's attempt ended; ``None`` where it has not."""
     keys = (AttemptRow.job_id == lease.job_id, AttemptRow.number == lease.attempt)
     return session.scalars(select(AttemptRow.outcome).where(*keys)).one_or_none()
 
@@ -88,8 +104,7 @@ def _close(
     session: Session, row: JobRow, state: FinalState, reason: str, now: datetime, told: Mapping[str, Any]
 ) -> None:
     row.state, row.reason, row.finished_at = state, reason or None, now
-    if not row.local:
-        _tell_finished(row, state.capitalize(), reason, now)
+    _tell_finished(row, state.capitalize(), reason, now)
     append(session, row, state, {**told, "reason": reason})
 
 
@@ -104,12 +119,7 @@ def _tell(row: JobRow, kind: str, status: bool, reason: str, message: str, time:
     row.conditions = held
 
 
-def tell_accepted(row: JobRow, time: datetime) -> None:
-    _tell(row, "Accepted", True, "Stored", "the job is stored and will be run", time)
-    tell_waiting(row, "Queued", "waits for a worker", time)
-
-
-def tell_waiting(row: JobRow, reason: str, message: str, time: datetime) -> None:
+def _tell_waiting(row: JobRow, reason: str, message: str, time: datetime) -> None:
     _tell(row, "Running", False, reason, message, time)
     _tell(row, "Finished", False, "NotFinished", "the job has not finished", time)
 

@@ -59,7 +59,7 @@ class Database:
         except StorageError:
             self.close()
             raise
-        self.jobs = Jobs(self.reading, self.writing)
+        self.jobs = Jobs(self.reading)
         self.queue = Queue(self.reading, self.writing)
         self.events = Events(self.reading)
         self.workers = Workers(self.reading, self.writing)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Select, bindparam, null, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer
 
-from autokv.errors import NotFoundError
+from autokv.errors import ConflictError, NotFoundError
 from autokv.storage.columns import database_now, fingerprint
-from autokv.storage.events import append
-from autokv.storage.lease import Lease, held, let_go, locked, runner
-from autokv.storage.repository import Cursor, Sessions, cut, newest_first, now, only_match
-from autokv.storage.tables import JobRow, ModelRow, new_id
+from autokv.storage.lease import GONE, runner
+from autokv.storage.repository import Cursor, Sessions, cut, newest_first, only_match
+from autokv.storage.tables import JobRow, ModelRow
 from autokv.storage.trials import count_ran
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import StoppedBy
@@ -52,7 +50,7 @@ class Job:
     started: datetime | None
     finished: datetime | None
     local: bool = True
-    """Run by the command that made it; no worker takes it."""
+    """Run by the command that submitted it; no other worker takes it."""
     selector: str | None = None
     submission: Mapping[str, Any] | None = None
     """What was submitted over HTTP, as it was sent."""
@@ -68,37 +66,28 @@ class Job:
     progress: Mapping[str, Any] | None = None
     last_event: int = 0
 
+    def check_free(self) -> None:
+        """Check that a command may run it now.
+
+        Raises:
+            ConflictError: it is the service's, is done, or runs.
+        """
+        if not self.local:
+            what, remedy = "is run by a worker", f"follow it with `autokv remote watch {self.id}`"
+        elif self.state == "done":
+            what, remedy = "is done", f"see `autokv jobs show {self.id}`"
+        elif self.runner is not None:
+            what, remedy = f"is running ({self.runner})", "wait for it, or stop it"
+        else:
+            return
+        raise ConflictError(what, field=f"job {self.id}", remedy=remedy)
+
 
 class Jobs:
-    """The repository of jobs."""
+    """The repository of jobs; :mod:`autokv.storage.queue` changes them."""
 
-    def __init__(self, reading: Sessions, writing: Sessions) -> None:
-        self._reading, self._writing = reading, writing
-
-    def create(
-        self,
-        request: TuningRequest,
-        *,
-        model: Facts | None = None,
-        hardware: Facts | None = None,
-        workload: Facts | None = None,
-        versions: Mapping[str, str] | None = None,
-    ) -> str:
-        """Store a job that this process is about to run, and return its id. The facts are JSON documents."""
-        job_id = new_id()
-        with self._writing() as session:
-            session.add(
-                JobRow(
-                    id=job_id,
-                    state="queued",
-                    request=request.model_dump(mode="json"),
-                    model=None if model is None else model_key(session, model),
-                    hardware=hardware,
-                    workload=workload,
-                    versions=versions or {},
-                )
-            )
-        return job_id
+    def __init__(self, reading: Sessions) -> None:
+        self._reading = reading
 
     def get(self, prefix: str) -> Job:
         """The job whose id begins with ``prefix``.
@@ -149,33 +138,6 @@ class Jobs:
         with self._reading() as session:
             page, following = cut(_jobs(session, query, facts=False), limit, lambda job: (job.created, job.id))
         return tuple(page), following
-
-    def lease(self, job_id: str) -> AbstractContextManager[Lease]:
-        """Run a job of the command line: ``with jobs.lease(job_id) as lease``; see :mod:`autokv.storage.lease`.
-
-        Raises:
-            ConflictError: the job runs elsewhere, is done, or is the service's.
-            NotFoundError: there is no such job.
-        """
-        return held(self._writing, job_id)
-
-    def mark(
-        self, job_id: str, state: Literal["done", "failed", "interrupted"], reason: str, *, lease: Lease | None = None
-    ) -> None:
-        """Say how a job of the command line ended where there is no result that says it.
-
-        Raises:
-            NotFoundError: there is no such job.
-            LeaseLostError: ``lease`` is lost.
-        """
-        with self._writing() as session:
-            row = locked(session, job_id) if lease is None else lease.require(session)
-            row.state, row.reason, row.finished_at = state, reason, now(session)
-            let_go(row)
-            if state == "interrupted":
-                append(session, row, "released", {"attempt": row.attempts, "reason": reason})
-            else:
-                append(session, row, state, {"reason": reason})
 
 
 def model_key(session: Session, facts: Facts) -> str:
@@ -231,7 +193,7 @@ def as_job(row: JobRow, model: Facts | None, trials: int, time: datetime, facts:
         workload=row.workload if facts else None,
         versions=row.versions,
         trials=trials,
-        reason="the process that ran it is gone" if died else row.reason,
+        reason=GONE if died else row.reason,
         stopped_by=row.stopped_by,
         attempts=row.attempts,
         runner=running,

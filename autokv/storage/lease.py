@@ -3,20 +3,13 @@
 A job is run by at most one process. The process that takes it writes down an owner (a token of its own), its host and
 its process id, and renews the lease, in the database's time, before it ends. Another process may take the job over
 when the owner is gone: its process is dead and was on this host, or its lease has ended. A process that was only
-asleep finds at its next write that the job is no longer its own.
-
-A job of the command line is held here by the command that made it; the service's are handed out by
-:mod:`autokv.storage.queue`.
+asleep finds at its next write that the job is no longer its own. :mod:`autokv.storage.queue` hands jobs out.
 """
 
 from __future__ import annotations
 
-import os
 import platform
-import secrets
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,14 +18,13 @@ import psutil
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from autokv.errors import ConflictError, LeaseLostError, NotFoundError, StorageError
-from autokv.storage.events import append
-from autokv.storage.repository import Sessions, now
+from autokv.errors import LeaseLostError, NotFoundError
+from autokv.storage.repository import now
 from autokv.storage.tables import JobRow
 
-HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
-"""Lease of a command's own job."""
+"""Lease of a row of an earlier version, which has no end of it."""
+GONE = "the process that ran it is gone"
 
 
 @dataclass(frozen=True)
@@ -77,7 +69,6 @@ def runner(row: JobRow, time: datetime) -> str | None:
     """Who runs the job, for a person; ``None`` where nobody does, or whoever did is gone."""
     if row.owner is None or row.heartbeat_at is None or row.owner_process is None:
         return None
-    # A row of an earlier version has no end of its lease.
     until = row.lease_until or row.heartbeat_at + timedelta(seconds=STALE_SECONDS)
     if time > until or (row.owner_host == this_host() and not lives(row.owner_process)):
         return None
@@ -116,64 +107,3 @@ def renew(session: Session, lease: Lease, seconds: float) -> bool:
 def let_go(row: JobRow) -> None:
     """Let nobody run the job; whoever did finds at its next write that it is not its own."""
     row.owner = row.owner_host = row.owner_process = row.heartbeat_at = row.lease_until = row.worker = None
-
-
-@contextmanager
-def held(writing: Sessions, job_id: str) -> Iterator[Lease]:
-    """Claim a job of the command line, keep the heartbeat while the block runs, and let go at its end.
-
-    A job that is still running when the block ends, however it ends, is marked interrupted.
-
-    Raises:
-        StorageError: the job runs elsewhere, is done, or is the service's.
-    """
-    with writing() as session:
-        lease = _claim(session, job_id)
-    stop = threading.Event()
-    thread = threading.Thread(target=_keep, args=(writing, lease, stop), name=f"heartbeat-{job_id}", daemon=True)
-    thread.start()
-    try:
-        yield lease
-    finally:
-        stop.set()
-        thread.join()
-        # Failing to let go must not hide why the block ended; the dead process is noticed without it.
-        with suppress(StorageError), writing() as session:
-            _release(session, lease)
-
-
-def _claim(session: Session, job_id: str) -> Lease:
-    row, time = locked(session, job_id), now(session)
-    if not row.local:
-        raise ConflictError(
-            "is run by a worker", field=f"job {job_id}", remedy=f"follow it with `autokv remote watch {job_id}`"
-        )
-    if row.state == "done":
-        raise ConflictError("is done", field=f"job {job_id}", remedy=f"see `autokv jobs show {job_id}`")
-    running = runner(row, time)
-    if running is not None:
-        raise ConflictError(f"is running ({running})", field=f"job {job_id}", remedy="wait for it, or stop it")
-    row.state, row.reason, row.stopped_by, row.finished_at = "running", None, None, None
-    row.attempts += 1
-    row.owner, row.owner_host, row.owner_process = secrets.token_hex(16), this_host(), os.getpid()
-    row.heartbeat_at, row.lease_until = time, time + timedelta(seconds=STALE_SECONDS)
-    row.started_at = row.started_at or time
-    append(session, row, "started", {"attempt": row.attempts, "worker": None})
-    return Lease(job_id, row.owner, row.attempts)
-
-
-def _keep(writing: Sessions, lease: Lease, stop: threading.Event) -> None:
-    while not stop.wait(HEARTBEAT_SECONDS):
-        with suppress(StorageError), writing() as session:
-            renew(session, lease, STALE_SECONDS)
-
-
-def _release(session: Session, lease: Lease) -> None:
-    row = session.get(JobRow, lease.job_id, with_for_update=True)
-    if row is None or row.owner != lease.owner:
-        return
-    let_go(row)
-    if row.state == "running":
-        row.state, row.reason = "interrupted", "stopped before it had finished"
-        row.finished_at = now(session)
-        append(session, row, "released", {"attempt": row.attempts, "reason": row.reason})

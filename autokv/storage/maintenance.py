@@ -87,7 +87,9 @@ def _attempts(session: Session) -> Iterator[str]:
     for job_id, number in session.execute(open_ones.where(JobRow.state != "running")):
         yield f"attempt {number} of job {job_id} has not ended, but the job does not run"
     going = exists().where(AttemptRow.job_id == JobRow.id, AttemptRow.outcome.is_(None))
-    for job_id in session.scalars(select(JobRow.id).where(JobRow.state == "running", ~JobRow.local, ~going)):
+    # The command line of earlier versions ran its jobs without a worker.
+    running = (JobRow.state == "running", or_(~JobRow.local, JobRow.worker.is_not(None)))
+    for job_id in session.scalars(select(JobRow.id).where(*running, ~going)):
         yield f"job {job_id} runs without an attempt"
 
 

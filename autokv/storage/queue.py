@@ -1,4 +1,4 @@
-"""The queue: jobs of the service, from their submission to their end."""
+"""The queue: jobs from their submission to their end, the service's and the command line's."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from autokv.storage import attempts, retention
 from autokv.storage.columns import fingerprint
 from autokv.storage.events import append, is_told
 from autokv.storage.jobs import Facts, Job, as_job, job_of, job_query, model_key
-from autokv.storage.lease import Lease, locked, renew
+from autokv.storage.lease import GONE, Lease, locked, renew
 from autokv.storage.repository import Sessions, now, through_outages
 from autokv.storage.service_tables import AttemptRow, IdempotencyKeyRow
 from autokv.storage.tables import JobRow, new_id
 from autokv.tuning.request import TuningRequest
 from autokv.wire import Outcome, Returned
 
-_WAITING = (JobRow.state == "queued", JobRow.local.is_(False))
-_SELECTORS = select(JobRow.selector).where(*_WAITING).distinct()
+WAITING = (JobRow.state == "queued", JobRow.local.is_(False))
+"""For any worker; what is local waits for its command."""
+_SELECTORS = select(JobRow.selector).where(*WAITING).distinct()
 _OLDEST = (
     job_query()
-    .where(*_WAITING, JobRow.selector.in_(bindparam("fitting", expanding=True)))
+    .where(*WAITING, JobRow.selector.in_(bindparam("fitting", expanding=True)))
     .order_by(JobRow.created_at, JobRow.id)
     .limit(1)
     .with_for_update(skip_locked=True, of=JobRow)
@@ -74,14 +75,15 @@ class Queue:
         self,
         request: TuningRequest,
         *,
-        submission: Mapping[str, Any],
-        selector: str,
+        submission: Facts | None = None,
+        selector: str | None = None,
         trace: str | None = None,
         prompts: str | None = None,
         profile: str | None = None,
         key: str | None = None,
     ) -> tuple[Job, bool]:
-        """Store a job for the workers that ``selector`` fits; durable when this returns.
+        """Store a job for the workers that ``selector`` fits, or without one for the command that submits it and will
+        :meth:`take` it; durable when this returns. ``submission`` is what was sent over HTTP.
 
         The second value is ``False`` where an equal submission came with ``key`` before: that one's job is returned.
 
@@ -96,26 +98,22 @@ class Queue:
                 return before, False
             row = JobRow(
                 id=new_id(),
-                state="queued",
                 request=request.model_dump(mode="json"),
                 versions={},
-                local=False,
+                local=selector is None,
                 selector=selector,
-                submission=dict(submission),
+                submission=submission,
                 trace=trace,
                 prompts=prompts,
                 profile=profile,
                 attempts=0,
-                crashes=0,
                 last_event=0,
                 created_at=now(session),
             )
-            attempts.tell_accepted(row, row.created_at)
             try:
                 with session.begin_nested():
                     session.add(row)
-                    session.flush()
-                    append(session, row, "queued", {"reason": "submitted"})
+                    attempts.enqueue(session, row, "submitted", row.created_at)
                     if key is not None:
                         session.add(IdempotencyKeyRow(key=key, fingerprint=asked, job_id=row.id))
             except IntegrityError:
@@ -139,6 +137,24 @@ class Queue:
             row, model, trials, time = found
             lease = attempts.begin(session, row, worker, trials, lease_seconds, time)
             return Claim(lease, as_job(row, model, trials, time))
+
+    def take(self, worker: str, job_id: str, lease_seconds: float) -> Claim:
+        """Give a command its own job, as :meth:`claim` does: one that waits, has ended, or was left by a dead process.
+
+        Raises:
+            NotFoundError: there is no such job.
+            ConflictError: it is the service's, is done, or runs.
+        """
+        with self._writing() as session:
+            row, time = locked(session, job_id), now(session)
+            job = job_of(session, job_id)
+            job.check_free()
+            if row.state == "running":
+                attempts.give_back(session, row, "lost", GONE, time)
+            if row.state != "queued":
+                attempts.enqueue(session, row, "retried", time)
+            lease = attempts.begin(session, row, worker, job.trials, lease_seconds, time)
+            return Claim(lease, job_of(session, job_id))
 
     def heartbeat(self, lease: Lease, lease_seconds: float) -> bool:
         """Renew a lease; ``False`` where the job is not ours any more."""
@@ -233,10 +249,10 @@ class Queue:
 
         Raises:
             NotFoundError: there is no such job.
-            ConflictError: it has ended otherwise, or is a command's own.
+            ConflictError: it has ended otherwise.
         """
         with self._writing() as session:
-            row = _ours(session, job_id, "cancelled", "stop the command that runs it")
+            row = locked(session, job_id)
             if row.state == "cancelled":
                 return False
             if row.state in {"done", "failed"}:
@@ -259,10 +275,7 @@ class Queue:
                 return False
             if row.state == "done":
                 raise ConflictError("is done", field=f"job {job_id}", remedy="submit a new job")
-            row.state, row.crashes = "queued", 0
-            row.reason = row.stopped_by = row.finished_at = None
-            attempts.tell_waiting(row, "Queued", "waits for a worker", now(session))
-            append(session, row, "queued", {"reason": "retried"})
+            attempts.enqueue(session, row, "retried", now(session))
             return True
 
     def delete(self, job_id: str) -> None:
@@ -292,12 +305,12 @@ class Queue:
         """
         with self._reading() as session:
             job = job_of(session, job_id)
-            tried = _attempts(session, job_id) if job.attempts and not job.local else ()
+            tried = _attempts(session, job_id) if job.attempts else ()
             return Look(job, tried, _place(session, job))
 
     def waiting(self) -> dict[str, int]:
         """How many jobs wait, by selector."""
-        query = select(JobRow.selector, func.count()).where(*_WAITING).group_by(JobRow.selector)
+        query = select(JobRow.selector, func.count()).where(*WAITING).group_by(JobRow.selector)
         with self._reading() as session:
             return {selector or "": count for selector, count in session.execute(query)}
 
@@ -339,10 +352,10 @@ def _attempts(session: Session, job_id: str) -> tuple[Attempt, ...]:
 
 
 def _place(session: Session, job: Job) -> tuple[int, int] | None:
-    if job.state != "queued" or job.local:
+    if job.state != "queued":
         return None
     ahead = tuple_(JobRow.created_at, JobRow.id) <= (job.created, job.id)
-    query = select(func.count().filter(ahead), func.count()).where(*_WAITING, JobRow.selector == job.selector)
+    query = select(func.count().filter(ahead), func.count()).where(*WAITING, JobRow.selector == job.selector)
     position, length = session.execute(query).one()
     return (position, length) if position else None
 

@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from autokv.config import ConfigurationDocument
 from autokv.storage import attempts, trials
 from autokv.storage.columns import fingerprint
-from autokv.storage.events import append
 from autokv.storage.lease import Lease, locked
 from autokv.storage.repository import Sessions, now, through_outages
 from autokv.storage.tables import ConfigurationRow, FrontPointRow, JobRow, MeasurementRow, ResultRow
@@ -35,11 +34,10 @@ class Results:
         workload: Mapping[str, Any] | None = None,
         lease: Lease | None = None,
     ) -> None:
-        """Store a result whose trials are stored, and end the job: ``done``, or ``interrupted``; all or nothing.
+        """Store a result whose trials are stored, and end the job, or give it back if it was stopped; all or nothing.
 
         A document's roles follow from ``result`` (``recommended``, the named ones, ``front``). Saving the result that
-        was saved last again changes nothing. A job of the service that was interrupted goes back into the queue.
-        ``workload`` is added to what is stored of the job's workload.
+        was saved last again changes nothing. ``workload`` is added to what is stored of the job's workload.
 
         Raises:
             NotFoundError: there is no such job.
@@ -104,11 +102,8 @@ def _end(session: Session, job: JobRow, result: TuningResult) -> None:
     if result.stopped_by != "interrupt":
         told = {"recommended": result.recommended, "trials": sum(one.state != "infeasible" for one in result.trials)}
         attempts.finish(session, job, "done", result.reason, time, told)
-    elif not job.local:
-        attempts.give_back(session, job, "released", result.reason, time)
     else:
-        job.state, job.reason, job.finished_at = "interrupted", result.reason or None, time
-        append(session, job, "released", {"attempt": job.attempts, "reason": result.reason})
+        attempts.give_back(session, job, "released", result.reason, time)
 
 
 def _latest(session: Session, job_id: str) -> ResultRow | None:

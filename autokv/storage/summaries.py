@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session, aliased
 
+from autokv.storage.queue import WAITING
 from autokv.storage.repository import Sessions, now
 from autokv.storage.service_tables import WorkerRow
 from autokv.storage.tables import (
@@ -142,7 +143,7 @@ class Summaries:
     def figures(self) -> Figures:
         """Counts over everything that is stored."""
         states = select(JobRow.state, func.count()).group_by(JobRow.state)
-        oldest = select(func.min(JobRow.created_at)).where(JobRow.state == "queued", JobRow.local.is_(False))
+        oldest = select(func.min(JobRow.created_at)).where(*WAITING)
         workers = select(WorkerRow.state, WorkerRow.until).where(WorkerRow.state != "stopped")
         with self._reading() as session:
             moment = now(session)

@@ -106,7 +106,7 @@ class JobRow(Base):
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When the owner, if it has not been heard of by then, counts as gone."""
     local: Mapped[bool] = mapped_column(default=True, server_default=true())
-    """Run by the command that made it; no worker takes it."""
+    """Run by the command that submitted it; no other worker takes it."""
     selector: Mapped[str | None] = mapped_column(Line)
     """Canonical JSON of what a worker must have to run it; see :mod:`autokv.jobs.selector`."""
     submission: Mapped[Any] = mapped_column(Document, nullable=True)

@@ -57,6 +57,7 @@ class Workers:
         profile: Facts,
         versions: Mapping[str, str],
         seconds: float,
+        state: WorkerState = "ready",
     ) -> str:
         """Add a worker that counts as gone after ``seconds`` without :meth:`beat`, and return its id.
 
@@ -74,7 +75,7 @@ class Workers:
                     labels=dict(labels),
                     profile=measured.id,
                     versions=dict(versions),
-                    state="ready",
+                    state=state,
                     started_at=time,
                     seen_at=time,
                     until=time + timedelta(seconds=seconds),

@@ -365,13 +365,21 @@ def test_a_deleted_job_is_gone_with_what_belonged_to_it(client: TestClient, subm
     assert client.delete(f"/v1/jobs/{job}").status_code == 404
 
 
-def test_a_job_of_the_command_line_is_shown_and_left_alone(client: TestClient, database: Database) -> None:
-    job = database.jobs.create(TuningRequest(model="tiny"))
-    with database.jobs.lease(job):
-        shown = client.get(f"/v1/jobs/{job}").json()
-        assert (shown["state"], shown["submission"], shown["attempts"]) == ("running", None, [])
-        for method, path in (("POST", f"{job}/cancel"), ("POST", f"{job}/retry"), ("DELETE", job)):
-            assert client.request(method, f"/v1/jobs/{path}").status_code == 409
+def test_a_job_of_the_command_line_is_shown_and_can_be_cancelled(
+    client: TestClient, database: Database, worker: Worker
+) -> None:
+    job = database.queue.submit(TuningRequest(model="tiny"))[0].id
+    command = worker.register()
+    lease = database.queue.take(command, job, 600).lease
+    shown = client.get(f"/v1/jobs/{job}").json()
+    assert (shown["state"], shown["submission"], shown["worker"]) == ("running", None, command)
+    assert [attempt["worker"] for attempt in shown["attempts"]] == [command]
+    for method, path in (("POST", f"{job}/retry"), ("DELETE", job)):
+        assert client.request(method, f"/v1/jobs/{path}").status_code == 409
+    assert client.post(f"/v1/jobs/{job}/cancel").json()["state"] == "cancelled"
+    assert not database.queue.heartbeat(lease, 600)
+    for method, path in (("POST", f"{job}/retry"), ("DELETE", job)):
+        assert client.request(method, f"/v1/jobs/{path}").status_code == 409
 
 
 # --- waiting

@@ -52,7 +52,7 @@ def test_ids_of_the_local_database_are_completed(tmp_path: Path) -> None:
     trial = TrialRecord(0, "complete", {}, "tpe", config, measured, None, 0.1)
     front = [FrontPoint(0, "tpe", measured, None, feasible=True)]
     with Database(url) as database:
-        waiting, done = (database.jobs.create(TuningRequest(model="tiny", seed=seed)) for seed in range(2))
+        waiting, done = (database.queue.submit(TuningRequest(model="tiny", seed=seed))[0].id for seed in range(2))
         database.trials.add(done, trial)
         document = ConfigurationDocument(pipeline=config.pipeline)
         database.results.save(done, TuningResult((), [trial], front, config.digest), [document])

@@ -40,7 +40,7 @@ def url(tmp_path: Path) -> str:
 def job(url: str) -> str:
     named = {"smallest": SMALL.digest, "fastest": SMALL.digest, "knee": PLAIN.digest}
     with Database(url) as database:
-        job = database.jobs.create(TuningRequest(model="tiny"))
+        job = database.queue.submit(TuningRequest(model="tiny"))[0].id
         database.results.save(job, TuningResult((), [], [], SMALL.digest, named), [PLAIN, SMALL])
     return job
 

@@ -61,7 +61,7 @@ def test_a_new_database_is_made(autokv: Run, tmp_path: Path) -> None:
 def test_what_is_wrong_is_said_and_the_exit_status_tells(autokv: Run, tmp_path: Path) -> None:
     file = tmp_path / "autokv.db"
     with Database(f"sqlite:///{file}") as database:
-        job = database.jobs.create(TuningRequest(model="tiny"))
+        job = database.queue.submit(TuningRequest(model="tiny"))[0].id
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("UPDATE jobs SET owner = 'nobody'")
         connection.commit()

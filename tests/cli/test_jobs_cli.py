@@ -44,7 +44,10 @@ def jobs(url: str) -> list[str]:
     objectives = ("kl_divergence", "kv_bytes_per_token", "attention_us", "attention_baseline_us")
     with Database(url) as database:
         request = TuningRequest(model=MODEL, trials=1, objectives=objectives)
-        done, waiting = database.jobs.create(request), database.jobs.create(TuningRequest(model="other", seed=9))
+        done, waiting = (
+            database.queue.submit(request)[0].id,
+            database.queue.submit(TuningRequest(model="other", seed=9))[0].id,
+        )
         database.trials.add(done, record)
         database.results.save(
             done, TuningResult(objectives, [record], [point], config.digest, {"knee": config.digest}, "the only one")
@@ -70,7 +73,7 @@ def test_list(url: str, jobs: list[str]) -> None:
 def test_a_model_in_a_folder_is_listed_by_its_name(url: str) -> None:
     folder = "/home/somebody/a-folder-with-a-long-name/and-another-one/SmolLM2-360M-Instruct"
     with Database(url) as database:
-        database.jobs.create(TuningRequest(model=folder, trials=1))
+        database.queue.submit(TuningRequest(model=folder, trials=1))
     out = run("list", "--database", url).stdout
     assert " SmolLM2-360M-Instruct " in out
     assert max(map(len, out.splitlines())) <= 80
@@ -97,7 +100,7 @@ def test_show(url: str, jobs: list[str]) -> None:
 
 def test_show_a_job_that_stopped(url: str, jobs: list[str]) -> None:
     with Database(url) as database:
-        database.jobs.mark(jobs[1], "interrupted", "Ctrl-C")
+        database.results.save(jobs[1], TuningResult((), [], [], None, reason="Ctrl-C", stopped_by="interrupt"))
     shown = run("show", jobs[1], "--database", url).stdout
     assert "Ctrl-C" in shown
     assert f"autokv tune --resume {jobs[1]}" in shown

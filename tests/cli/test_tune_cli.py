@@ -347,3 +347,18 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(model: Path, tmp_path: Path)
     assert f"autokv tune --resume {job.id}" in err
     assert f"{job.trials} trials are stored" in err
     assert "Traceback" not in err
+
+
+def test_a_run_that_is_cancelled_stops_and_keeps_what_it_finished(model: Path, tmp_path: Path) -> None:
+    process = started(tmp_path, model, 200)
+    wait_for_trials(process, tmp_path, 2)
+    with Database(f"sqlite:///{tmp_path}/autokv.db", create=False) as database:
+        (job,) = database.jobs.list()
+        assert database.queue.cancel(job.id, "not needed any more")
+        _, err = process.communicate(timeout=600)
+        found = database.queue.look(job.id)
+    assert process.returncode == 2
+    assert err.splitlines()[-1] == f"error: job {job.id}: was cancelled; follow it with `autokv jobs show {job.id}`"
+    assert (found.job.state, found.job.reason) == ("cancelled", "not needed any more")
+    assert found.job.trials >= 2
+    assert [attempt.outcome for attempt in found.attempts] == ["cancelled"]

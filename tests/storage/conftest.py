@@ -60,7 +60,7 @@ def database(url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def job_id(database: Database) -> str:
-    return database.jobs.create(TuningRequest(model="tiny"))
+    return database.queue.submit(TuningRequest(model="tiny"))[0].id
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_it_finds(damage: str, database: Database, job_id: str, record: Callable
 def test_it_finds_damage_in_the_file(sqlite_url: str) -> None:
     with Database(sqlite_url) as database:
         for _ in range(40):
-            database.jobs.create(TuningRequest(model="tiny"))
+            database.queue.submit(TuningRequest(model="tiny"))
         with database._engine.connect() as connection:
             page = connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name LIKE 'ix_jobs_state%'")
             page, size = page.scalar(), connection.exec_driver_sql("PRAGMA page_size").scalar()
@@ -86,7 +86,7 @@ class TestBackup:
     ) -> None:
         target = tmp_path / "copies" / "copy.db"
         with Database(sqlite_url) as database:
-            job = database.jobs.create(TuningRequest(model="tiny"))
+            job = database.queue.submit(TuningRequest(model="tiny"))[0].id
             database.trials.add(job, record(0))
             with database.writing() as session:
                 session.execute(text("UPDATE jobs SET attempts = 7"))

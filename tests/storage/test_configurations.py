@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,8 @@ from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.errors import NotFoundError
 from autokv.evaluation.measurement import Measurement
 from autokv.storage import Database
+from autokv.storage.jobs import model_key
+from autokv.storage.tables import JobRow
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import FrontPoint, StoppedBy, TrialRecord, TuningResult
 
@@ -18,6 +21,19 @@ def measured(keep: float) -> Measurement:
     config = CompressionConfig.parse({"pipeline": {"eviction": {"method": "knorm", "keep_ratio": keep}}})
     sample = {"id": "text-0", "kind": "text", "context_tokens": 64, "kl_divergence": keep, "kv_bytes_per_token": 9.0}
     return Measurement.of_samples(config, [sample])
+
+
+def create(
+    database: Database, request: TuningRequest, model: Mapping[str, Any] | None = None, **facts: Mapping[str, Any]
+) -> str:
+    """A job that waits, and what it runs on is known."""
+    job_id = database.queue.submit(request)[0].id
+    with database.writing() as session:
+        row = session.get_one(JobRow, job_id)
+        row.model = None if model is None else model_key(session, model)
+        for name, value in facts.items():
+            setattr(row, name, value)
+    return job_id
 
 
 def finish(
@@ -34,7 +50,7 @@ def finish(
     request = TuningRequest(model=model, workload=trace, hardware=hardware if trace else "here")
     facts = {"name": device, "fingerprint": f"print of {device}"}
     workload = {} if trace is None else {"trace": trace}
-    job_id = database.jobs.create(request, model={"name": called or model}, hardware=facts, workload=workload)
+    job_id = create(database, request, {"name": called or model}, hardware=facts, workload=workload)
     save(database, job_id, keeps, 0, facts, workload, ended)
     return job_id
 
@@ -73,7 +89,7 @@ def save(
 
 
 def test_what_a_run_found_out_of_its_workload_is_added_to_what_is_stored(database: Database) -> None:
-    job = database.jobs.create(TuningRequest(model="tiny"), workload={"contexts": [1, 2]})
+    job = create(database, TuningRequest(model="tiny"), workload={"contexts": [1, 2]})
     result = TuningResult((), [], [], None)
     database.results.save(job, result, workload={"tasks": {"left_out": ["needle"]}})
     assert database.jobs.get(job).workload == {"contexts": [1, 2], "tasks": {"left_out": ["needle"]}}

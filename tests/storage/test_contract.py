@@ -211,7 +211,7 @@ class TestDatabaseContract:
             with database.writing() as writer:
                 writer.execute(update(JobRow).values(attempts=7))
                 assert reader.scalars(select(JobRow.attempts)).one() == 0
-            database.jobs.create(TuningRequest(model="another"))
+            database.queue.submit(TuningRequest(model="another"))
             assert reader.scalar(count) == 1
             assert reader.scalars(select(JobRow.attempts)).one() == 0
         with database.reading() as reader:

@@ -100,7 +100,7 @@ def _counts(session: Session) -> tuple[int, ...]:
 
 def test_a_full_disk_keeps_what_was_stored(sqlite_url: str, record: Callable[..., TrialRecord]) -> None:
     with Database(sqlite_url) as database:
-        job_id = database.jobs.create(TuningRequest(model="tiny"))
+        job_id = database.queue.submit(TuningRequest(model="tiny"))[0].id
         database.trials.add(job_id, record(0))
         with database.reading() as session:
             pages = session.scalar(text("PRAGMA page_count"))
@@ -141,6 +141,6 @@ def test_a_write_waits_for_another_and_a_read_does_not(
         session.execute(text("UPDATE jobs SET attempts = attempts"))
         assert other.jobs.get(job_id).state == "queued"
         with pytest.raises(UnavailableError, match=r"locked by another process .*wait for it|did not get to it"):
-            other.jobs.mark(job_id, "failed", "no memory")
+            other.queue.cancel(job_id, "no memory")
     database.trials.add(job_id, record(0))
     assert database.trials.of(job_id) == [record(0)]

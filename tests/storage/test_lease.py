@@ -6,13 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import update
 
-from autokv.errors import StorageError
-from autokv.storage import Database, lease
+from autokv.errors import LeaseLostError, StorageError
+from autokv.storage import Database
 from autokv.storage.tables import JobRow
 from autokv.tuning.trial import TrialRecord, TuningResult
 
@@ -20,10 +20,10 @@ HOLD = """
 import sys, time
 from autokv.storage import Database
 database = Database(sys.argv[1])
-with database.jobs.lease(sys.argv[2]) as lease:
-    print(lease.attempt, flush=True)
-    time.sleep(600)
+print(database.queue.take(sys.argv[2], sys.argv[3], 600).lease.attempt, flush=True)
+time.sleep(600)
 """
+Record = Callable[..., TrialRecord]
 
 
 def alter(database: Database, **values: object) -> None:
@@ -37,90 +37,76 @@ def age(database: Database) -> None:
 
 
 def test_a_running_job_is_refused_and_a_dead_one_taken_over(
-    url: str, database: Database, job_id: str, record: Callable[..., TrialRecord]
+    url: str, database: Database, job_id: str, worker: str, record: Record
 ) -> None:
-    child = subprocess.Popen([sys.executable, "-c", HOLD, url, job_id], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen([sys.executable, "-c", HOLD, url, worker, job_id], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
         assert child.stdout.readline() == "1\n"
         assert database.jobs.get(job_id).state == "running"
-        with (
-            pytest.raises(StorageError, match=rf"is running \(process {child.pid} on .*wait for it"),
-            database.jobs.lease(job_id),
-        ):
-            pass
+        with pytest.raises(StorageError, match=rf"is running \(process {child.pid} on .*wait for it"):
+            database.queue.take(worker, job_id, 600)
     finally:
         child.kill()
         # Not reaped here, so that it stays a zombie: that runs nothing either.
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     job = database.jobs.get(job_id)
     assert (job.state, job.reason, job.runner) == ("interrupted", "the process that ran it is gone", None)
-    with database.jobs.lease(job_id) as taken:
-        assert taken.attempt == 2
-        database.trials.add(job_id, record(0), lease=taken)
-        assert database.jobs.get(job_id).state == "running"
+    taken = database.queue.take(worker, job_id, 600).lease
+    assert taken.attempt == 2
+    database.trials.add(job_id, record(0), lease=taken)
+    assert database.jobs.get(job_id).state == "running"
+    assert [attempt.outcome for attempt in database.queue.look(job_id).attempts] == ["lost", None]
     child.wait()
 
 
 def test_a_stale_heartbeat_of_another_host_is_taken_over_and_the_sleeper_fenced(
-    database: Database, job_id: str, record: Callable[..., TrialRecord]
+    database: Database, job_id: str, worker: str, record: Record
 ) -> None:
-    with database.jobs.lease(job_id) as sleeper:
-        alter(database, owner_host="elsewhere", owner_process=1)
-        with pytest.raises(StorageError, match="on elsewhere"), database.jobs.lease(job_id):
-            pass
-        age(database)
-        assert database.jobs.get(job_id).state == "interrupted"
-        with database.jobs.lease(job_id) as taken:
-            with pytest.raises(StorageError, match="taken this job over"):
-                database.trials.add(job_id, record(0), lease=sleeper)
-            with pytest.raises(StorageError, match="taken this job over"):
-                database.jobs.mark(job_id, "failed", "asleep", lease=sleeper)
-            with pytest.raises(StorageError, match="taken this job over"):
-                database.results.save(job_id, TuningResult((), [], [], None), lease=sleeper)
-            database.trials.add(job_id, record(0), lease=taken)
-            assert database.trials.of(job_id) == [record(0)]
+    sleeper = database.queue.take(worker, job_id, 600).lease
+    alter(database, owner_host="elsewhere", owner_process=1)
+    with pytest.raises(StorageError, match="on elsewhere"):
+        database.queue.take(worker, job_id, 600)
+    age(database)
+    assert database.jobs.get(job_id).state == "interrupted"
+    taken = database.queue.take(worker, job_id, 600).lease
+    with pytest.raises(StorageError, match="taken this job over"):
+        database.trials.add(job_id, record(0), lease=sleeper)
+    with pytest.raises(StorageError, match="taken this job over"):
+        database.queue.fail(sleeper, "asleep")
+    with pytest.raises(StorageError, match="taken this job over"):
+        database.results.save(job_id, TuningResult((), [], [], None), lease=sleeper)
+    database.trials.add(job_id, record(0), lease=taken)
+    assert database.trials.of(job_id) == [record(0)]
 
 
-def test_letting_go_late_does_not_end_the_successors_run(database: Database, job_id: str) -> None:
-    with database.jobs.lease(job_id):
-        age(database)
-        successor = database.jobs.lease(job_id)
-        successor.__enter__()
+def test_letting_go_late_does_not_end_the_successors_run(database: Database, job_id: str, worker: str) -> None:
+    sleeper = database.queue.take(worker, job_id, 600).lease
+    age(database)
+    successor = database.queue.take(worker, job_id, 600).lease
+    with pytest.raises(LeaseLostError):
+        database.queue.release(sleeper, "stopped")
     assert database.jobs.get(job_id).state == "running"
-    successor.__exit__(None, None, None)
+    database.queue.release(successor, "stopped")
     assert database.jobs.get(job_id).state == "interrupted"
 
 
-def test_the_heartbeat_beats(database: Database, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.01)
-    with database.jobs.lease(job_id):
-        age(database)
-        for _ in range(2000):
-            if database.jobs.get(job_id).runner is not None:
-                break
-        assert database.jobs.get(job_id).state == "running"
+def test_a_row_without_an_end_of_its_lease_is_one_of_an_earlier_version(
+    database: Database, job_id: str, worker: str
+) -> None:
+    database.queue.take(worker, job_id, 600)
+    alter(database, lease_until=None)
+    assert database.jobs.get(job_id).runner is not None
+    alter(database, heartbeat_at=datetime.now(UTC) - timedelta(seconds=61))
+    assert database.jobs.get(job_id).state == "interrupted"
 
 
-def test_a_block_that_ends_early_leaves_an_interrupted_job(database: Database, job_id: str) -> None:
-    with pytest.raises(KeyboardInterrupt), database.jobs.lease(job_id):
-        raise KeyboardInterrupt
-    job = database.jobs.get(job_id)
-    assert (job.state, job.reason, job.runner) == ("interrupted", "stopped before it had finished", None)
-    with database.jobs.lease(job_id) as again:
-        assert again.attempt == 2
-        assert database.jobs.get(job_id).reason is None
-        database.jobs.mark(job_id, "failed", "no memory", lease=again)
-    job = database.jobs.get(job_id)
-    assert (job.state, job.reason) == ("failed", "no memory")
-
-
-def test_a_job_that_is_done_is_not_run_again(database: Database, job_id: str) -> None:
-    with database.jobs.lease(job_id) as held:
-        database.results.save(job_id, TuningResult((), [], [], None, reason="nothing meets them"), lease=held)
-    with pytest.raises(StorageError, match=r"is done; see `autokv jobs show"), database.jobs.lease(job_id):
-        pass
-    with pytest.raises(StorageError, match="no such job"), database.jobs.lease("ffffffffffff"):
-        pass
+def test_a_job_that_is_done_is_not_run_again(database: Database, job_id: str, worker: str) -> None:
+    held = database.queue.take(worker, job_id, 600).lease
+    database.results.save(job_id, TuningResult((), [], [], None, reason="nothing meets them"), lease=held)
+    with pytest.raises(StorageError, match=r"is done; see `autokv jobs show"):
+        database.queue.take(worker, job_id, 600)
     with pytest.raises(StorageError, match="no such job"):
-        database.jobs.mark("ffffffffffff", "failed", "x")
+        database.queue.take(worker, "ffffffffffff", 600)
+    with pytest.raises(StorageError, match="no such job"):
+        database.queue.cancel("ffffffffffff", "x")

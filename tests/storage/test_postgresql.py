@@ -157,7 +157,7 @@ class TestInTheWay:
             session.execute(text("SELECT pg_sleep(60)"))
 
     def test_a_deadlock(self, database: Database) -> None:
-        jobs = [database.jobs.create(TuningRequest(model=name)) for name in "ab"]
+        jobs = [database.queue.submit(TuningRequest(model=name))[0].id for name in "ab"]
         barrier, refused = threading.Barrier(2), []
 
         def touch(first: str, second: str) -> None:
@@ -277,7 +277,7 @@ class TestBackup:
         tmp_path: Path,
         record: Callable[..., TrialRecord],
     ) -> None:
-        job = database.jobs.create(TuningRequest(model="tiny"))
+        job = database.queue.submit(TuningRequest(model="tiny"))[0].id
         database.trials.add(job, record(0))
         target = tmp_path / "copies" / "autokv.dump"
         assert backup(postgresql_url, target) == target.stat().st_size

@@ -98,19 +98,49 @@ def test_a_submission_that_refers_to_nothing_is_stored_not_at_all(database: Data
 
 def test_a_commands_own_job_is_left_alone(database: Database, job_id: str, worker: str) -> None:
     queue = database.queue
-    with database.jobs.lease(job_id):
-        assert queue.claim(worker, lambda selector: True, 600) is None
-        alter(database, job_id, lease_until=datetime(2020, 1, 1, tzinfo=UTC))
-        assert queue.reap() == ()
-        for change in (lambda: queue.cancel(job_id, "x"), lambda: queue.retry(job_id), lambda: queue.delete(job_id)):
-            with pytest.raises(ConflictError, match="is the command line's"):
-                change()
+    assert queue.claim(worker, lambda selector: True, 600) is None
+    assert (queue.look(job_id).place, queue.waiting()) == (None, {})
+    lease = queue.take(worker, job_id, 600).lease
+    assert queue.claim(worker, lambda selector: True, 600) is None
+    alter(database, job_id, lease_until=datetime(2020, 1, 1, tzinfo=UTC))
+    assert queue.reap() == ()
+    for change in (queue.retry, queue.delete):
+        with pytest.raises(ConflictError, match="is the command line's"):
+            change(job_id)
+    queue.release(lease, "stopped")
     assert database.jobs.get(job_id).state == "interrupted"
-    assert kinds(database, job_id) == ["started", "released"]
+    assert queue.claim(worker, lambda selector: True, 600) is None
+    assert kinds(database, job_id) == ["queued", "started", "released"]
     assert queue.look(job_id).place is None
     job = submit(database)
-    with pytest.raises(ConflictError, match="is run by a worker"), database.jobs.lease(job.id):
-        pass
+    with pytest.raises(ConflictError, match="is run by a worker"):
+        queue.take(worker, job.id, 600)
+
+
+def test_a_commands_own_job_goes_through_the_states_of_any_other(
+    database: Database, job_id: str, worker: str, record: Record
+) -> None:
+    queue = database.queue
+    queue.crashed(queue.take(worker, job_id, 600).lease, "signal 9")
+    assert (database.jobs.find(job_id).state, database.jobs.find(job_id).crashes) == ("interrupted", 1)
+    lease = queue.take(worker, job_id, 600).lease
+    assert queue.cancel(job_id, "not needed any more")
+    assert not queue.heartbeat(lease, 600)
+    with pytest.raises(LeaseLostError, match="was cancelled"):
+        database.trials.add(job_id, record(0), lease=lease)
+    assert not queue.cancel(job_id, "again")
+    assert database.jobs.find(job_id).state == "cancelled"
+    queue.fail(queue.take(worker, job_id, 600).lease, "no memory")
+    alter(database, job_id, state="interrupted", conditions=None)  # As an earlier version left it.
+    lease = queue.take(worker, job_id, 600).lease
+    found = database.jobs.find(job_id)
+    assert (found.state, found.reason, found.worker, found.finished) == ("running", None, worker, None)
+    database.results.save(job_id, TuningResult((), [], [], None), lease=lease)
+    assert [one.outcome for one in queue.look(job_id).attempts] == ["crashed", "cancelled", "failed", "done"]
+    ends = ["crashed", "cancelled", "failed", "done"]
+    assert kinds(database, job_id) == [kind for end in ends for kind in ("queued", "started", end)]
+    held = {kind: condition["status"] for kind, condition in (database.jobs.find(job_id).conditions or {}).items()}
+    assert held == {"Accepted": True, "Running": False, "Finished": True}
 
 
 def test_cancelling_a_running_job_fences_its_owner(database: Database, worker: str, record: Record) -> None:
@@ -295,7 +325,7 @@ def test_what_is_kept_long_enough_expires(database: Database, worker: str, recor
     old, needed, young, waiting = (submit(database) for _ in range(4))
     for _ in range(3):
         _finish(database, worker, record)
-    database.jobs.mark(job_id, "failed", "no memory")
+    database.queue.fail(database.queue.take(worker, job_id, 600).lease, "no memory")
     configuration = next(one for one in database.configurations.list() if one.job_id == needed.id)
     database.aliases.create("chat-prod", configuration.id, "")
     for one in (old.id, needed.id, job_id):

@@ -126,7 +126,7 @@ def test_what_it_holds_can_be_gone_on_with(old_url: str) -> None:
     """A job that was interrupted then is taken up now."""
     with Database(old_url, create=False) as database:
         (job,) = (job for job in database.jobs.list() if job.request.model == "stopped")
-        with database.jobs.lease(job.id) as lease:
-            assert lease.attempt == 2
-            database.trials.add(job.id, load_recorder().trial(1), lease=lease)
+        lease = database.queue.take(load_recorder().worker(database), job.id, 600).lease
+        assert lease.attempt == 2
+        database.trials.add(job.id, load_recorder().trial(1), lease=lease)
         assert [record.number for record in database.trials.of(job.id)] == [0, 1]

@@ -19,7 +19,8 @@ from autokv.errors import StorageError
 from autokv.evaluation.measurement import Measurement
 from autokv.storage import Database
 from autokv.storage.columns import database_now
-from autokv.storage.tables import Base, MeasurementRow, ModelRow, SampleRow
+from autokv.storage.jobs import model_key
+from autokv.storage.tables import Base, JobRow, MeasurementRow, ModelRow, SampleRow
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
 
@@ -73,7 +74,7 @@ def records(draw: st.DrawFn, number: int) -> TrialRecord:
 @given(data=st.data())
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_trials_come_back_as_they_were(database: Database, data: st.DataObject) -> None:
-    job_id = database.jobs.create(TuningRequest(model="tiny"))
+    job_id = database.queue.submit(TuningRequest(model="tiny"))[0].id
     given_records = [data.draw(records(number)) for number in range(data.draw(st.integers(0, 3)))]
     for record in reversed(given_records):
         database.trials.add(job_id, record)
@@ -116,13 +117,22 @@ def test_a_number_is_stored_once(database: Database, job_id: str, record: Callab
     assert database.trials.of(job_id) == [record(4)]
 
 
+def describe(database: Database, job_id: str, model: dict[str, Any], **facts: dict[str, Any]) -> None:
+    with database.writing() as session:
+        row = session.get_one(JobRow, job_id)
+        row.model = model_key(session, model)
+        for name, value in facts.items():
+            setattr(row, name, value)
+
+
 def test_a_request_comes_back(database: Database) -> None:
     request = TuningRequest(
         model="tiny", tasks=True, objectives=("task_score",), maximums={"kl_divergence": 0.1}, seed=3
     )
     facts = {"name": "tiny", "rope": {"theta": 1e4}}
-    first = database.jobs.create(request, model=facts, hardware={"device": "cpu"}, versions={"torch": "2.13"})
-    second = database.jobs.create(request, model=facts, workload={"name": "trace", "lengths": [1, 2]})
+    first, second = (database.queue.submit(request)[0].id for _ in range(2))
+    describe(database, first, facts, hardware={"device": "cpu"}, versions={"torch": "2.13"})
+    describe(database, second, facts, workload={"name": "trace", "lengths": [1, 2]})
     job = database.jobs.get(first)
     assert (job.request, job.model, job.hardware, job.workload) == (request, facts, {"device": "cpu"}, None)
     assert (job.state, job.versions, job.trials, job.runner) == ("queued", {"torch": "2.13"}, 0, None)
@@ -136,7 +146,7 @@ def test_a_request_comes_back(database: Database) -> None:
 def test_jobs_are_listed_the_newest_first(database: Database) -> None:
     made = []
     for _ in range(3):
-        made.append(database.jobs.create(TuningRequest(model="tiny")))
+        made.append(database.queue.submit(TuningRequest(model="tiny"))[0].id)
         while _clock(database) <= database.jobs.get(made[-1]).created:
             pass
     assert [job.id for job in database.jobs.list()] == made[::-1]
@@ -264,14 +274,14 @@ class TestPrefixes:
             with pytest.raises(StorageError, match=r"there is no job .*jobs list"):
                 database.jobs.get(unknown)
         while len({job.id[0] for job in database.jobs.list()}) == len(database.jobs.list()):
-            database.jobs.create(TuningRequest(model="tiny"))
+            database.queue.submit(TuningRequest(model="tiny"))
         firsts = [job.id[0] for job in database.jobs.list()]
         twice = next(first for first in firsts if firsts.count(first) > 1)
         with pytest.raises(StorageError, match=r"could be .*more of its characters"):
             database.jobs.get(twice)
 
     def test_of_configurations(self, database: Database, record: Callable[..., TrialRecord]) -> None:
-        jobs = [database.jobs.create(TuningRequest(model=name)) for name in "ab"]
+        jobs = [database.queue.submit(TuningRequest(model=name))[0].id for name in "ab"]
         config = record(0).config
         assert config is not None
         for job in jobs:

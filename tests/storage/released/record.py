@@ -64,36 +64,51 @@ def result(trials: list[TrialRecord], stopped_by: StoppedBy) -> TuningResult:
     )
 
 
+def worker(database: Database) -> str:
+    return database.workers.register(
+        host="elsewhere",
+        process=1,
+        device="cpu",
+        labels={},
+        profile={"name": "a device", "fingerprint": "0123456789abcdef"},
+        versions={"autokv": "1"},
+        seconds=600,
+    )
+
+
 def fill(database: Database) -> None:
-    jobs = database.jobs
-    jobs.create(TuningRequest(model="waiting", text="notes.txt", seed=3))
+    queue, runner = database.queue, worker(database)
+
+    def create(**fields: object) -> str:
+        return queue.submit(TuningRequest(**fields))[0].id
+
+    create(model="waiting", text="notes.txt", seed=3)
     for name, stops in (("done", ["trials"]), ("resumed", ["interrupt", "patience"])):
-        job = jobs.create(
-            TuningRequest(model=name, maximums={"kl_divergence": 0.1}),
-            model=MODEL,
-            hardware={"device": "cpu"},
-            workload={"name": "trace", "lengths": [1, 2]},
-            versions={"torch": "2.13"},
-        )
+        job = create(model=name, maximums={"kl_divergence": 0.1})
         done: list[TrialRecord] = []
         for stop in stops:
-            with jobs.lease(job) as lease:
-                for number in range(len(done), len(done) + 4):
-                    done.append(trial(number))
-                    database.trials.add(job, done[-1], lease=lease)
-                configs = [one.config for one in done[:2] if one.config is not None]
-                documents = [
-                    ConfigurationDocument(pipeline=config.pipeline, model={"name": name, "stop": stop})
-                    for config in configs
-                ]
-                database.results.save(job, result(done, stop), documents, lease=lease)
-    failed = jobs.create(TuningRequest(model="failed", tasks=True))
-    with jobs.lease(failed) as lease:
-        jobs.mark(failed, "failed", "no memory", lease=lease)
-    stopped = jobs.create(TuningRequest(model="stopped"))
-    with jobs.lease(stopped) as lease:
-        database.trials.add(stopped, trial(0), lease=lease)
-    jobs.lease(jobs.create(TuningRequest(model="left behind"))).__enter__()
+            lease = queue.take(runner, job, 600).lease
+            queue.describe(
+                lease,
+                model=MODEL,
+                hardware={"device": "cpu"},
+                workload={"name": "trace", "lengths": [1, 2]},
+                versions={"torch": "2.13"},
+            )
+            for number in range(len(done), len(done) + 4):
+                done.append(trial(number))
+                database.trials.add(job, done[-1], lease=lease)
+            configs = [one.config for one in done[:2] if one.config is not None]
+            documents = [
+                ConfigurationDocument(pipeline=config.pipeline, model={"name": name, "stop": stop})
+                for config in configs
+            ]
+            database.results.save(job, result(done, stop), documents, lease=lease)
+    queue.fail(queue.take(runner, create(model="failed", tasks=True), 600).lease, "no memory")
+    lease = queue.take(runner, create(model="stopped"), 600).lease
+    database.trials.add(lease.job_id, trial(0), lease=lease)
+    queue.release(lease, "stopped before it had finished")
+    queue.take(runner, create(model="left behind"), 600)
     if hasattr(database, "kernel_times"):
         from autokv.evaluation.costs import KernelTime
 
@@ -174,8 +189,8 @@ def main(folder: Path) -> None:
         with closing(sqlite3.connect(file)) as connection:
             # Another machine's process, silent for years: whoever reads this knows that it is gone.
             connection.execute(
-                "UPDATE jobs SET owner_host = 'elsewhere', heartbeat_at = '2020-01-01 00:00:00.000000'"
-                " WHERE owner IS NOT NULL"
+                "UPDATE jobs SET owner_host = 'elsewhere', heartbeat_at = '2020-01-01 00:00:00.000000',"
+                " lease_until = '2020-01-01 00:00:00.000000' WHERE owner IS NOT NULL"
             )
             connection.commit()
             (schema,) = connection.execute("SELECT version_num FROM autokv_version").fetchone()
