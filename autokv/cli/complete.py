@@ -35,6 +35,11 @@ def _beginning(names: Callable[[], Iterable[str]], suffix: str = "") -> Callable
     return complete
 
 
+def among(choices: Iterable[str]) -> Callable[[str], list[str]]:
+    """Completes to one of ``choices``."""
+    return _beginning(lambda: choices)
+
+
 def _spaces() -> Iterable[str]:
     from autokv.search_spaces import names
 
@@ -47,10 +52,13 @@ def _scenarios() -> Iterable[str]:
     return SCENARIOS
 
 
-def _hardware() -> Iterable[str]:
-    from autokv.hardware import catalog
+def _devices(first: str) -> Callable[[], Iterable[str]]:
+    def names() -> Iterable[str]:
+        from autokv.hardware import catalog
 
-    return ("here", *catalog.sheets())
+        return (first, *catalog.sheets())
+
+    return names
 
 
 def _metrics() -> Iterable[str]:
@@ -124,10 +132,9 @@ remote_configuration = _stored(_remote_configurations)
 model = _beginning(_models)
 space = _beginning(_spaces)
 scenario = _beginning(_scenarios)
-hardware = _beginning(_hardware)
+hardware = _beginning(_devices("here"))
+run_on = _beginning(_devices("any"))
 metric = _beginning(_metrics)
 bound = _beginning(_metrics, "=")
 slo = _beginning(lambda: ("ttft_ms", "tpot_ms"), "=")
-sampler = _beginning(lambda: ("tpe", "nsgaii", "gp", "random"))
-dtype = _beginning(lambda: ("auto", "float32", "bfloat16", "float16"))
 device = _beginning(lambda: ("auto", "cpu", "cuda", "cuda:0"))

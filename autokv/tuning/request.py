@@ -1,12 +1,24 @@
-"""``TuningRequest``: everything a tuning run is asked, in one validated object."""
+"""``TuningRequest`` and ``JobSubmission``: everything a tuning run is asked, in one validated object.
+
+The first is of this machine, the second of a server.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from autokv.config import Strict
 from autokv.documents import MemorySize, first_problem, read_document
@@ -17,65 +29,120 @@ DEFAULT_OBJECTIVES = ("kl_divergence", "kv_bytes_per_token", "attention_us")
 GENERATED_METRICS = frozenset({"task_score", "negative_sample_rate", "output_length_ratio"})
 """Metrics that need generated answers, hence prompts or tasks."""
 
+ANY = "any"
+"""Of ``run_on``: whatever device a worker has."""
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
+Labels = Annotated[dict[Label, Label], Field(max_length=16)]
 TraceField = Literal["arrival", "input_tokens", "output_tokens", "session"]
 READING = ("columns", "time_unit", "tokenizer", "hash_block_size", "max_bad_rows")
 """Fields that say how the workload's file is read."""
 
 
-class SearchFields(Strict):
-    """What a tuning run is asked wherever it is asked: on the command line, in a YAML file or over HTTP."""
+@dataclass(frozen=True)
+class Option:
+    """How a field is given on the command line, where its name and its type do not say it."""
 
-    model: Name = Field(description="Hugging Face id, local folder or GGUF file")
-    workload: Name | None = Field(None, description="trace: sets the contexts, the scenario and what is served")
-    rate: float | None = Field(None, gt=0, le=1e6, description="requests per second, instead of the trace's own")
-    hardware: Name = Field("here", description="device to serve on: here, a catalog's name or a profile's file")
+    option: str | None = None
+    metavar: str | None = None
+    completes: str | None = None
+    """What the shell completes: a name of :mod:`autokv.cli.complete`."""
+
+
+class SearchFields(Strict):
+    """What a tuning run is asked wherever it is asked: on the command line, in a YAML file or over HTTP.
+
+    A field is declared here and nowhere else: options, ``--help``, the API's description and the reference follow.
+    """
+
+    model_config = ConfigDict(defer_build=True)
+
+    model: Annotated[Name, Option(completes="model")] = Field(description="Hugging Face id, local folder or GGUF file.")
+    workload: Name | None = Field(None, description="Trace of your traffic; default: none, and nothing is served.")
+    hardware: Annotated[Name, Option(completes="hardware")] = Field(
+        "here", description="Device to serve on: here, a catalog name or a profile's file."
+    )
+    rate: float | None = Field(None, gt=0, le=1e6, description="Requests per second; default: the trace's own.")
+    slo: Annotated[dict[str, float], Option(completes="slo")] = Field(
+        {}, description="Latency limits, ttft_ms and tpot_ms; default: five times what an idle server needs."
+    )
     kv_memory: MemorySize | None = Field(
-        None, description="for KV caches, instead of what the device has left: bytes, or a size such as 2GiB"
+        None, description="Memory for KV caches, such as 2GiB; default: what the device has left."
     )
-    slo: dict[str, float] = Field(default_factory=dict, description="ttft_ms, tpot_ms: what goodput counts")
-    scenario: Name | None = Field(None, description="deployment scenario, instead of what the trace says")
-    columns: dict[TraceField, Name] = Field(default_factory=dict, description="of a trace: a field to its column")
+    scenario: Annotated[Name | None, Option(completes="scenario")] = Field(
+        None, description="Deployment scenario; default: what the trace looks like."
+    )
+    columns: Annotated[dict[TraceField, Name], Option("--column", "NAME=COLUMN")] = Field(
+        {}, description="Columns of arrival, input_tokens, output_tokens or session in a trace; default: its format's."
+    )
     time_unit: Literal["s", "ms", "us", "ns", "iso", "mdy", "dmy"] | None = Field(
-        None, description="of a trace's arrivals, where it is not the format's"
+        None, description="Unit of a trace's arrivals, or order of its dates; default: its format's."
     )
-    tokenizer: Name | None = Field(None, description="model that counts a trace of texts, instead of `model`")
+    tokenizer: Annotated[Name | None, Option(metavar="MODEL")] = Field(
+        None, description="Model whose tokenizer counts a trace of texts; default: the model, if one is named."
+    )
     hash_block_size: int | None = Field(
         None,
         ge=1,
         le=1 << 20,
         validation_alias=AliasChoices("hash_block_size", "block_size"),
-        description="tokens of a hashed block of a trace's prompts",
+        description="Tokens per hashed block of a trace's prompts; default: by the lengths.",
     )
-    max_bad_rows: float | None = Field(None, ge=0, le=1, description="share of a trace's rows that may be bad; 0.01")
-    prompts: Name | None = Field(None, description="JSONL file of prompts")
+    max_bad_rows: float | None = Field(
+        None, ge=0, le=1, description="Largest share of a trace's rows to leave out as bad; default: 0.01."
+    )
+    prompts: Name | None = Field(
+        None, description="JSONL file: prompt, optional completion or answers; default: prompts cut from a text."
+    )
     tasks: bool | None = Field(
-        None,
-        description="generated tasks: true as the prompts, false not at all, null to confirm the front beside them",
+        None, description="Use generated tasks as prompts, or never; default: only to check the front on them."
     )
-    objectives: tuple[str, ...] = Field(DEFAULT_OBJECTIVES, min_length=1, max_length=4)
-    maximums: dict[str, float] = Field(
-        default_factory=dict, validation_alias=AliasChoices("maximums", "max"), description="metric at most"
+    space: Annotated[str | dict[str, Any], Option(completes="space")] = Field(
+        "balanced", description="Search space: a name, a YAML file or its content; a workload has its own."
     )
-    minimums: dict[str, float] = Field(
-        default_factory=dict, validation_alias=AliasChoices("minimums", "min"), description="metric at least"
+    objectives: Annotated[tuple[str, ...], Option("--objective", "METRIC", "metric")] = Field(
+        DEFAULT_OBJECTIVES,
+        min_length=1,
+        max_length=4,
+        description="Metrics to optimise; a workload has its own.",
     )
-    utility: str | None = Field(
-        None, description="metric that decides what is recommended; by default what the workload makes of it"
+    maximums: Annotated[dict[str, float], Option("--max", "METRIC=VALUE", "bound")] = Field(
+        {},
+        validation_alias=AliasChoices("maximums", "max"),
+        description="Largest values of metrics; default: none.",
     )
-    price_per_hour: float | None = Field(None, gt=0, le=1e9, description="of the device, in any currency")
-    sampler: Literal["tpe", "nsgaii", "gp", "random"] = "tpe"
-    trials: int = Field(60, ge=1, le=100_000)
-    batch_size: int = Field(4, ge=1, le=64, description="candidates that are asked for, run and stored together")
-    timeout: float | None = Field(None, gt=0, le=30 * 86400, description="seconds")
-    patience: int | None = Field(None, ge=1, description="stop after this many trials without hypervolume gain")
-    seed: int = Field(0, ge=0, lt=2**31)
-    samples: int = Field(4, ge=1, le=4096, description="calibration prompts")
-    validation_samples: int = Field(4, ge=1, le=4096)
-    context_tokens: int | None = Field(None, ge=16, description="context length, where no workload gives it")
-    max_context_tokens: int | None = Field(None, ge=16)
-    continuation_tokens: int = Field(64, ge=2, le=4096)
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    minimums: Annotated[dict[str, float], Option("--min", "METRIC=VALUE", "bound")] = Field(
+        {},
+        validation_alias=AliasChoices("minimums", "min"),
+        description="Smallest values of metrics; default: none.",
+    )
+    utility: Annotated[str | None, Option(metavar="METRIC", completes="metric")] = Field(
+        None, description="Metric that decides; default: sustained_requests_per_s with a workload, else the bytes."
+    )
+    price_per_hour: float | None = Field(
+        None, gt=0, le=1e9, description="Price of the device per hour: shows the price per token; default: none."
+    )
+    sampler: Literal["tpe", "nsgaii", "gp", "random"] = Field("tpe", description="Optuna's sampler.")
+    trials: int = Field(60, ge=1, le=100_000, description="Number of configurations to try.")
+    batch_size: int = Field(4, ge=1, le=64, description="Configurations to try and store together.")
+    timeout: float | None = Field(
+        None, gt=0, le=30 * 86400, description="Stop the search after this many seconds; default: never."
+    )
+    patience: int | None = Field(
+        None, ge=1, description="Stop after this many trials without gain in hypervolume; default: never."
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Random seed.")
+    samples: int = Field(4, ge=1, le=4096, description="Number of prompts that steer the search.")
+    validation_samples: int = Field(4, ge=1, le=4096, description="Number of prompts that confirm the front.")
+    context_tokens: int | None = Field(
+        None, ge=16, description="Context length in tokens, without a workload; default: 1024."
+    )
+    max_context_tokens: int | None = Field(
+        None, ge=16, description="Longest context in tokens; default: what the model, time and memory allow."
+    )
+    continuation_tokens: int = Field(64, ge=2, le=4096, description="Number of tokens judged after each context.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="Data type of the model.")
 
     @model_validator(mode="after")
     def _about_serving(self) -> Self:
@@ -85,7 +152,9 @@ class SearchFields(Strict):
         about += ["hardware"] if self.hardware != "here" else []
         about += [name for name in READING if getattr(self, name) not in (None, {})]
         if self.workload is None and (asked or about):
-            raise ValueError(f"{(asked or about)[0]} is about serving a trace; add a workload")
+            instead = ", or choose the device to run on by run_on" if about[:1] == ["hardware"] and not asked else ""
+            instead = instead if "run_on" in type(self).model_fields else ""
+            raise ValueError(f"{(asked or about)[0]} is about serving a trace; add a workload{instead}")
         unknown = self.slo.keys() - {"ttft_ms", "tpot_ms"}
         if unknown:
             raise ValueError(f"slo knows ttft_ms and tpot_ms, not {min(unknown)!r}")
@@ -127,9 +196,13 @@ class SearchFields(Strict):
 class TuningRequest(SearchFields):
     """A tuning run on this machine; the fields are the options of ``autokv tune`` and the keys of its YAML file."""
 
-    text: Name | None = Field(None, description="text file, cut into samples")
-    space: Name = Field("balanced", description="name of a built-in search space, or a YAML file")
-    device: Name = "auto"
+    space: Annotated[Name, Option(completes="space")] = Field(
+        "balanced", description="Search space: a name or a YAML file; a workload has its own."
+    )
+    text: Name | None = Field(None, description="Text file to cut prompts from; default: a novel of AutoKV's own.")
+    device: Annotated[Name, Option(completes="device")] = Field(
+        "auto", description="Device to run on: auto, cpu, cuda or cuda:N."
+    )
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, where: str = "") -> Self:
@@ -168,6 +241,39 @@ class TuningRequest(SearchFields):
                     field=": ".join(part for part in (where, f"minimums.{metric}") if part),
                     remedy="give a minimum that is not above the maximum",
                 )
+
+
+def _of_estimate(given: object) -> object:
+    """``run_on`` was called ``estimate`` when it could only be true: on any device, or false: on that of `hardware`."""
+    return (ANY if given else None) if isinstance(given, bool) else given
+
+
+class JobSubmission(SearchFields):
+    """A tuning job of the service: the fields of ``autokv tune``, with ids where that takes paths.
+
+    ``hardware`` is the device to serve on, ``run_on`` the device of the worker that may run the job. Where they differ,
+    the costs of serving are predicted. ``hardware: here`` is the device of the worker.
+    """
+
+    model_config = ConfigDict(defer_build=False)  # FastAPI takes no other
+
+    model: Name = Field(description="Name of an offered model, or Hugging Face id.")
+    workload: Name | None = Field(
+        None, description="Trace: the id of an upload, or for a client a file to upload; default: none."
+    )
+    hardware: Annotated[Name, Option(completes="hardware")] = Field(
+        "here", description="Device to serve on: here, a catalog name or a profile's id, or for a client its file."
+    )
+    prompts: Name | None = Field(
+        None, description="Prompts: the id of an upload, or for a client a JSONL file; default: cut from a text."
+    )
+    trials: int = Field(60, ge=1, le=10_000, description="Number of configurations to try.")
+    labels: Labels = Field({}, description="Labels that the worker must have, such as zone=a,tier=b; default: none.")
+    run_on: Annotated[Name | None, BeforeValidator(_of_estimate), Option(completes="run_on")] = Field(
+        None,
+        validation_alias=AliasChoices("run_on", "estimate"),
+        description="Device that the worker must have: any, or as in `hardware`; default: the device to serve on.",
+    )
 
 
 def read_request_file(path: Path) -> dict[str, Any]:
