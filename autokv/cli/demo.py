@@ -34,8 +34,9 @@ def demo(
     Text and trace ship with AutoKV; the server is stopped at the end. The same command again resumes a stopped run.
     """
     from autokv.cli.console import output as console
+    from autokv.cli.following import follow
     from autokv.cli.processes import own_server
-    from autokv.cli.progress import follow
+    from autokv.cli.server_store import ServerStore
     from autokv.client import Client, download_results
     from autokv.runs.result_files import export
     from autokv.storage import Database
@@ -51,7 +52,7 @@ def demo(
         with own_server(url, output / "server.log") as server, Client(server) as client:
             typer.echo(f"serving {server}, until the demonstration ends")
             tuning = _submitted(client, model, trials)
-            job = follow(tuning, console())
+            job = follow(ServerStore(client), tuning.id, console())
             if job.state != "done":
                 raise typer.Exit(1)
             with Database(url, create=False) as stored:

@@ -12,8 +12,9 @@ import httpx2
 from autokv.client import configurations, jobs, resources
 from autokv.client.connection import Bound, Connection, call, every
 from autokv.client.options import PATIENCE_SECONDS, RETRIES, TIMEOUT_SECONDS, http_options
-from autokv.client.tuning import format_of, recommended_of, space_of, uploads
+from autokv.client.tuning import recommended_of, space_of, uploads
 from autokv.config import ConfigurationDocument
+from autokv.documents import format_of
 from autokv.files import write_atomic
 from autokv.wire import Event, FrontView, JobView
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from autokv.client import resources
-from autokv.client.configurations import Format
 from autokv.client.operation import Operation
 from autokv.documents import read_document
 from autokv.errors import NotFoundError, RequestError
@@ -62,11 +61,6 @@ def _file(name: str, value: object) -> Path | None:
     if not file.is_file():
         raise RequestError(f"{value} is not a file", field=name, remedy="check the path, or name an id")
     return file
-
-
-def format_of(file: str | Path) -> Format:
-    """The format that a file's suffix names."""
-    return "yaml" if Path(file).suffix in {".yaml", ".yml"} else "json"
 
 
 def recommended_of(job: JobView) -> str:

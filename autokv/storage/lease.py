@@ -146,7 +146,7 @@ def _claim(session: Session, job_id: str) -> Lease:
     row, time = locked(session, job_id), now(session)
     if not row.local:
         raise ConflictError(
-            "is run by a worker", field=f"job {job_id}", remedy=f"follow it with `autokv remote watch {job_id}`"
+            "is run by a worker", field=f"job {job_id}", remedy=f"follow it with `autokv jobs watch {job_id}`"
         )
     if row.state == "done":
         raise ConflictError("is done", field=f"job {job_id}", remedy=f"see `autokv jobs show {job_id}`")

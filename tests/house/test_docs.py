@@ -42,8 +42,10 @@ def first_cells(name: str) -> set[str]:
 
 
 def commands(group: TyperGroup, path: str = "autokv") -> Iterator[tuple[str, set[str]]]:
-    """Every command with the long names of its options."""
+    """Every command that help shows, with the long names of its options."""
     for name, command in group.commands.items():
+        if command.hidden:
+            continue
         if isinstance(command, TyperGroup):
             yield from commands(command, f"{path} {name}")
         else:

@@ -1,4 +1,4 @@
-"""``autokv remote alias``: names that stand for configurations."""
+"""``autokv aliases``: names that stand for configurations."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autokv.cli import complete
-from autokv.cli.tables import JsonOption, ServerOption, connect, local_time, print_facts, print_json, print_table
+from autokv.cli.configs import ConfigurationArgument, write_document
+from autokv.cli.store import ServerOption, open_store
+from autokv.cli.tables import DatabaseOption, JsonOption, local_time, print_facts, print_json, print_table
+from autokv.errors import NotFoundError
 
 if TYPE_CHECKING:
     from autokv.wire import AliasView
 
 app = typer.Typer(no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(help="Name of an alias.")]
+NameArgument = Annotated[str, typer.Argument(help="Name of an alias.", autocompletion=complete.alias)]
 NoteOption = Annotated[str, typer.Option(help="Reason, kept in the history.")]
 RevisionOption = Annotated[int | None, typer.Option(help="Change the alias only if it is at this revision.")]
 
 
 @app.command("list")
-def list_aliases(server: ServerOption = None, as_json: JsonOption = False) -> None:
+def list_aliases(server: ServerOption = None, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """List aliases and their configurations."""
-    with connect(server) as client:
-        found = list(client.aliases.list())
+    with open_store(server, database) as store:
+        found = list(store.aliases())
     if as_json:
         print_json(found)
         return
@@ -33,10 +36,12 @@ def list_aliases(server: ServerOption = None, as_json: JsonOption = False) -> No
 
 
 @app.command()
-def show(name: NameArgument, server: ServerOption = None, as_json: JsonOption = False) -> None:
+def show(
+    name: NameArgument, server: ServerOption = None, database: DatabaseOption = None, as_json: JsonOption = False
+) -> None:
     """Show an alias and its history."""
-    with connect(server) as client:
-        alias, moves = client.aliases.get(name), list(client.aliases.history(name))
+    with open_store(server, database) as store:
+        alias, moves = store.alias(name), list(store.history(name))
     if as_json:
         print_json({"alias": alias, "history": moves})
         return
@@ -56,27 +61,20 @@ def show(name: NameArgument, server: ServerOption = None, as_json: JsonOption = 
 @app.command("set")
 def set_alias(
     name: NameArgument,
-    configuration: Annotated[
-        str,
-        typer.Argument(
-            help="Id of a configuration, or its digest, or how that begins.",
-            autocompletion=complete.remote_configuration,
-        ),
-    ],
+    configuration: ConfigurationArgument,
     note: NoteOption = "",
     revision: RevisionOption = None,
     server: ServerOption = None,
+    database: DatabaseOption = None,
 ) -> None:
     """Point an alias at a configuration; a new alias is created."""
-    from autokv.errors import NotFoundError
-
-    with connect(server) as client:
+    with open_store(server, database) as store:
         try:
-            known = revision if revision is not None else client.aliases.get(name).revision
+            known = store.alias(name).revision if revision is None else revision
         except NotFoundError:
-            _told(client.aliases.create(name, configuration, note=note))
+            _told(store.create_alias(name, configuration, note))
         else:
-            _told(client.aliases.move(name, configuration, revision=known, note=note))
+            _told(store.move_alias(name, configuration, known, note))
 
 
 @app.command()
@@ -86,18 +84,34 @@ def rollback(
     note: NoteOption = "",
     revision: RevisionOption = None,
     server: ServerOption = None,
+    database: DatabaseOption = None,
 ) -> None:
     """Point an alias at an earlier configuration."""
-    with connect(server) as client:
-        known = revision if revision is not None else client.aliases.get(name).revision
-        _told(client.aliases.roll_back(name, revision=known, to=to, note=note))
+    with open_store(server, database) as store:
+        known = store.alias(name).revision if revision is None else revision
+        _told(store.roll_back_alias(name, known, to, note))
 
 
 @app.command()
-def delete(name: NameArgument, revision: RevisionOption = None, server: ServerOption = None) -> None:
+def download(
+    name: NameArgument,
+    output: Annotated[str, typer.Option(help="File to write, .json or .yaml; default: NAME.json.")] = "",
+    server: ServerOption = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Write the configuration of an alias to a file."""
+    with open_store(server, database) as store:
+        found = store.configuration(store.alias(name).configuration)
+    write_document(found, output or f"{name}.json")
+
+
+@app.command()
+def delete(
+    name: NameArgument, revision: RevisionOption = None, server: ServerOption = None, database: DatabaseOption = None
+) -> None:
     """Delete an alias; its configurations stay."""
-    with connect(server) as client:
-        client.aliases.delete(name, revision=revision if revision is not None else client.aliases.get(name).revision)
+    with open_store(server, database) as store:
+        store.delete_alias(name, store.alias(name).revision if revision is None else revision)
     typer.echo(f"{name} is deleted")
 
 
