@@ -26,7 +26,7 @@ RevisionOption = Annotated[int | None, typer.Option(help="Change the alias only 
 def list_aliases(server: ServerOption = None, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """List aliases and their configurations."""
     with open_store(server, database) as store:
-        found = list(store.aliases())
+        found = list(store.aliases.list())
     if as_json:
         print_json(found)
         return
@@ -41,7 +41,7 @@ def show(
 ) -> None:
     """Show an alias and its history."""
     with open_store(server, database) as store:
-        alias, moves = store.alias(name), list(store.history(name))
+        alias, moves = store.aliases.get(name), list(store.aliases.history(name))
     if as_json:
         print_json({"alias": alias, "history": moves})
         return
@@ -70,11 +70,11 @@ def set_alias(
     """Point an alias at a configuration; a new alias is created."""
     with open_store(server, database) as store:
         try:
-            known = store.alias(name).revision if revision is None else revision
+            known = store.aliases.get(name).revision if revision is None else revision
         except NotFoundError:
-            _told(store.create_alias(name, configuration, note))
+            _told(store.aliases.create(name, configuration, note=note))
         else:
-            _told(store.move_alias(name, configuration, known, note))
+            _told(store.aliases.move(name, configuration, revision=known, note=note))
 
 
 @app.command()
@@ -88,8 +88,8 @@ def rollback(
 ) -> None:
     """Point an alias at an earlier configuration."""
     with open_store(server, database) as store:
-        known = store.alias(name).revision if revision is None else revision
-        _told(store.roll_back_alias(name, known, to, note))
+        known = store.aliases.get(name).revision if revision is None else revision
+        _told(store.aliases.roll_back(name, revision=known, to=to, note=note))
 
 
 @app.command()
@@ -101,7 +101,7 @@ def download(
 ) -> None:
     """Write the configuration of an alias to a file."""
     with open_store(server, database) as store:
-        found = store.configuration(store.alias(name).configuration)
+        found = store.configuration(store.aliases.get(name).configuration, "")
     write_document(found, output or f"{name}.json")
 
 
@@ -111,7 +111,8 @@ def delete(
 ) -> None:
     """Delete an alias; its configurations stay."""
     with open_store(server, database) as store:
-        store.delete_alias(name, store.alias(name).revision if revision is None else revision)
+        known = store.aliases.get(name).revision if revision is None else revision
+        store.aliases.delete(name, revision=known)
     typer.echo(f"{name} is deleted")
 
 

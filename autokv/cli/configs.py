@@ -37,7 +37,7 @@ def list_configs(
 ) -> None:
     """List the configurations that jobs found."""
     with open_store(server, database) as store:
-        found = list(store.configurations(job))
+        found = list(store.configurations.list(job=job or None))
     if as_json:
         print_json(found)
         return

@@ -5,17 +5,20 @@ from __future__ import annotations
 import shlex
 import string
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 
 from autokv.cli.console import answer, front_table, output, print_table
 from autokv.cli.progress import TuningProgress, told_line
-from autokv.cli.store import Store
 from autokv.cli.tables import short_model
 from autokv.cli.tune import EXIT_NOTHING
 from autokv.errors import Interrupted
 from autokv.wire import Event, JobView, Progress
+
+if TYPE_CHECKING:
+    from autokv.cli.store import Store
 
 ALIAS = frozenset(string.ascii_lowercase + string.digits + "._-")
 """Characters of an alias's name."""
@@ -44,7 +47,7 @@ def watch_job(store: Store, job: JobView) -> None:
 
 def follow(store: Store, job_id: str, console: Console) -> JobView:
     """Show what happens to a job until it has ended, and its front if it has one."""
-    job = store.job(job_id)
+    job = store.jobs.get(job_id)
     wanted = int(job.request.get("trials", 0))
     with TuningProgress(console, wanted) as progress:
         if job.queue is not None and job.queue.position > 1:

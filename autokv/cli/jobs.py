@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 app.command(cls=Renamed)(submit)
 
+PAGE = 200
+"""Jobs that are asked for at once, at most."""
 STATES: tuple[JobState, ...] = get_args(JobState)
 JobArgument = Annotated[
     str, typer.Argument(help="Id of a job; in a database also how it begins.", autocompletion=complete.job)
@@ -49,7 +52,8 @@ def list_jobs(
 ) -> None:
     """List jobs, the newest first."""
     with open_store(server, database) as store:
-        jobs = list(store.jobs(states=_states(state or ()), model=model, limit=limit))
+        found = store.jobs.list(state=_states(state or ()), model=model, limit=min(limit or PAGE, PAGE))
+        jobs = list(islice(found, limit))
     if as_json:
         print_json(jobs)
         return
@@ -66,7 +70,7 @@ def show(
 ) -> None:
     """Show a job: its progress, its front and what it recommends."""
     with open_store(server, database) as store:
-        found = store.job(job)
+        found = store.jobs.get(job)
         result = store.result(found)
     if as_json:
         print_json({"job": found, "result": None if result is None else _outcome(result)})
@@ -92,21 +96,21 @@ def watch(job: JobArgument, server: ServerOption = None, database: DatabaseOptio
     from autokv.cli.following import watch_job
 
     with open_store(server, database) as store:
-        watch_job(store, store.job(job))
+        watch_job(store, store.jobs.get(job))
 
 
 @app.command()
 def cancel(job: JobArgument, server: ServerOption = None, database: DatabaseOption = None) -> None:
     """Cancel a job that waits or runs."""
     with open_store(server, database) as store:
-        typer.echo(store.cancel(job).state)
+        typer.echo(store.jobs.cancel(job).state)
 
 
 @app.command()
 def retry(job: JobArgument, server: ServerOption = None, database: DatabaseOption = None) -> None:
     """Run a failed or cancelled job again; its trials are kept."""
     with open_store(server, database) as store:
-        typer.echo(store.retry(job).state)
+        typer.echo(store.jobs.retry(job).state)
 
 
 @app.command()

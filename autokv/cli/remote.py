@@ -9,7 +9,7 @@ import typer
 
 from autokv.cli import aliases, configs, jobs
 from autokv.cli.renamed import Moved
-from autokv.cli.store import ServerOption, connect
+from autokv.cli.store import ServerOption, open_server
 from autokv.cli.submit import submit
 from autokv.cli.tables import JsonOption, print_json
 from autokv.errors import RequestError
@@ -35,7 +35,7 @@ def show(job: str, server: ServerOption = None, as_json: JsonOption = False) -> 
     if not as_json:
         jobs.show(job, server=server)
         return
-    with connect(server) as client:
+    with open_server(server) as client:
         print_json(client.jobs.get(job))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autokv.cli import options as asked
-from autokv.cli.store import ServerOption, connect
+from autokv.cli.store import ServerOption, open_server
 from autokv.cli.tables import JsonOption, print_facts, print_json
 from autokv.tuning.request import read_request_file
 
@@ -69,14 +69,13 @@ def submit(
 ) -> None:
     """Submit a tuning job; files are uploaded first."""
     from autokv.cli.following import say_who_is_missing, watch_job
-    from autokv.cli.server_store import ServerStore
 
     own = {"request_file", "labels", "estimate", "key", "validate", "watch", "server", "as_json"}
     given = asked.fields_of({name: value for name, value in context.params.items() if name not in own})
     fields = {**(read_request_file(request_file) if request_file else {}), **given}
     fields |= {"labels": asked.label_map(labels, "--labels")} if labels else {}
     fields |= {"estimate": True} if estimate else {}
-    with connect(server) as client:
+    with open_server(server) as client:
         fields = client.uploaded(**fields)
         if validate:
             _tell(client.jobs.validate(fields), as_json)
@@ -86,9 +85,8 @@ def submit(
             print_json(job)
         else:
             typer.echo(job.id)
-        store = ServerStore(client, ["--server", server] if server else [])
         if watch:
-            watch_job(store, job)
+            watch_job(client, job)
         else:
             say_who_is_missing(job)
 

@@ -215,8 +215,8 @@ def test_who_stops_watching_is_told_how_to_go_on(autokv: Run, server: Server, mo
         patched.setattr("autokv.client.Tuning.wait", stop)
         code, _, err = autokv("jobs", "watch", job, "--server", server.url)
     assert code == 130
-    (told,) = re.findall(r"`autokv ([^`]+)`", err)
-    assert shlex.split(told) == ["jobs", "watch", job, "--server", server.url]
+    (told,) = re.findall(r"`autokv jobs ([^`]+)`", err)
+    assert shlex.split(told) == ["watch", job, "--server", server.url]
 
 
 def test_what_a_job_found_is_downloaded(autokv: Run, done: str, client: Client, tmp_path: Path) -> None:
