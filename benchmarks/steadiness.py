@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--at-once", type=int, default=4, help="runs at the same time")
-    parser.add_argument("--load", type=int, default=10, help="load that these runs and other processes make")
+    parser.add_argument("--load", type=int, default=10, help="load that these runs and other processes make at least")
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--folder", type=Path, help="where runs are kept; those that are there are not run again")
@@ -130,7 +130,7 @@ def main() -> None:
         model = cut_model(root / "model", options.layers)
         folders = [root / f"run-{number}" for number in range(options.runs)]
         results, loads = [], []
-        spinning = options.load - options.at_once * torch.get_num_threads()
+        spinning = options.load - options.at_once  # a run keeps one to all threads busy
         with busy(spinning), ThreadPoolExecutor(options.at_once) as pool:
             for folder, found in zip(folders, pool.map(partial(tune, model, options.trials), folders), strict=True):
                 results.append(found)

@@ -50,7 +50,7 @@ class Advisor:
         have = self.full.capacity_bytes
         found = self._first(lambda memory: not self._pays(self.trace, memory), have, 2.0)
         if found is None:
-            return f"It pays with {2**OCTAVES} times the memory too: it is faster, not only smaller"
+            return f"It pays with up to {2**OCTAVES} times as much memory too: it is faster, not only smaller"
         return f"With {size_text(found)} for KV caches instead of {size_text(have)}, 16 bits sustain as many requests/s"
 
     def _less_memory(self) -> str:

@@ -38,7 +38,7 @@ def _gained(found: Comparison) -> str:
         if found.impossible:
             return "; ".join(f"{name} cannot serve {here}: {why}" for name, why in found.impossible.items())
         return f"{new.name} {_alone(new)}"
-    if _is_plain(new, full):
+    if _same(new, full):
         return f"the 16-bit cache {_alone(full)}"
     if not found.memory_short and not _sustains_more(new, full):
         share = found.attention_share or 0.0
@@ -52,7 +52,7 @@ def _gained(found: Comparison) -> str:
             )
     memory = "runs out of memory" if found.memory_short else "does not run out of memory"
     changes = [f"compared with the 16-bit cache, which {memory}: {_against(found, full)}"]
-    if found.float8 is not None:
+    if found.float8 is not None and not _same(new, found.float8):
         changes.append(f"compared with fp8: {_against(found, found.float8)}")
     return "; ".join(changes) + _rates(found)
 
@@ -60,7 +60,8 @@ def _gained(found: Comparison) -> str:
 def _against(found: Comparison, old: Run) -> str:
     """All that a baseline is compared by."""
     new, gain = found.candidate, found.gain(old)
-    parts = [f"{times(gain.concurrent_requests)} as many requests fit at once"]
+    fit = "" if abs(gain.concurrent_requests - 1) < SAME else f"{times(gain.concurrent_requests)} "
+    parts = [f"{fit}as many requests fit at once"]
     after, before = new.report.goodput_requests_per_s, old.report.goodput_requests_per_s
     if after or before:
         parts.append(f"goodput {_percent(after or 0, before or 0, f'{after:.3g}', f'{before:.3g} requests/s')}")
@@ -126,10 +127,10 @@ def _sustains_more(new: Run, old: Run) -> bool:
     return new.max_rate.requests_per_s > old.max_rate.requests_per_s * (1 + SAME)
 
 
-def _is_plain(new: Run, full: Run) -> bool:
-    """Whether the candidate is the 16-bit cache itself."""
-    same = new.concurrent_requests == full.concurrent_requests
-    return same and new.report.ttft_ms == full.report.ttft_ms and new.report.tpot_ms == full.report.tpot_ms
+def _same(new: Run, old: Run) -> bool:
+    """Whether the candidate is the baseline itself."""
+    same = new.concurrent_requests == old.concurrent_requests
+    return same and new.report.ttft_ms == old.report.ttft_ms and new.report.tpot_ms == old.report.tpot_ms
 
 
 def _bits(run: Run) -> str:

@@ -88,7 +88,7 @@ def test_longer_requests_are_tried_as_far_as_the_model_goes() -> None:
 
 def test_what_is_faster_pays_with_any_memory() -> None:
     (text,) = advisor(5e6, attention=3e-6, saving=0.2).advice()
-    assert text.startswith("It pays with 1024 times the memory too")
+    assert text.startswith("It pays with up to 1024 times as much memory too")
 
 
 @pytest.mark.parametrize("capacity", [16_000.0, 100_000.0])

@@ -205,3 +205,10 @@ def test_points_that_were_drawn_on_are_not_measured() -> None:
     assert type(drawn).from_dict(drawn.to_dict()).scaled(2.0).limit == 1024
     found = compare(trace(requests=50), replace(small, costs=replace(small.costs, prefill_attention=drawn)), full)
     assert any("longer than the 1,024 tokens up to which prefill" in note for note in found.candidate.report.notes)
+
+
+def test_fp8_is_not_compared_with_itself() -> None:
+    small, full = engines(capacity=5e6)
+    assert "compared with fp8" not in compare(trace(rate=14.0), small, full, replace(small, name="fp8")).verdict
+    slower = replace(small, name="fp8", capacity_bytes=4.9e6, costs=replace(small.costs, rest=full.costs.rest))
+    assert "as many requests fit at once" in compare(trace(rate=14.0), small, full, slower).verdict
