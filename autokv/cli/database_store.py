@@ -28,20 +28,23 @@ class _Jobs:
     def __init__(self, database: Database) -> None:
         self._database, self._fleet = database, Fleet(database)
 
+    def id(self, prefix: str) -> str:
+        return self._database.jobs.get(prefix).id
+
     def list(self, *, state: Sequence[JobState], model: str | None, limit: int) -> Iterable[JobView]:
         page = self._database.jobs.page
         found = _paged(lambda cursor: page(states=state, model=model, cursor=cursor, limit=limit))
         return (job_view(job, self._fleet) for job in found)
 
     def get(self, job: str) -> JobView:
-        return look(self._database.jobs.get(job).id, self._database, self._fleet)[1]
+        return look(self.id(job), self._database, self._fleet)[1]
 
     def cancel(self, job: str) -> JobView:
-        self._database.queue.cancel(self.get(job).id, "cancelled with `autokv jobs cancel`")
+        self._database.queue.cancel(self.id(job), "cancelled with `autokv jobs cancel`")
         return self.get(job)
 
     def retry(self, job: str) -> JobView:
-        self._database.queue.retry(self.get(job).id)
+        self._database.queue.retry(self.id(job))
         return self.get(job)
 
 
@@ -99,7 +102,7 @@ class DatabaseStore:
         return self._database.results.of(job.id)
 
     def wait(self, job: str, on_event: Callable[[Event], None]) -> JobView:
-        job, number = self.jobs.get(job).id, 0
+        job, number = self.jobs.id(job), 0
         while True:
             ended = self._database.jobs.find(job).state in ENDED_STATES
             news = self._database.events.of(job, number)
@@ -114,7 +117,7 @@ class DatabaseStore:
     def download(self, job: str, folder: Path) -> Iterable[Path]:
         from autokv.runs.result_files import export
 
-        return export(self._database, self.jobs.get(job).id, folder)[1].values()
+        return export(self._database, self.jobs.id(job), folder)[1].values()
 
     def resume_command(self, job: JobView) -> list[str]:
         if job.submission is None:

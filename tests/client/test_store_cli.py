@@ -16,6 +16,7 @@ import pytest
 from autokv.cli.main import main
 from autokv.client import Client
 from autokv.config import ConfigurationDocument
+from autokv.jobs.selector import Selector
 from autokv.storage import Database
 from autokv.tuning.request import TuningRequest
 
@@ -157,16 +158,17 @@ def test_a_server_comes_before_a_database_unless_one_is_named(
 ) -> None:
     here = f"sqlite:///{tmp_path / 'here.db'}"
     with Database(here) as database:
-        local = database.jobs.create(TuningRequest(model="tiny"))
+        request = TuningRequest(model="tiny")
+        local = database.queue.submit(request, submission={"model": "tiny"}, selector=Selector().to_json())[0].id
     monkeypatch.setenv("AUTOKV_DATABASE_URL", here)
     assert local in autokv("jobs", "list")[1]
     there = client.jobs.submit({"model": "tiny"}).id
     monkeypatch.setenv("AUTOKV_SERVER_URL", server.url)
     assert [one["id"] for one in json.loads(autokv("jobs", "list", "--json")[1])] == [there]
     assert local in autokv("jobs", "list", "--database", here)[1]
-    with Database(here) as database:
-        database.jobs.mark(local, "interrupted", "Ctrl-C")
-    assert f"autokv tune --resume {local} --database {here}\n" in autokv("jobs", "show", local, "--database", here)[1]
+    assert autokv("jobs", "cancel", local, "--database", here)[1] == "cancelled\n"
+    shown = autokv("jobs", "show", local, "--database", here)[1]
+    assert f"to go on: autokv jobs retry {local} --database {here}\n" in shown
 
 
 def test_what_needs_one_side_says_so(autokv: Run) -> None:
