@@ -9,10 +9,12 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from autokv.api.dependencies import DatabaseDep
-from autokv.api.headers import MEDIA_TYPES, Accept, Format, FormatQuery, IfNoneMatch, chosen, known, rendered
+from autokv.api.headers import MEDIA_TYPES, Accept, FormatQuery, IfNoneMatch, chosen, known
 from autokv.api.paging import PageQuery
 from autokv.api.paging import Query as Parameters
 from autokv.api.responses import problems
+from autokv.api.views import configuration_view
+from autokv.documents import Format, rendered
 from autokv.errors import NotFoundError
 from autokv.hardware import catalog
 from autokv.storage import Database, StoredConfiguration
@@ -64,7 +66,7 @@ def configurations(query: Annotated[ConfigurationsQuery, Query()], database: Dat
         cursor=query.position,
         limit=query.limit,
     )
-    return query.page(map(view, found), following)
+    return query.page(map(configuration_view, found), following)
 
 
 @router.get(
@@ -80,7 +82,7 @@ def show(
 ) -> Response:
     """A configuration with its job and its roles, as JSON or YAML."""
     form, found = chosen(query, accept), database.configurations.find(key)
-    return _answer(found.id, view(found), form, if_none_match, cache=cache_of(key, found))
+    return _answer(found.id, configuration_view(found), form, if_none_match, cache=cache_of(key, found))
 
 
 @router.get(
@@ -95,19 +97,6 @@ def download(
     """The document alone, as JSON or YAML: the configuration, and where its figures come from."""
     form, found = chosen(query, accept), database.configurations.find(key)
     return document_answer(found, form, if_none_match, cache=cache_of(key, found))
-
-
-def view(found: StoredConfiguration) -> ConfigurationView:
-    """A configuration as it is told over HTTP."""
-    return ConfigurationView(
-        id=found.id,
-        digest=found.digest,
-        etag=tag(found.id, "json"),
-        job=found.job_id,
-        roles=found.roles,
-        created=found.created,
-        document=found.document.model_dump(mode="json"),
-    )
 
 
 def tag(configuration: str, form: Format) -> str:
@@ -204,7 +193,7 @@ def _told(match: Match) -> Recommendation:
         matched.append("workload")
     workload = (document.workload or {}).get("trace")
     return Recommendation(
-        configuration=view(match.configuration),
+        configuration=configuration_view(match.configuration),
         model=str((document.model or {}).get("name", "")),
         hardware=str((document.hardware or {}).get("name", "")),
         workload=None if workload is None else str(workload),

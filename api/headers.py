@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-import yaml
 from fastapi import Depends, Header
 from pydantic import Field
-from pydantic_core import to_json, to_jsonable_python
 from starlette.exceptions import HTTPException
 
 from autokv.api.paging import Query
+from autokv.documents import Format
 from autokv.errors import RequestError
 
 MAX_HEADER = 4096
@@ -49,7 +48,6 @@ def tags(header: str, name: str) -> list[str]:
     return found
 
 
-Format = Literal["json", "yaml"]
 MEDIA_TYPES: dict[Format, str] = {"json": "application/json", "yaml": "application/yaml"}
 _NAMES: dict[str, Format] = {
     "application/json": "json",
@@ -61,7 +59,6 @@ _NAMES: dict[str, Format] = {
     "text/x-yaml": "yaml",
     "text/*": "yaml",
 }
-_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 Accept = Annotated[str | None, Header(max_length=MAX_HEADER, include_in_schema=False)]
 
@@ -90,15 +87,6 @@ def chosen(query: FormatQuery, accept: str | None) -> Format:
     if best is None or not liked[best]:
         raise HTTPException(406, f"there is {' and '.join(MEDIA_TYPES.values())}, and neither is accepted")
     return best
-
-
-def rendered(document: Any, form: Format) -> bytes:  # noqa: ANN401 - whatever JSON can hold
-    """``document`` (JSON, or pydantic) as text for files; NaN and infinities, which JSON lacks, become null."""
-    if form == "json":
-        return to_json(document, indent=2, inf_nan_mode="null") + b"\n"
-    plain = to_jsonable_python(document, inf_nan_mode="null")
-    text: str = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    return text.encode()
 
 
 def _quality(parameters: list[str]) -> float:

@@ -12,9 +12,9 @@ from autokv.api.dependencies import DatabaseDep, FleetDep, HubDep, Id, SettingsD
 from autokv.api.headers import Wait, applied
 from autokv.api.paging import PageQuery
 from autokv.api.responses import answer, located, problems
-from autokv.api.views import Fleet, job_view
+from autokv.api.views import job_view, look
 from autokv.jobs.submission import check_submission, estimate
-from autokv.storage import Database, Job
+from autokv.storage import Job
 from autokv.wire import ENDED_STATES, JobState, JobSubmission, JobView, Page, ValidationView
 
 router = APIRouter(tags=["jobs"])
@@ -75,13 +75,13 @@ async def submit(
             profile=checked.profile,
             key=key,
         )
-        return _look(job.id, database, fleet)
+        return look(job.id, database, fleet)
 
     job, view = await run_in_threadpool(store)
     request.state.job_id = job.id
     if wait and job.state not in ENDED_STATES:
         await hub.ended(job.id, (job.last_event, job.state), wait)
-        job, view = await run_in_threadpool(_look, job.id, database, fleet)
+        job, view = await run_in_threadpool(look, job.id, database, fleet)
     headers = {"Location": f"/v1/jobs/{job.id}", **applied(wait)}
     return answer(view, 200 if wait and job.state in ENDED_STATES else 202, headers)
 
@@ -125,10 +125,10 @@ def jobs(query: Annotated[JobsQuery, Query()], database: DatabaseDep, fleet: Fle
 )
 async def show(job_id: Id, database: DatabaseDep, fleet: FleetDep, hub: HubDep, wait: Wait) -> Response:
     """A job; with `Prefer: wait=N` the answer waits until it has ended, for at most N seconds."""
-    job, view = await run_in_threadpool(_look, job_id, database, fleet)
+    job, view = await run_in_threadpool(look, job_id, database, fleet)
     if wait and job.state not in ENDED_STATES:
         await hub.ended(job.id, (job.last_event, job.state), wait)
-        _, view = await run_in_threadpool(_look, job_id, database, fleet)
+        _, view = await run_in_threadpool(look, job_id, database, fleet)
     return answer(view, 200, applied(wait))
 
 
@@ -136,29 +136,17 @@ async def show(job_id: Id, database: DatabaseDep, fleet: FleetDep, hub: HubDep, 
 def cancel(job_id: Id, database: DatabaseDep, fleet: FleetDep) -> JobView:
     """Cancel a job that waits or runs, at once; cancelling it again changes nothing."""
     database.queue.cancel(job_id, "cancelled over HTTP")
-    return _look(job_id, database, fleet)[1]
+    return look(job_id, database, fleet)[1]
 
 
 @router.post("/jobs/{job_id}/retry", summary="Run a job again", responses=problems(404, 409))
 def retry(job_id: Id, database: DatabaseDep, fleet: FleetDep) -> JobView:
     """Queue a job that failed or was cancelled; its trials are kept. A job that waits or runs is not changed."""
     database.queue.retry(job_id)
-    return _look(job_id, database, fleet)[1]
+    return look(job_id, database, fleet)[1]
 
 
 @router.delete("/jobs/{job_id}", status_code=204, summary="Delete a job", responses=problems(404, 409))
 def delete(job_id: Id, database: DatabaseDep) -> None:
     """Delete a job that has ended, with its trials and configurations, unless an alias stands or stood for one."""
     database.queue.delete(job_id)
-
-
-def _look(job_id: str, database: Database, fleet: Fleet) -> tuple[Job, JobView]:
-    look = database.queue.look(job_id)
-    result = database.summaries.result_of(job_id) if look.job.state == "done" else None
-    return look.job, job_view(
-        look.job,
-        fleet,
-        attempts=look.attempts,
-        place=look.place,
-        recommended=None if result is None else result[1],
-    )

@@ -1,4 +1,4 @@
-"""Jobs as they are told over HTTP."""
+"""Jobs and configurations as they are told: over HTTP, and by the commands that read a database themselves."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from autokv.jobs.selector import Selector
-from autokv.storage import Database, Job
+from autokv.storage import Database, Job, StoredConfiguration
 from autokv.storage.queue import Attempt
 from autokv.storage.workers import Worker
-from autokv.wire import Condition, JobView, MatchingWorkers, QueuePlace
+from autokv.wire import Condition, ConfigurationView, JobView, MatchingWorkers, QueuePlace
 
 FLEET_SECONDS = 1.0
 _ORDER = ("Accepted", "WorkerAvailable", "Running", "Finished")
@@ -93,6 +93,31 @@ def job_view(
             "hardware_facts": job.hardware,
             "workload_facts": job.workload,
         }
+    )
+
+
+def look(job_id: str, database: Database, fleet: Fleet) -> tuple[Job, JobView]:
+    """One job, with everything that is told of it.
+
+    Raises:
+        NotFoundError: there is no such job.
+    """
+    found = database.queue.look(job_id)
+    result = database.summaries.result_of(job_id) if found.job.state == "done" else None
+    recommended = None if result is None else result[1]
+    return found.job, job_view(found.job, fleet, attempts=found.attempts, place=found.place, recommended=recommended)
+
+
+def configuration_view(found: StoredConfiguration) -> ConfigurationView:
+    """A configuration; its id can be its ETag, because it never changes."""
+    return ConfigurationView(
+        id=found.id,
+        digest=found.digest,
+        etag=f'"{found.id}"',
+        job=found.job_id,
+        roles=found.roles,
+        created=found.created,
+        document=found.document.model_dump(mode="json"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Documents that people write, JSON or YAML: read, and what is wrong with one said in a line."""
+"""Documents that people read and write, JSON or YAML: read, written, and what is wrong with one said in a line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -20,7 +20,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, to_json, to_jsonable_python
 
 from autokv.errors import InputError, nearest
 from autokv.files import read_limited
@@ -54,6 +54,24 @@ MemorySize = Annotated[
     WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": SIZE}]}),
 ]
 """Bytes, as a number or as people write a size: ``2GiB``, ``500 MB``. What is stored is the number."""
+
+
+Format = Literal["json", "yaml"]
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def format_of(file: str | Path) -> Format:
+    """The format that a file's suffix names; JSON unless it is YAML's."""
+    return "yaml" if Path(file).suffix in {".yaml", ".yml"} else "json"
+
+
+def rendered(document: Any, form: Format) -> bytes:  # noqa: ANN401 - whatever JSON can hold
+    """``document`` (JSON, or pydantic) as text for files; NaN and infinities, which JSON lacks, become null."""
+    if form == "json":
+        return to_json(document, indent=2, inf_nan_mode="null") + b"\n"
+    plain = to_jsonable_python(document, inf_nan_mode="null")
+    text: str = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text.encode()
 
 
 def read_document(path: str | Path, *, error: type[InputError], remedy: str, limit: int = MAX_BYTES) -> object:

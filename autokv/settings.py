@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from autokv.errors import RequestError
 
 PREFIX = "AUTOKV_"
+LOCAL_SERVER = "http://127.0.0.1:8765"
+"""Where `autokv serve` listens unless it is told otherwise."""
 
 
 def _default_cache_dir() -> Path:
@@ -52,8 +54,11 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="time budget of the prefills of one run, which caps the contexts",
     )
-    server_url: str = Field(
-        default="http://127.0.0.1:8765", min_length=1, description="server that `autokv remote` and the client talk to"
+    server_url: str | None = Field(
+        default=None,
+        min_length=1,
+        description="server that `autokv jobs`, `configs`, `aliases` and the client talk to; unset, the commands use "
+        f"the database, and the client {LOCAL_SERVER}",
     )
     lease_seconds: float = Field(
         default=30.0, ge=0.5, le=3600, description="a worker that was silent for this long loses its job to another"

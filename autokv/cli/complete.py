@@ -88,31 +88,44 @@ def _rows(context: typer.Context, query: str) -> list[Named]:
         return database.execute(query).fetchall()
 
 
-def _server(context: typer.Context) -> Client:
+def _client(context: typer.Context) -> Client | None:
+    """A client of the server that the command would ask; ``None`` where it would read a database."""
+    from autokv import settings
+
+    asked = context.params
+    url = asked.get("server") or (None if asked.get("database") else settings.current().server_url)
+    if "server" not in asked or url is None:
+        return None
     from autokv.client import Client
 
-    return Client(context.params.get("server"), timeout=SERVER_SECONDS, retries=0)
+    return Client(url, timeout=SERVER_SECONDS, retries=0)
 
 
 def _jobs(context: typer.Context) -> Iterable[Named]:
-    return _rows(context, f"SELECT id, state FROM jobs ORDER BY created_at DESC LIMIT {RECENT}")  # noqa: S608
+    client = _client(context)
+    if client is None:
+        return _rows(context, f"SELECT id, state FROM jobs ORDER BY created_at DESC LIMIT {RECENT}")  # noqa: S608
+    with client:
+        return [
+            (job.id, f"{job.state}, {job.request['model']}") for job in islice(client.jobs.list(limit=RECENT), RECENT)
+        ]
 
 
-def _digests(context: typer.Context) -> Iterable[Named]:
-    query = f"SELECT substr(digest, 1, 12), job_id FROM configurations ORDER BY created_at DESC LIMIT {RECENT}"  # noqa: S608
-    return ((digest, f"of job {job}") for digest, job in _rows(context, query))
+def _configurations(context: typer.Context) -> Iterable[Named]:
+    client = _client(context)
+    if client is None:
+        query = f"SELECT substr(digest, 1, 12), job_id FROM configurations ORDER BY created_at DESC LIMIT {RECENT}"  # noqa: S608
+        return [(digest, f"of job {job}") for digest, job in _rows(context, query)]
+    with client:
+        return [(one.id, ", ".join(one.roles)) for one in islice(client.configurations.list(limit=RECENT), RECENT)]
 
 
-def _remote_jobs(context: typer.Context) -> Iterable[Named]:
-    with _server(context) as client:
-        jobs = list(islice(client.jobs.list(limit=RECENT), RECENT))
-    return ((job.id, f"{job.state}, {job.request['model']}") for job in jobs)
-
-
-def _remote_configurations(context: typer.Context) -> Iterable[Named]:
-    with _server(context) as client:
-        found = list(islice(client.configurations.list(limit=RECENT), RECENT))
-    return ((one.id, ", ".join(one.roles)) for one in found)
+def _aliases(context: typer.Context) -> Iterable[Named]:
+    client = _client(context)
+    if client is None:
+        return _rows(context, f"SELECT name, configuration FROM aliases ORDER BY created_at DESC LIMIT {RECENT}")  # noqa: S608
+    with client:
+        return [(one.name, one.configuration) for one in islice(client.aliases.list(limit=RECENT), RECENT)]
 
 
 def _stored(names: Callable[[typer.Context], Iterable[Named]]) -> Callable[[typer.Context, str], list[Named]]:
@@ -126,9 +139,8 @@ def _stored(names: Callable[[typer.Context], Iterable[Named]]) -> Callable[[type
 
 
 job = _stored(_jobs)
-digest = _stored(_digests)
-remote_job = _stored(_remote_jobs)
-remote_configuration = _stored(_remote_configurations)
+configuration = _stored(_configurations)
+alias = _stored(_aliases)
 model = _beginning(_models)
 space = _beginning(_spaces)
 scenario = _beginning(_scenarios)

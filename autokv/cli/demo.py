@@ -34,9 +34,9 @@ def demo(
     Text and trace ship with AutoKV; the server is stopped at the end. The same command again resumes a stopped run.
     """
     from autokv.cli.console import output as console
+    from autokv.cli.following import follow
     from autokv.cli.processes import own_server
-    from autokv.cli.progress import follow
-    from autokv.client import Client, download_results
+    from autokv.cli.server_store import ServerStore
     from autokv.runs.result_files import export
     from autokv.storage import Database
 
@@ -48,16 +48,16 @@ def demo(
         signal.signal(number, _interrupt)
     tuning: Tuning | None = None
     try:
-        with own_server(url, output / "server.log") as server, Client(server) as client:
+        with own_server(url, output / "server.log") as server, ServerStore(server) as client:
             typer.echo(f"serving {server}, until the demonstration ends")
             tuning = _submitted(client, model, trials)
-            job = follow(tuning, console())
+            job = follow(client, tuning.id, console())
             if job.state != "done":
                 raise typer.Exit(1)
             with Database(url, create=False) as stored:
                 _, files = export(stored, job.id, output)
             # What a client gets: the two files that matter come from the server.
-            for path in download_results(client, job.id, output):
+            for path in client.download(job.id, output):
                 files[path.name] = path
     except KeyboardInterrupt:
         stored_until = "" if tuning is None else f"; what job {tuning.id} has finished is stored"

@@ -12,6 +12,7 @@ import typer
 
 from autokv import __version__
 from autokv.cli import (
+    aliases,
     bench,
     config,
     configs,
@@ -46,10 +47,11 @@ app.add_typer(config.app, name="config", help="Configurations as files: schema a
 app.add_typer(models.app, name="models", help="Models: what their KV caches cost.")
 app.add_typer(hardware.app, name="hardware", help="Devices: this one measured, others from their data sheets.")
 app.add_typer(trace.app, name="trace", help="Traces: inspect, convert, slice and synthesize them.")
-app.add_typer(jobs.app, name="jobs", help="Tuning runs in the database.")
-app.add_typer(configs.app, name="configs", help="Measured configurations in the database.")
+app.add_typer(jobs.app, name="jobs", help="Tuning jobs, in a database or on a server.")
+app.add_typer(configs.app, name="configs", help="Configurations that jobs found.")
+app.add_typer(aliases.app, name="aliases", help="Aliases: names for configurations.")
 app.add_typer(db.app, name="db", help="Database: schema, checks and backups.")
-app.add_typer(remote.app, name="remote", help="Jobs and configurations of a server.")
+app.add_typer(remote.app, name="remote", help="Earlier names of commands.", hidden=True)
 app.add_typer(bench.app, name="bench", help="Benchmarks of this device.")
 app.add_typer(kernels.app, name="kernels", help="Kernels: which are used here; precompile them.")
 app.command(cls=Renamed)(tune.tune)

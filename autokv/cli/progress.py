@@ -1,4 +1,4 @@
-"""The progress of a search: a live panel on a terminal, a line per batch anywhere else; and a server's job on it."""
+"""The progress of a search: a live panel on a terminal, a line per batch anywhere else."""
 
 from __future__ import annotations
 
@@ -14,21 +14,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from autokv.cli.console import WIDTH, answer, front_table, plain, print_table
+from autokv.cli.console import WIDTH, plain
 from autokv.config import CompressionConfig
-from autokv.evaluation.measurement import Measurement, Statistics
 from autokv.evaluation.naming import label
 from autokv.report import view
 from autokv.report.describe import describe
 from autokv.report.format import duration, quantity
-from autokv.tuning.trial import Decision, FrontPoint, TuningResult
 from autokv.wire import Progress as Told
 
 if TYPE_CHECKING:
-    from autokv.client import Tuning
     from autokv.tuning.search import Progress
     from autokv.tuning.trial import TrialRecord
-    from autokv.wire import Event, FrontView, JobView
 
 
 class TuningProgress:
@@ -148,65 +144,3 @@ def _line(
         if (value := figures.get(metric)) is not None
     ]
     return plain(f"{name}: {', '.join(shown) or state}")
-
-
-def follow(tuning: Tuning, console: Console) -> JobView:
-    """Show what happens to a job until it has ended, and its front if it has one."""
-    job = tuning.job()
-    wanted = int(job.request.get("trials", 0))
-    with TuningProgress(console, wanted) as progress:
-        if job.queue is not None and job.queue.position > 1:
-            progress.say(f"job {job.id} is number {job.queue.position} in the queue")
-        job = tuning.wait(lambda event: _show(event, progress))
-    if job.state == "done":
-        result = result_of(tuning.front())
-        print_table(console, front_table(result))
-        console.print("\n".join(answer(result)), markup=False, soft_wrap=True)
-    console.print(f"{job.state}: {job.reason or 'no reason is told'}", markup=False)
-    return job
-
-
-def result_of(front: FrontView) -> TuningResult:
-    """The front as the search had it, without the trials behind it."""
-    points = [
-        FrontPoint(
-            trial=point.trial,
-            source=point.source,
-            calibration=_measurement(point.config, point.calibration),
-            validation=None if point.validation is None else _measurement(point.config, point.validation),
-            feasible=point.feasible,
-        )
-        for point in front.points
-    ]
-    return TuningResult(
-        objectives=front.objectives,
-        trials=(),
-        front=points,
-        recommended=front.recommended,
-        named=front.named,
-        reason=front.reason,
-        hypervolume=front.hypervolume,
-        decision=None if front.decision is None else Decision.from_dict(front.decision.model_dump()),
-    )
-
-
-def _measurement(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> Measurement:
-    return Measurement(
-        CompressionConfig.parse(config), {name: Statistics(**one) for name, one in metrics.items()}, samples=()
-    )
-
-
-def _show(event: Event, progress: TuningProgress) -> None:
-    data = event.data
-    if event.kind == "message":
-        progress.say(str(data.get("text", "")))
-    elif event.kind == "trial":
-        progress.last(told_line(data))
-    elif event.kind == "progress":
-        told = Told.model_validate(data)
-        if told.phase == "searching":
-            progress.batch(told)
-    elif event.kind == "started":
-        progress.say(f"attempt {data.get('attempt')} runs")
-    elif event.kind in {"released", "crashed", "lost"}:
-        progress.say(f"attempt {data.get('attempt')} {event.kind}: {data.get('reason')}")

@@ -1,10 +1,13 @@
-"""Options that have been renamed: their earlier names are still taken, and no help shows them."""
+"""Options and commands that have been renamed: their earlier names are still taken, and no help shows them."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import typer
 from typer.core import TyperCommand
+
+from autokv import settings
 
 EARLIER = {
     "--max-batched-tokens": "--max-num-batched-tokens",
@@ -33,3 +36,20 @@ class Renamed(TyperCommand):
 def _now(arg: str, renamed: dict[str, str]) -> str:
     name, equals, value = arg.partition("=")
     return f"{renamed.get(name, name)}{equals}{value}"
+
+
+class Moved(Renamed):
+    """A command of ``autokv remote``: it says where it is now, and means a server, also where none is named."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the class is typer's own
+        """Run the command."""
+        program, _, name = ctx.command_path.partition(" remote ")
+        room = "jobs"
+        if name.startswith("alias ") or ctx.params.get("alias"):
+            room = "aliases"
+        elif ctx.params.get("configuration"):
+            room = "configs"
+        now = f"{program} {room} {name.removeprefix('alias ')}"
+        typer.echo(f"`{ctx.command_path}` is now `{now}`", err=True)
+        ctx.params["server"] = ctx.params["server"] or settings.current().server_url or settings.LOCAL_SERVER
+        return super().invoke(ctx)

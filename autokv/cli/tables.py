@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from autokv.client import Client
     from autokv.storage import Database
 
 DatabaseOption = Annotated[
@@ -82,20 +81,3 @@ def print_facts(facts: Mapping[str, str | None]) -> None:
         if value:
             table.add_row(Text(name, style="bold"), Text(plain(value)))
     output().print(table)
-
-
-ServerOption = Annotated[
-    str | None,
-    typer.Option("--server", metavar="URL", help="Server; default: AUTOKV_SERVER_URL, or http://127.0.0.1:8765."),
-]
-
-
-def connect(server: str | None) -> Client:
-    """A client of ``--server`` or of the settings' server.
-
-    Raises:
-        RequestError: it is no HTTP URL.
-    """
-    from autokv.client import Client
-
-    return Client(server)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from autokv.client.operation import Operation, model, nothing, page, path, text
 from autokv.config import ConfigurationDocument
+from autokv.documents import Format
 from autokv.wire import (
     AliasMove,
     AliasMoveRequest,
@@ -15,8 +16,6 @@ from autokv.wire import (
     Page,
     Recommendation,
 )
-
-Format = Literal["json", "yaml"]
 
 
 def pages(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from autokv.errors import RequestError, ServerError
 from autokv.wire import Page, View
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Model = TypeVar("Model", bound=BaseModel)
 Item = TypeVar("Item", bound=View)
@@ -48,6 +49,10 @@ class Operation(Generic[T_co]):
     def query(self) -> dict[str, str | int | Sequence[str]]:
         """The parameters that are given."""
         return {name: value for name, value in self.params.items() if value is not None}
+
+
+Flow = Generator[Operation[Any], Any, T]
+"""Operations that are sent one after another; each ``yield`` gets the answer to what it yields."""
 
 
 def path(*parts: str) -> str:

@@ -27,16 +27,16 @@ class HttpOptions(TypedDict):
 
 
 def http_options(url: str | None, timeout: float) -> HttpOptions:
-    """Options of a client for ``url``, or for the settings' server.
+    """Options of a client for ``url``, the settings' server, or the local one.
 
     Raises:
         RequestError: it is no HTTP URL.
     """
-    server = (url or settings.current().server_url).rstrip("/")
+    server = (url or settings.current().server_url or settings.LOCAL_SERVER).rstrip("/")
     try:
         parsed = httpx2.URL(server)
     except httpx2.InvalidURL as error:
-        raise RequestError(str(error), field=server, remedy="such as http://127.0.0.1:8765") from None
+        raise RequestError(str(error), field=server, remedy=f"such as {settings.LOCAL_SERVER}") from None
     if parsed.scheme not in {"http", "https"} or not parsed.host:
-        raise RequestError("is no HTTP URL", field=server, remedy="such as http://127.0.0.1:8765")
+        raise RequestError("is no HTTP URL", field=server, remedy=f"such as {settings.LOCAL_SERVER}")
     return {"base_url": server, "timeout": timeout, "headers": {"User-Agent": f"autokv/{version('autokv')}"}}

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autokv.client import resources
-from autokv.client.configurations import Format
-from autokv.client.operation import Operation
+from autokv.client.operation import Flow, Operation
 from autokv.documents import read_document
 from autokv.errors import NotFoundError, RequestError
 from autokv.wire import HardwareProfileView, JobView, UploadView
@@ -16,7 +15,21 @@ from autokv.wire import HardwareProfileView, JobView, UploadView
 Upload = Operation[UploadView | HardwareProfileView]
 
 
-def uploads(fields: Mapping[str, Any]) -> Iterator[tuple[str, Upload]]:
+def uploading(fields: Mapping[str, Any]) -> Flow[dict[str, Any]]:
+    """The fields of a submission, with every file uploaded; those that are ``None`` are left out.
+
+    Raises:
+        RequestError: a file cannot be read, or is not what it should be.
+    """
+    given = {name: value for name, value in fields.items() if value is not None}
+    if "space" in given:
+        given["space"] = _space(given["space"])
+    for name, upload in _uploads(given):
+        given[name] = (yield upload).id
+    return given
+
+
+def _uploads(fields: Mapping[str, Any]) -> Iterator[tuple[str, Upload]]:
     """The fields that name files, and how each file is uploaded; its id then takes the file's place.
 
     Raises:
@@ -37,7 +50,7 @@ def uploads(fields: Mapping[str, Any]) -> Iterator[tuple[str, Upload]]:
             yield name, resources.add_profile(file)
 
 
-def space_of(value: Any) -> Any:  # noqa: ANN401 - a name, or a search space spelled out
+def _space(value: Any) -> Any:  # noqa: ANN401 - a name, or a search space spelled out
     """A search space: a YAML file is read, anything else is left as it is.
 
     Raises:
@@ -63,11 +76,6 @@ def _file(name: str, value: object) -> Path | None:
     if not file.is_file():
         raise RequestError(f"{value} is not a file", field=name, remedy="check the path, or name an id")
     return file
-
-
-def format_of(file: str | Path) -> Format:
-    """The format that a file's suffix names."""
-    return "yaml" if Path(file).suffix in {".yaml", ".yml"} else "json"
 
 
 def recommended_of(job: JobView) -> str:

@@ -81,7 +81,7 @@ def write_results(
 
 def request_yaml(request: Mapping[str, Any], submission: Mapping[str, Any] | None) -> str:
     """What was asked, as a file of the command that asks it again; empty fields are left out."""
-    command = "autokv tune" if submission is None else "autokv remote submit"
+    command = "autokv tune" if submission is None else "autokv jobs submit"
     asked = request if submission is None else submission
     fields = {name: value for name, value in asked.items() if value is not None and value != {}}
     return f"# {command} request.yaml\n" + yaml.safe_dump(_whole(fields), sort_keys=False, allow_unicode=True)

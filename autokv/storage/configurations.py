@@ -53,12 +53,13 @@ class Configurations:
         self._reading = reading
 
     def get(self, prefix: str, *, job: str = "") -> StoredConfiguration:
-        """The configuration whose digest begins with ``prefix``, of the job whose id begins with ``job``.
+        """The configuration of the id ``prefix``, or whose digest begins so, of the job whose id begins with ``job``.
 
         Raises:
             StorageError: no configuration has it, more than one has it, or several jobs found it.
         """
-        query = _query(job).where(ConfigurationRow.digest.startswith(prefix.lower(), autoescape=True))
+        begins = ConfigurationRow.digest.startswith(prefix.lower(), autoescape=True)
+        query = _query(job).where(or_(ConfigurationRow.id == prefix.lower(), begins))
         with self._reading() as session:
             rows = session.scalars(query.order_by(ConfigurationRow.digest, ConfigurationRow.result.desc())).all()
         digests = list(dict.fromkeys(row.digest for row in rows))

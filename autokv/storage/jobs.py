@@ -73,7 +73,7 @@ class Job:
             ConflictError: it is the service's, is done, or runs.
         """
         if not self.local:
-            what, remedy = "is run by a worker", f"follow it with `autokv remote watch {self.id}`"
+            what, remedy = "is run by a worker", f"follow it with `autokv jobs watch {self.id}`"
         elif self.state == "done":
             what, remedy = "is done", f"see `autokv jobs show {self.id}`"
         elif self.runner is not None:

@@ -66,6 +66,7 @@ class JobView(View):
     queue: QueuePlace | None = Field(None, description="while it is queued")
     attempts: tuple[AttemptView, ...] = ()
     worker: str | None = Field(None, description="id of the worker that runs it now")
+    runner: str | None = Field(None, description="process that runs it now, and when it was last seen, in words")
     trials: int = Field(description="that have run; candidates that were known not to run do not count")
     reason: str | None = Field(None, description="why it failed, was cancelled, or recommends what it does")
     stopped_by: str | None = None

@@ -35,8 +35,9 @@ def completed(line: str, **environment: str) -> list[str]:
         ("autokv tune --scenario multi", ["multi-turn"]),
         ("autokv tune --hardware h100-s", ["h100-sxm"]),
         ("autokv tune --objective kv_", ["kv_bytes_per_token"]),
-        ("autokv remote submit --max kl_", ["kl_divergence="]),
+        ("autokv jobs submit --max kl_", ["kl_divergence="]),
         ("autokv tune --slo t", ["ttft_ms=", "tpot_ms="]),
+        ("autokv al", ["aliases"]),
         ("autokv remote al", ["alias"]),
         ("autokv tune --valid", ["--validation-samples"]),
     ],
@@ -77,7 +78,7 @@ def test_a_database_that_is_not_there_completes_nothing_and_is_not_made(
 
 
 def test_a_server_that_is_not_there_completes_nothing() -> None:
-    assert completed("autokv remote watch ", AUTOKV_SERVER_URL="http://127.0.0.1:1") == []
+    assert completed("autokv jobs watch ", AUTOKV_SERVER_URL="http://127.0.0.1:1") == []
 
 
 def test_a_shell_can_be_set_up() -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from autokv.client import AsyncClient, Client
+from autokv.client import AsyncClient, AsyncTuning, Client, Tuning
 from autokv.data import example_trace
-from autokv.errors import ConflictError, NotFoundError
+from autokv.errors import ConflictError, NotFoundError, RequestError
 
 if TYPE_CHECKING:
     from conftest import ScriptedWorker, Server
@@ -65,8 +65,8 @@ def test_many_follow_one_job_while_others_are_submitted(server: Server, worker: 
 
 
 def test_both_clients_can_do_the_same() -> None:
-    def methods(kind: type) -> dict[str, list[str]]:
-        public = {name: member for name, member in inspect.getmembers(kind, callable) if not name.startswith("_")}
+    def methods(what: object) -> dict[str, list[str]]:
+        public = {name: member for name, member in inspect.getmembers(what, callable) if not name.startswith("_")}
         return {name: list(inspect.signature(member).parameters) for name, member in public.items()}
 
     with Client("http://there") as client:
@@ -74,5 +74,19 @@ def test_both_clients_can_do_the_same() -> None:
         names = [name for name in vars(client) if not name.startswith("_")]
         assert names == [name for name in vars(other) if not name.startswith("_")]
         for name in names:
-            assert methods(type(getattr(client, name))) == methods(type(getattr(other, name)))
-    assert methods(Client) == methods(AsyncClient)
+            assert methods(getattr(client, name)) == methods(getattr(other, name)) != {}
+        assert methods(client) == methods(other)
+        assert methods(client.jobs)["submit"] == ["submission", "key", "wait"]
+        assert "same ``key``" in (client.jobs.submit.__doc__ or "")
+        assert methods(client.aliases)["download"] == ["name", "file"]
+    assert methods(Tuning) == methods(AsyncTuning)
+
+
+def test_what_cannot_be_asked_is_refused_where_the_answer_is_awaited() -> None:
+    async def use() -> None:
+        async with AsyncClient("http://there") as client:
+            asked = client.jobs.get("..")
+            with pytest.raises(RequestError, match="is no name or id"):
+                await asked
+
+    asyncio.run(use())

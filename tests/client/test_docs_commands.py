@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LANGUAGES = {"sh", "python", "json", "yaml", "toml", "csv", "text"}
 MODELS = re.compile(r"HuggingFaceTB/SmolLM2-\w+-Instruct|meta-llama/Llama-3\.1-8B-Instruct|(?<=--model )M\b")
-OF_SERVER = re.compile(r"autokv remote|model=\"|\"model\\")
+OF_SERVER = re.compile(r"autokv (?:jobs|remote) submit|model=\"|\"model\\")
 """Lines that name a model to a server, whose jobs end without loading one."""
 SMALL = ["--context-tokens", "96", "--continuation-tokens", "8", "--samples", "1"]
 SMALLER = {
@@ -264,7 +264,7 @@ def test_what_a_page_shows_runs(
     with Database(f"sqlite:///{folder / 'autokv.db'}") as database:
         replaced["JOB"] = database.jobs.list()[0].id
     replaced["CONFIGURATION"] = ConfigurationDocument.load(folder / "recommended.json").digest
-    if re.search(r"autokv remote|localhost:8765|autokv\.client", text):
+    if re.search(r"autokv (?:jobs|remote) submit|localhost:8765|autokv\.client", text):
         replaced["localhost:8765"] = request.getfixturevalue("service").url.removeprefix("http://")
     monkeypatch.syspath_prepend(str(folder))
     names: dict[str, object] = {}
