@@ -141,9 +141,9 @@ class Stopwatch:
             self._used = outer | self._used
 
     def again(self, keys: Collection[str], rounds: int) -> None:
-        """Time ``keys`` anew, those that differ in nothing but their form in turn, for ``rounds`` at least and as many as
-        a second for each has room for, and pool the runs with the earlier ones of this process; one whose fastest run
-        takes long is left as it is."""
+        """Time ``keys`` anew, those that differ in nothing but their form in turn, and pool the runs with the earlier
+        ones of this process: ``rounds`` of them, and more while a second for each lasts. One whose fastest run takes
+        long is left as it is."""
         groups: dict[str, list[_Point]] = {}
         for key in sorted(keys):
             point = self._points[key]
