@@ -129,5 +129,5 @@ def _pace(result: TuningResult, serving: ServingJudge | None) -> list[str]:
         return []
     said = f"The 16-bit baseline's own time moved by {times(moved)} during the run: "
     if moved >= UNSTEADY:
-        return [said + "its times, and what follows from them, say little; tune again on a machine that does less else"]
-    return [said + "times are ratios to it, run by run"]
+        return [said + "its times are unreliable; tune again on a less busy machine"]
+    return [said + "times are compared with the baseline beside them"]

@@ -24,7 +24,7 @@ BYTES = "kv_bytes_per_token"
 ALIKE_BYTES = 0.01
 """Sizes that differ by a smaller share are equal."""
 SAFE_RATIO = 2.0
-"""Compression from which a configuration may be called the safest."""
+"""Compression from which, scales aside, a configuration may be called the safest."""
 ALIKE = 0.1
 """Losses of quality that differ by no more are the same."""
 DEFAULT_QUALITY = Constraint("kl_divergence", "max", 0.05)
@@ -199,7 +199,7 @@ def _named(measured: Sequence[Measurement], objectives: Sequence[str], quality: 
     points = np.array([losses(one, objectives) for one in bent])
     named["knee"] = bent[int(Box.around(points).normalise(points).sum(axis=1).argmin())]
     small = [one for one in measured if "compression_ratio" in one.metrics]
-    small = [one for one in small if one.value("compression_ratio") >= SAFE_RATIO]
+    small = [one for one in small if one.value("compression_ratio") >= SAFE_RATIO * (1 - ALIKE_BYTES)]
     if small:
         named["safest"] = min(small, key=lambda one: (loss(quality, one.value(quality)), one.value(BYTES)))
     return {name: one.config.digest for name, one in named.items()}

@@ -226,7 +226,7 @@ def test_what_loses_tasks_is_not_recommended_unless_the_user_says_how_many_may_b
 def test_names_beside_the_recommendation() -> None:
     front = [
         served(0, 1.0, 900, kl=0.0001, compression_ratio=1.1, tpot_ms=30.0, attention_us=1.0),
-        served(1, 1.0, 500, kl=0.002, compression_ratio=2.0, tpot_ms=10.0, attention_us=9.0),
+        served(1, 1.0, 500, kl=0.002, compression_ratio=1.998, tpot_ms=10.0, attention_us=9.0),
         served(2, 1.0, 250, kl=0.04, compression_ratio=4.0, tpot_ms=20.0, attention_us=5.0),
     ]
     named = recommend(front, SIZES, []).named
