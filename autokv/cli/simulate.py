@@ -234,7 +234,8 @@ def _show(screen: Console, found: Comparison, facts: dict[str, str], notes: tupl
 
     from autokv.cli.console import plain, print_table
     from autokv.cli.tables import print_facts
-    from autokv.report.serving_rows import rows, sentence
+    from autokv.report.format import sentence
+    from autokv.report.serving_rows import rows
 
     print_facts(facts)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)

@@ -4,46 +4,81 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from autokv.config import CompressionConfig
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.naming import label
 from autokv.report import view
-from autokv.report.changes import change
+from autokv.report.changes import Change, change
 from autokv.report.describe import describe, explain
-from autokv.report.format import heading, number, quantity
+from autokv.report.format import heading, number, quantity, unbroken
 from autokv.report.front_tables import REFERENCE
 from autokv.report.headline import NO_HELP, headline
-from autokv.report.html import Markup, data, join, tag, unbroken
 from autokv.tuning.objectives import Constraint, speedup
 from autokv.tuning.trial import FrontPoint, TuningResult
 
 NOISE = "difference within noise"
 
 
-def answer(result: TuningResult, job: Mapping[str, Any]) -> Markup:
-    """The opening section: the gain, three or four figures, the configuration to copy and what else there is."""
+@dataclass(frozen=True)
+class Tile:
+    """One figure in large type."""
+
+    heading: str
+    metric: str
+    value: float
+    under: str
+    """What it is to be compared with."""
+    change: Change | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the opening section says, in its order."""
+
+    headline: str
+    lead: str
+    """A sentence, or what stands before the name of the recommended configuration."""
+    name: str = ""
+    behind: str = ""
+    advice: Sequence[str] = ()
+    tiles: Sequence[Tile] = ()
+    notes: Sequence[str] = ()
+    config: CompressionConfig | None = None
+    others: Sequence[tuple[str, str]] = ()
+    """Roles of other points of the front, and their figures."""
+
+    @property
+    def lines(self) -> str:
+        """The configuration as JSON with one line per stage; empty without one."""
+        if self.config is None:
+            return ""
+        document = self.config.model_dump(mode="json")
+        stages = ",\n".join(f'    "{name}": {json.dumps(stage)}' for name, stage in document["pipeline"].items())
+        return f'{{\n  "schema_version": "{self.config.schema_version}",\n  "pipeline": {{\n{stages}\n  }}\n}}'
+
+
+def answer(result: TuningResult, job: Mapping[str, Any]) -> Answer:
+    """The gain, three or four figures, the configuration to copy and what else there is."""
     point = view.recommended(result)
     if point is None:
         return _nothing(result, view.limits(job))
-    config, decision, gained = point.calibration.config, result.decision, headline(result, point, job)
-    return join(
-        tag("h1", gained),
-        tag("p", _lead(config, gained), class_="lead"),
-        *(tag("p", _sentence_case(text)) for text in (() if decision is None else decision.advice)),
-        _tiles(result, point),
-        *(tag("p", _sentence_case(text), class_="note") for text in _notes(result, job)),
-        _configuration(config),
+    config, gained = point.calibration.config, headline(result, point, job)
+    plain = config.pipeline.is_identity
+    opening = "If memory runs short: " if gained == NO_HELP else "Recommended: "
+    return Answer(
+        gained,
+        "Recommended: keep the " if plain else opening,
+        describe(config),
+        "." if plain else f". It {explain(config)}.",
+        () if result.decision is None else result.decision.advice,
+        list(_tiles(result, point)),
+        list(_notes(result, job)),
+        config,
         _alternatives(result),
     )
-
-
-def _lead(config: CompressionConfig, gained: str) -> Markup:
-    if config.pipeline.is_identity:
-        return join("Recommended: keep the ", tag("b", describe(config)), ".")
-    opening = "If memory runs short: " if gained == NO_HELP else "Recommended: "
-    return join(opening, tag("b", unbroken(describe(config))), f". It {explain(config)}.")
 
 
 def _notes(result: TuningResult, job: Mapping[str, Any]) -> Iterable[str]:
@@ -58,29 +93,26 @@ def _notes(result: TuningResult, job: Mapping[str, Any]) -> Iterable[str]:
         yield from (note for note in result.decision.notes if note not in told)
 
 
-def _tiles(result: TuningResult, point: FrontPoint) -> Markup:
+def _tiles(result: TuningResult, point: FrontPoint) -> Iterable[Tile]:
     found, full = view.shown(point), view.baseline(result)
-    metric, decided = view.quality_metric(result), view.deciding(result)
-    tiles = []
-    for name in dict.fromkeys((decided, view.BYTES)):
-        value = view.mean(found, name)
-        if value is not None and name not in (metric, view.TIME):
-            tiles.append(_tile(heading(name), data(name, value), _against(name, value, full.get(name))))
+    metric = view.quality_metric(result)
+    for name in dict.fromkeys((view.deciding(result), view.BYTES)):
+        value, theirs = view.mean(found, name), full.get(name)
+        if value is None or name in (metric, view.TIME):
+            continue
+        if theirs is None:
+            yield Tile(heading(name), name, value, "")
+        else:
+            under = f"{quantity(name, theirs)} with 16 bits: "
+            yield Tile(heading(name), name, value, under, change(name, value, theirs))
     if metric in found.metrics:
         loss = found.metrics[metric]
         split = "validation prompts" if point.validation else "calibration prompts, not confirmed"
-        tiles.append(
-            _tile(heading(metric), data(metric, loss.mean), f"mean of {loss.n} {split}; worst {number(loss.worst)}")
-        )
-    if view.mean(found, view.RATIO) is not None:
-        tiles.append(_tile("Decode attention time", data(view.RATIO, view.mean(found, view.RATIO)), _timed(found)))
-    return tag("div", join(*tiles), class_="tiles")
-
-
-def _against(metric: str, value: float, full: float | None) -> Markup:
-    if full is None:
-        return Markup("")
-    return join(f"{quantity(metric, full)} with 16 bits: ", change(metric, value, full))
+        under = f"mean of {loss.n} {split}; worst {number(loss.worst)}"
+        yield Tile(heading(metric), metric, loss.mean, under)
+    ratio = view.mean(found, view.RATIO)
+    if ratio is not None:
+        yield Tile("Decode attention time", view.RATIO, ratio, _timed(found))
 
 
 def _timed(found: Measurement) -> str:
@@ -103,39 +135,13 @@ def _speed(found: Measurement) -> str:
     return f"{number(ratio)}× faster" if ratio > 1 else f"{number(1 / ratio)}× slower"
 
 
-def _tile(head: str, figure: Markup, under: str) -> Markup:
-    return tag(
-        "div", join(tag("p", head, class_="head"), tag("p", figure, class_="figure"), tag("p", under)), class_="tile"
-    )
-
-
-def _configuration(config: CompressionConfig) -> Markup:
-    copy = tag("button", "Copy", type="button", class_="copy", data_copies="configuration", aria_live="polite")
-    code = tag("div", join(copy, tag("pre", tag("code", stage_lines(config), id="configuration"))), class_="code")
-    digest = tag("p", f"SHA-256 {config.digest}", class_="note digest")
-    return tag("details", join(tag("summary", "Configuration"), code, digest), open="")
-
-
-def stage_lines(config: CompressionConfig) -> str:
-    """The configuration as JSON with one line per stage."""
-    document = config.model_dump(mode="json")
-    stages = [f'    "{name}": {json.dumps(stage)}' for name, stage in document["pipeline"].items()]
-    body = ",\n".join(stages)
-    return f'{{\n  "schema_version": "{config.schema_version}",\n  "pipeline": {{\n{body}\n  }}\n}}'
-
-
-def _alternatives(result: TuningResult) -> Markup:
+def _alternatives(result: TuningResult) -> list[tuple[str, str]]:
     points = {point.calibration.config.digest: point for point in result.front}
-    others = {
-        digest: called
+    return [
+        (", ".join(called).capitalize(), _line(result, points[digest]))
         for digest, called in view.roles(result).items()
         if digest in points and digest != result.recommended
-    }
-    items = [
-        tag("li", join(tag("b", ", ".join(called).capitalize()), ": ", _line(result, points[digest])))
-        for digest, called in others.items()
     ]
-    return tag("ul", join(*items), class_="others") if items else Markup("")
 
 
 def _line(result: TuningResult, point: FrontPoint) -> str:
@@ -149,19 +155,17 @@ def _line(result: TuningResult, point: FrontPoint) -> str:
     return f"{unbroken(describe(point.calibration.config))} ({', '.join(values)}{over})"
 
 
-def _nothing(result: TuningResult, constraints: Sequence[Constraint]) -> Markup:
+def _nothing(result: TuningResult, constraints: Sequence[Constraint]) -> Answer:
     stopped = result.stopped_by == "interrupt"
-    parts = [tag("h1", "Stopped before anything was confirmed" if stopped else "Nothing meets the constraints")]
+    gained = "Stopped before anything was confirmed" if stopped else "Nothing meets the constraints"
     miss = view.closest_miss(result, constraints)
-    reason = result.reason if stopped or miss is None else result.reason.partition("; ")[0]
-    if reason:
-        parts.append(tag("p", _sentence_case(reason), class_="lead"))
     if miss is None:
-        parts.append(tag("p", f"None of the {len(result.trials)} trials could be measured; the reasons are below."))
-    elif not stopped:
-        parts.append(tag("p", f"The closest miss is {describe(miss.config)}: {_misses(miss, constraints)}."))
-        parts.append(_configuration(miss.config))
-    return join(*parts)
+        nothing = f"None of the {len(result.trials)} trials could be measured; the reasons are below."
+        return Answer(gained, result.reason, advice=(nothing,))
+    if stopped:
+        return Answer(gained, result.reason)
+    closest = f"The closest miss is {describe(miss.config)}: {_misses(miss, constraints)}."
+    return Answer(gained, result.reason.partition("; ")[0], advice=(closest,), config=miss.config)
 
 
 def _misses(miss: Measurement, constraints: Sequence[Constraint]) -> str:
@@ -171,8 +175,3 @@ def _misses(miss: Measurement, constraints: Sequence[Constraint]) -> str:
         if view.excess(one, miss) > 0
     ]
     return "; ".join(over) or "within every limit, but not confirmed"
-
-
-def _sentence_case(text: str) -> str:
-    text = text[:1].upper() + text[1:]
-    return text if text.endswith((".", "!", "?")) else f"{text}."

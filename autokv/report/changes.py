@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 from autokv.report import view
 from autokv.report.format import MISSING, number
-from autokv.report.html import Markup, join, tag
 from autokv.tuning.objectives import TIE
 
-Mark = Literal["better", "worse", "same"]
 MANY = 2.0
 """From this factor on a change is said as a factor, not as a percentage."""
 NOISE = {view.BYTES: 0.005, "concurrent_requests": 0.005}
 """Shares below which a change is none, of figures that are counted; of others it is :data:`TIE`."""
 
 
-def change(metric: str, value: float | None, full: float | None, *, tie: bool = False) -> Markup:
+@dataclass(frozen=True)
+class Change:
+    """By how much a figure differs, with the verdict in words, so that it is not told by colour alone."""
+
+    amount: str
+    mark: Literal["better", "worse", "same", ""] = ""
+    """Empty where it cannot be compared."""
+
+
+def change(metric: str, value: float | None, full: float | None, *, tie: bool = False) -> Change:
     """The change from ``full``, the 16-bit cache's figure; ``tie`` where it is known to be within noise."""
     if value is None or not full or not math.isfinite(value):
-        return tag("span", MISSING, class_="missing")
+        return Change(MISSING)
     ratio = value / full
     if tie or abs(ratio - 1) <= NOISE.get(metric, TIE):
-        return marked("", "same")
-    return marked(factor(ratio), "better" if (ratio > 1) == view.maximized(metric) else "worse")
-
-
-def marked(amount: str, mark: Mark) -> Markup:
-    """An amount with its verdict in words, so that it is not told by colour alone."""
-    return tag("span", join(amount, " " if amount else "", tag("span", mark, class_="mark")), class_=mark)
+        return Change("", "same")
+    return Change(factor(ratio), "better" if (ratio > 1) == view.maximized(metric) else "worse")
 
 
 def factor(ratio: float) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from autokv.evaluation.measurement import Measurement
 from autokv.report import view
 from autokv.report.describe import describe
+from autokv.report.environment import render
 from autokv.report.figures import front_svg
-from autokv.report.html import Markup, join, tag
 from autokv.tuning.trial import FrontPoint, TuningResult
 
 
@@ -35,13 +35,5 @@ def picture(judged: Sequence[tuple[str, Measurement]], suffix: str) -> str:
     )
     if suffix == ".svg":
         return drawn
-    title = "Quality against bytes of the KV cache"
-    head = join(
-        tag("meta", None, charset="utf-8"),
-        tag("meta", None, name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", title),
-        tag("style", "body{font:16px/1.5 system-ui,sans-serif;margin:2rem}svg{max-width:100%;height:auto}"),
-    )
-    names = join(*(tag("li", f"{name}: {describe(measurement.config)}") for name, measurement in judged))
-    body = tag("body", join(tag("h1", title), Markup(drawn), tag("ul", names)))
-    return f"<!doctype html>\n{tag('html', join(tag('head', head), body), lang='en')}\n"
+    names = [(name, describe(measurement.config)) for name, measurement in judged]
+    return render("evaluated.html.jinja", picture=drawn, names=names)

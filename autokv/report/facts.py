@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 
 from autokv.evaluation.metrics import METRICS
 from autokv.evaluation.naming import LABELS, label, unit
-from autokv.report.html import Markup, join, tag
 from autokv.serving.verdict import size_text
 
 LONG = 12
@@ -94,17 +93,6 @@ NAMES = {
 """Keys whose words are not enough; others are printed with spaces for underscores."""
 BYTES = frozenset({"memory_bytes", "kv_memory_bytes", "kv_memory", "windowed_kv_bytes"})
 _SPREAD = {"median", "spread", "n"}
-
-
-def told(block: object) -> bool:
-    """Whether there is any fact in ``block``."""
-    return any(True for _ in leaves(block))
-
-
-def section(heading: str, block: object) -> Markup:
-    """A heading and the facts of ``block`` below it."""
-    items = [join(tag("dt", name), tag("dd", value)) for name, value in leaves(block)]
-    return tag("section", join(tag("h3", heading), tag("dl", join(*items))))
 
 
 def leaves(block: object) -> Iterable[tuple[str, str]]:

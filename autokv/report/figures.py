@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from autokv.report import front_chart, svg, view
-from autokv.report.document import asset
+from autokv.report.environment import asset
 from autokv.report.format import title
-from autokv.report.html import Markup, join, tag
 from autokv.report.palette import standalone
 from autokv.report.plot import BOTTOM
 from autokv.report.projection import Projection, projections
@@ -19,18 +20,17 @@ WIDTH = 450.0
 TOP = 46.0
 
 
-def front_svg(result: TuningResult, constraints: Sequence[Constraint] = ()) -> str:
+def front_svg(result: TuningResult, constraints: Sequence[Constraint] = ()) -> Markup:
     """The front over bytes, side by side: its quality, and what decided or else its attention time."""
     drawn = projections(result, constraints)[:2]
     panels = [_panel(one, index * WIDTH, front_chart.sources(result)) for index, one in enumerate(drawn)]
     width, height = len(drawn) * WIDTH, TOP + front_chart.HEIGHT + BOTTOM
     if not drawn:
         width, panels = 420.0, [svg.text(24, 40, "No configuration was measured.", "")]
-    style = tag("style", Markup("\n" + standalone(asset("chart.css") + ".chart .ground { fill: var(--ground) }\n")))
+    style = svg.element("style", standalone(asset("chart.css")))
     ground = svg.element("rect", class_="ground", width="100%", height="100%", rx=6)
     label = "Pareto front of the measured configurations"
-    written = svg.picture(join(style, ground, *panels), width, height, label, style="static", role="group")
-    return f"{written}\n".replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return svg.picture(svg.join((style, ground, *panels)), width, height, label, style="static", role="group") + "\n"
 
 
 def _panel(projection: Projection, left: float, named: front_chart.Sources) -> Markup:
@@ -41,6 +41,6 @@ def _panel(projection: Projection, left: float, named: front_chart.Sources) -> M
     )
     return svg.element(
         "g",
-        join(*head, front_chart.panel(projection, plot, named)),
+        svg.join((*head, front_chart.panel(projection, plot, named))),
         transform=f"translate({svg.length(left + plot.left)} {TOP:g})",
     )

@@ -1,4 +1,4 @@
-"""Numbers for people: three figures, a unit, never an exponent where a digit will do."""
+"""Numbers for people, three figures and a unit, never an exponent where a digit will do; and their sentences."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from autokv.evaluation.naming import label, unit
 
 MISSING = "–"
+COMMANDS = ("autokv", "pip")
 SPANS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (0.0, "seconds"))
 
 
@@ -67,6 +68,19 @@ def quantity(metric: str, value: float | None) -> str:
     if value is None or not mark:
         return number(value)
     return f"{number(value)}{mark}" if mark == "×" else f"{number(value)} {mark}"
+
+
+def sentence(text: str) -> str:
+    """``text`` with a full stop and, unless it begins with a name such as ``fp8`` or with a command, a capital."""
+    first = text.partition(" ")[0]
+    named = first in COMMANDS or any(character.isdigit() for character in first)
+    text = text if named else f"{text[:1].upper()}{text[1:]}"
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def unbroken(name: str) -> str:
+    """A configuration's short name whose parts keep their number on the line: ``residual 128``."""
+    return ", ".join("\u00a0".join(part.rsplit(" ", 1)) for part in name.split(", "))
 
 
 def duration(seconds: float) -> str:

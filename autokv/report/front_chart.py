@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from markupsafe import Markup
+
 from autokv.evaluation.naming import label
 from autokv.report import svg, view
 from autokv.report.describe import describe
 from autokv.report.format import heading, quantity, title
-from autokv.report.html import Markup, join
 from autokv.report.labels import Box, Label
 from autokv.report.plot import Plot
 from autokv.report.projection import Mark, Projection
@@ -68,9 +69,9 @@ def panel(projection: Projection, plot: Plot, named: Sources) -> Markup:
         parts.append(svg.dot(at, _cross(at), lines))
     for mark in sorted(projection.front, key=lambda mark: "recommended" in mark.roles):
         at = plot.at(mark.x, mark.y)
-        parts.append(svg.dot(at, join(*_shapes(mark, at)), _said(mark, named, SAID)))
+        parts.append(svg.dot(at, svg.join(_shapes(mark, at)), _said(mark, named, SAID)))
     parts += [_name(one) for one in placed]
-    return join(*parts)
+    return svg.join(parts)
 
 
 def _shapes(mark: Mark, at: svg.Point) -> Iterable[Markup]:
@@ -100,7 +101,7 @@ def _limit(limit: Constraint, box: Box, projection: Projection, plot: Plot) -> M
     else:
         x = plot.at(limit.limit, plot.y.low)[0]
         drawn = svg.line((x, 0), (x, plot.height), "limit")
-    return join(drawn, svg.text(box.left, (box.top + box.bottom) / 2, view.bound(limit), "bound halo"))
+    return drawn + svg.text(box.left, (box.top + box.bottom) / 2, view.bound(limit), "bound halo")
 
 
 def _said(mark: Mark, named: Sources, metrics: Iterable[str]) -> list[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from autokv.evaluation.measurement import Measurement
 from autokv.report import view
-from autokv.report.changes import change
+from autokv.report.changes import Change, change
 from autokv.report.describe import describe
-from autokv.report.document import wide
 from autokv.report.format import Unit, common_unit, heading
-from autokv.report.html import Markup, cell, join, tag, unbroken
 from autokv.report.near import distinct
 from autokv.tuning.objectives import speedup
 from autokv.tuning.trial import FrontPoint, TuningResult
@@ -19,61 +18,71 @@ REFERENCE = "PyTorch's fastest 16-bit attention"
 """What attention times are compared with."""
 
 
-def front_tables(result: TuningResult) -> Markup:
-    """The points that differ by more than noise, and below them all of them."""
-    rows = distinct(result)
-    folded = len(result.front) - len(rows)
-    parts = [
-        tag("p", "Scroll the table sideways for more columns.", class_="note sideways"),
-        _front(result, [(point, len(like)) for point, like in rows]),
-    ]
-    if view.RATIO in view.columns(result):
-        parts.append(tag("p", f"Attention: 1× is {REFERENCE}, which the 16-bit cache is served with.", class_="note"))
-    if folded:
-        many = "1 configuration differs" if folded == 1 else f"{folded} configurations differ"
-        text = f"{many} from one of these only within noise and can be found in the full table."
-        parts.append(tag("p", text, class_="note"))
-    summary = f"All {len(result.front)} configurations, on calibration and on validation prompts"
-    parts.append(tag("details", join(tag("summary", summary), _every(result)), class_="folded"))
-    return join(*parts)
+@dataclass(frozen=True)
+class Cell:
+    """A figure, printed in units of ``scale``, or a change."""
+
+    value: float | None = None
+    scale: float = 1.0
+    change: Change | None = None
 
 
-def _front(result: TuningResult, rows: Sequence[tuple[FrontPoint, int]]) -> Markup:
-    """A row per point: two columns for each metric, in one unit."""
+@dataclass(frozen=True)
+class Row:
+    """A configuration of the front."""
+
+    digest: str
+    name: str
+    roles: Sequence[str]
+    origin: str
+    cells: Sequence[Cell]
+    """Two for each metric."""
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A row per configuration, two columns per metric."""
+
+    label: str
+    heads: Sequence[str]
+    """A metric and its unit, above two columns each."""
+    splits: Sequence[str]
+    """What each column holds."""
+    rows: Sequence[Row]
+
+
+def differing(result: TuningResult) -> Table:
+    """The points that differ by more than noise: for each metric its value and how that compares."""
     columns, called, full = view.columns(result), view.roles(result), view.baseline(result)
-    units = _units(columns, [view.shown(point) for point, _ in rows])
-    body = []
-    for point, like in rows:
-        found = view.shown(point)
-        pairs = [part for name in columns for part in _against(name, found, full, units[name])]
-        body.append(_row(point, called, pairs, f"and {like} like it · " if like else ""))
-    seconds = ["worst" if name in view.QUALITY else "vs 16-bit" for name in columns]
-    splits = [part for second in seconds for part in ("mean" if second == "worst" else "value", second)]
-    return wide(_table(columns, units, splits, body), "The front: what differs by more than noise")
+    points = distinct(result)
+    units = _units(columns, [view.shown(point) for point, _ in points])
+    rows = [
+        _row(
+            point,
+            called,
+            [cell for name in columns for cell in _against(name, view.shown(point), full, units[name])],
+            f"and {len(like)} like it · " if like else "",
+        )
+        for point, like in points
+    ]
+    splits = [
+        part for name in columns for part in (("mean", "worst") if name in view.QUALITY else ("value", "vs 16-bit"))
+    ]
+    return Table("The front: what differs by more than noise", _heads(columns, units), splits, rows)
 
 
-def _against(metric: str, found: Measurement, full: Mapping[str, float], unit: Unit) -> Iterable[Markup]:
-    value = view.mean(found, metric)
-    yield cell(value, scale=unit.scale)
-    if metric in view.QUALITY:
-        yield cell(found.metrics[metric].worst if metric in found.metrics else None, scale=unit.scale)
-    else:
-        compared = speedup(found) if metric == view.RATIO else None
-        tie = found.config.pipeline.is_identity or (compared is not None and compared[1])
-        yield change(metric, value, full.get(metric), tie=tie)
-
-
-def _every(result: TuningResult) -> Markup:
-    """A row per point: every metric on calibration and on validation prompts."""
+def every(result: TuningResult) -> Table:
+    """Every point: each metric on calibration and on validation prompts."""
     columns, called = view.columns(result), view.roles(result)
     splits = [split for point in result.front for split in (point.calibration, point.validation) if split is not None]
     units = _units(columns, splits)
-    body = [
+    rows = [
         _row(
             point,
             called,
             [
-                cell(view.mean(split, name), scale=units[name].scale)
+                Cell(view.mean(split, name), units[name].scale)
                 for name in columns
                 for split in (point.calibration, point.validation)
             ],
@@ -81,41 +90,28 @@ def _every(result: TuningResult) -> Markup:
         )
         for point in view.by_size(result.front)
     ]
-    table = _table(columns, units, ["calibration", "validation"] * len(columns), body)
-    return wide(table, "The front: every configuration on both splits")
+    label = "The front: every configuration on both splits"
+    return Table(label, _heads(columns, units), ["calibration", "validation"] * len(columns), rows)
 
 
-def _table(columns: Sequence[str], units: Mapping[str, Unit], splits: Sequence[str], body: Sequence[Markup]) -> Markup:
-    heads = [tag("th", "Configuration", rowspan="2", scope="col")]
-    heads += [tag("th", f"{heading(name)} ({units[name].name})", colspan="2", scope="colgroup") for name in columns]
-    heads.append(tag("th", "Limits", rowspan="2", scope="col"))
-    under = [tag("th", split, scope="col") for split in splits]
-    return tag(
-        "table",
-        join(
-            tag("thead", join(tag("tr", join(*heads)), tag("tr", join(*under), class_="splits"))),
-            tag("tbody", join(*body)),
-        ),
-        class_="front",
-    )
+def _against(metric: str, found: Measurement, full: Mapping[str, float], unit: Unit) -> Iterable[Cell]:
+    value = view.mean(found, metric)
+    yield Cell(value, unit.scale)
+    if metric in view.QUALITY:
+        yield Cell(found.metrics[metric].worst if metric in found.metrics else None, unit.scale)
+    else:
+        compared = speedup(found) if metric == view.RATIO else None
+        tie = found.config.pipeline.is_identity or (compared is not None and compared[1])
+        yield Cell(change=change(metric, value, full.get(metric), tie=tie))
 
 
-def _row(point: FrontPoint, called: Mapping[str, tuple[str, ...]], values: Iterable[Markup], origin: str) -> Markup:
-    digest = point.calibration.config.digest
-    marks = [tag("span", role, class_=f"role {role}") for role in called.get(digest, ())]
-    name = join(
-        tag("span", unbroken(describe(point.calibration.config))),
-        *marks,
-        tag("span", f"{origin}{digest[:12]}", class_="small", title=digest),
-    )
-    verdict = view.verdict(point)
-    cells = [
-        tag("th", name, scope="row"),
-        *(tag("td", value, class_="number") for value in values),
-        tag("td", verdict, class_=verdict.replace(" ", "-")),
-    ]
-    style = {"class_": "chosen"} if "recommended" in called.get(digest, ()) else {}
-    return tag("tr", join(*cells), data_digest=digest, **style)
+def _row(point: FrontPoint, called: Mapping[str, tuple[str, ...]], cells: Sequence[Cell], origin: str) -> Row:
+    config = point.calibration.config
+    return Row(config.digest, describe(config), called.get(config.digest, ()), origin, cells, view.verdict(point))
+
+
+def _heads(columns: Iterable[str], units: Mapping[str, Unit]) -> list[str]:
+    return [f"{heading(name)} ({units[name].name})" for name in columns]
 
 
 def _units(columns: Iterable[str], measured: Sequence[Measurement]) -> dict[str, Unit]:

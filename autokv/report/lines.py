@@ -6,10 +6,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from autokv.report import svg
 from autokv.report.format import number
-from autokv.report.html import Markup, join, tag
-from autokv.report.plot import Plot
+from autokv.report.plot import Figure, Plot
 from autokv.report.scale import Scale
 
 HEIGHT = 190.0
@@ -47,6 +48,11 @@ class Lines:
     """Where on the horizontal axis something happens, and what."""
     colors: tuple[str, ...] = ("front", "pick", "soft")
 
+    def figure(self, name: str, heading: str, caption: str) -> Figure:
+        """The picture with its heading, its caption and a legend, which a single line does not need."""
+        legend = [(kind, one.name) for kind, one in zip(self._kinds, self.series, strict=False)]
+        return Figure(name, heading, caption, self.draw, legend if len(legend) > 1 else ())
+
     def draw(self, width: float, style: str) -> Markup:
         """The picture in ``width`` pixels."""
         xs = [x for one in self.series for x in one.x]
@@ -60,8 +66,8 @@ class Lines:
             if points:
                 path = svg.steps(points) if self.steps else svg.polyline(points)
                 parts.append(svg.element("path", class_=f"line {kind}", d=path))
-        parts.append(svg.element("g", join(*self._zones(plot)), aria_hidden="true"))
-        return plot.picture(join(*parts), self.summary, style=style)
+        parts.append(svg.element("g", svg.join(self._zones(plot)), aria_hidden="true"))
+        return plot.picture(svg.join(parts), self.summary, style=style)
 
     @property
     def summary(self) -> str:
@@ -72,13 +78,6 @@ class Lines:
             if len(one.y)
         )
         return f"{self.y_name} over {self.x_name}. {'; '.join(said)}"
-
-    @property
-    def legend(self) -> Markup:
-        """A stroke and a name for each line; nothing for a single one."""
-        if len(self.series) < 2:
-            return Markup("")
-        return tag("p", join(*map(_key, self._kinds, self.series)), class_="legend")
 
     @property
     def _kinds(self) -> list[str]:
@@ -109,8 +108,8 @@ class Lines:
                 "rect", class_="reach", x=index * plot.width / count, y=0, width=plot.width / count, height=plot.height
             )
             at = f"{x:,.0f}" if self.whole else number(x)
-            title = tag("title", "\n".join([f"{self.x_name}: {at}", *lines]))
-            yield svg.element("g", join(title, shape), class_="zone")
+            title = svg.element("title", "\n".join([f"{self.x_name}: {at}", *lines]))
+            yield svg.element("g", title + shape, class_="zone")
 
     def _at(self, one: Series, x: float) -> float | None:
         if not len(one.x) or x > one.x[-1]:
@@ -118,9 +117,3 @@ class Lines:
         if self.steps:
             return one.y[max(0, bisect_right(one.x, x) - 1)]
         return one.y[bisect_left(one.x, x)]
-
-
-def _key(style: str, one: Series) -> Markup:
-    stroke = svg.element("path", class_=f"line {style}", d="M0 6H26")
-    swatch = svg.element("svg", stroke, class_="chart key", width=26, height=12, aria_hidden="true")
-    return tag("span", join(swatch, one.name))

@@ -6,39 +6,42 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from autokv.report import view
+from autokv.report import front_tables, provenance, view
 from autokv.report.answer import answer
 from autokv.report.describe import describe
-from autokv.report.document import document, figure
-from autokv.report.format import number, title
+from autokv.report.environment import render
+from autokv.report.format import number, sentence, title
 from autokv.report.front_chart import front_chart, sources
-from autokv.report.front_tables import front_tables
 from autokv.report.headline import first_line
-from autokv.report.html import Markup, join, tag
 from autokv.report.lines import Lines, Series
+from autokv.report.plot import Figure
 from autokv.report.projection import projections
-from autokv.report.provenance import provenance
 from autokv.report.samples import samples_chart
-from autokv.report.sections import failures_section, importance_table
-from autokv.report.serving_section import serving_section
+from autokv.report.serving_rows import table
 from autokv.tuning.trial import TuningResult
 
 
 def page(result: TuningResult, job: Mapping[str, Any]) -> str:
     """The whole report as one HTML document; ``job`` holds the facts that :func:`write_results` names."""
-    chosen = first_line(result, job)
-    first = join("AutoKV report · ", tag("b", _name(job)), f" · {chosen}" if chosen else "")
-    body = join(
-        tag("header", tag("p", first, class_="site")),
-        tag("section", answer(result, job), class_="answer"),
-        serving_section(job),
-        _front(result, job),
-        _why(result),
-        _samples(result, job),
-        tag("section", join(tag("h2", "What was measured where"), provenance(result, job))),
-        failures_section(result),
+    objectives = [name for name in result.objectives if result.importance.get(name)]
+    return render(
+        "report.html.jinja",
+        name=_name(job),
+        remark=first_line(result, job),
+        answer=answer(result, job),
+        traffic=_traffic(job.get("serving") or {}),
+        scenario=list(dict.fromkeys((job.get("scenario") or {}).get("why", ()))),
+        fronts=_fronts(result, job),
+        tables=(front_tables.differing(result), front_tables.every(result)) if result.front else (),
+        reference=front_tables.REFERENCE if view.RATIO in view.columns(result) else "",
+        objectives=objectives,
+        importance=_importance(result, objectives),
+        hypervolume=_hypervolume(result),
+        samples=_samples(result, job),
+        sentences=list(provenance.sentences(result, job)),
+        blocks=list(provenance.blocks(result, job)),
+        failures=view.failures(result.trials),
     )
-    return document(f"AutoKV: {_name(job)}", body)
 
 
 def _name(job: Mapping[str, Any]) -> str:
@@ -48,10 +51,25 @@ def _name(job: Mapping[str, Any]) -> str:
     return str((model.get("name") if isinstance(model, Mapping) else model) or request.get("model") or "a model")
 
 
-def _front(result: TuningResult, job: Mapping[str, Any]) -> Markup:
+def _traffic(serving: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The recommended configuration beside 16 bits and fp8; ``None`` where no trace was served."""
+    comparison = serving.get("comparison")
+    if not comparison:
+        return None
+    predicted = serving.get("predicted")
+    how = view.hedge(comparison["verdict"], ["predicted"]) if predicted else "from times measured on it"
+    notes = [f"simulated on {serving['device']}, {how}", *serving["notes"], *([predicted] if predicted else [])]
+    return {
+        "verdict": comparison["verdict"],
+        "table": table(comparison),
+        "basis": " ".join(map(sentence, notes)),
+    }
+
+
+def _fronts(result: TuningResult, job: Mapping[str, Any]) -> list[Figure]:
     named = sources(result)
-    drawn = [
-        figure(
+    return [
+        Figure(
             f"front-{found.y.metric}",
             title(found.y.metric),
             f"{view.better(found.y.metric).capitalize()}.",
@@ -59,62 +77,50 @@ def _front(result: TuningResult, job: Mapping[str, Any]) -> Markup:
         )
         for found in projections(result, view.limits(job))
     ]
-    legend = (
-        "Blue: the front, on validation prompts. Grey: other trials with this metric, on calibration prompts. "
-        "Line: Pareto front. Hover over a point, tap it, or use Tab and the arrow keys."
+
+
+def _importance(result: TuningResult, objectives: list[str]) -> list[tuple[str, list[float]]]:
+    """Each parameter's shares of the variance of ``objectives``, the most important first."""
+    names = {name for objective in objectives for name in result.importance[objective]}
+    shares = [(name, [result.importance[one].get(name, 0.0) for one in objectives]) for name in names]
+    return sorted(shares, key=lambda row: (-max(row[1]), row[0]))
+
+
+def _hypervolume(result: TuningResult) -> Figure | None:
+    if not result.hypervolume:
+        return None
+    trials = list(range(1, len(result.hypervolume) + 1))
+    known = sum(trial.source.startswith("literature") for trial in result.trials)
+    lines = Lines(
+        (Series("hypervolume", trials, list(result.hypervolume)),),
+        "trials",
+        "hypervolume",
+        steps=True,
+        whole=True,
+        place=(known + 0.5, "known settings end") if 0 < known < len(trials) else None,
     )
-    parts = [tag("h2", "The front")]
-    if drawn:
-        parts += [tag("p", legend, class_="note"), tag("div", join(*drawn), class_="pair")]
-    parts.append(front_tables(result) if result.front else tag("p", "No trial reached the front.", class_="note"))
-    return tag("section", join(*parts))
+    caption = (
+        f"Share of the objective space that the front dominates; {number(result.hypervolume[-1])} at the end. "
+        "Higher is better. Where the line is flat, trials found nothing better."
+    )
+    return lines.figure("hypervolume", "Hypervolume over trials", caption)
 
 
-def _why(result: TuningResult) -> Markup:
-    parts = [
-        tag("h2", "What mattered"),
-        tag("p", "Share of each objective's variance over the trials that a parameter explains.", class_="note"),
-        importance_table(result),
-    ]
-    if result.hypervolume:
-        trials = list(range(1, len(result.hypervolume) + 1))
-        known = sum(trial.source.startswith("literature") for trial in result.trials)
-        lines = Lines(
-            (Series("hypervolume", trials, list(result.hypervolume)),),
-            "trials",
-            "hypervolume",
-            steps=True,
-            whole=True,
-            place=(known + 0.5, "known settings end") if 0 < known < len(trials) else None,
-        )
-        caption = (
-            f"Share of the objective space that the front dominates; {number(result.hypervolume[-1])} at the end. "
-            "Higher is better. Where the line is flat, trials found nothing better."
-        )
-        parts.append(tag("div", figure("hypervolume", "Hypervolume over trials", caption, lines.draw), class_="pair"))
-    return tag("section", join(*parts))
-
-
-def _samples(result: TuningResult, job: Mapping[str, Any]) -> Markup:
+def _samples(result: TuningResult, job: Mapping[str, Any]) -> Figure | None:
+    """Every prompt of the recommendation, or else of the closest miss."""
     metric = view.quality_metric(result)
     point = view.recommended(result)
-    whose = "recommendation"
     if point is not None:
-        both = {"calibration": point.calibration, "validation": point.validation}
-        splits = {name: found for name, found in both.items() if found is not None}
+        splits = {"calibration": point.calibration, "validation": point.validation}
     else:
-        miss = view.closest_miss(result, view.limits(job))
-        splits = {} if miss is None else {"measured": miss}
-        whose = "closest miss"
-    splits = {name: found for name, found in splits.items() if metric in found.metrics}
-    if not splits:
-        return Markup("")
-    counts = ", ".join(f"{found.metrics[metric].n} {name}" for name, found in splits.items())
-    chart = figure(
+        splits = {"measured": view.closest_miss(result, view.limits(job))}
+    found = {name: one for name, one in splits.items() if one is not None and metric in one.metrics}
+    if not found:
+        return None
+    counts = ", ".join(f"{one.metrics[metric].n} {name}" for name, one in found.items())
+    return Figure(
         "samples",
-        f"{title(metric)} of {describe(next(iter(splits.values())).config)}",
+        f"{title(metric)} of {describe(next(iter(found.values())).config)}",
         f"One dot per prompt ({counts}); {view.better(metric)}. A mean hides the prompts that collapse.",
-        partial(samples_chart, splits, metric),
+        partial(samples_chart, found, metric),
     )
-    heading = tag("h2", f"Per-prompt results of the {whose}")
-    return tag("section", join(heading, tag("div", chart, class_="pair")))

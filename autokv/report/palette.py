@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+
+from markupsafe import Markup
 
 LIGHT = {
     "ground": "#ffffff",
@@ -37,17 +38,8 @@ DARK = {
 NAME = re.compile(r"var\(--([a-z-]+)\)")
 
 
-def properties() -> str:
-    """The colours as CSS properties that follow the reader's scheme; paper is light."""
-    dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {_listed(DARK)} }} }}"
-    return f":root {{ {_listed(LIGHT)} }}\n{dark}\n"
-
-
-def standalone(css: str) -> str:
+def standalone(css: Markup) -> Markup:
     """``css`` with every ``var(--name)`` replaced, for pictures that programs without CSS properties show too."""
     dark = NAME.sub(lambda found: DARK[found[1]], css)
-    return f"{NAME.sub(lambda found: LIGHT[found[1]], css)}@media (prefers-color-scheme: dark) {{\n{dark}}}\n"
-
-
-def _listed(palette: Mapping[str, str]) -> str:
-    return " ".join(f"--{name}: {color};" for name, color in palette.items())
+    light = NAME.sub(lambda found: LIGHT[found[1]], css)
+    return Markup(f"{light}@media (prefers-color-scheme: dark) {{\n{dark}}}\n")  # noqa: S704 - of a file of this package

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from autokv.report import svg
-from autokv.report.html import Markup, join
 from autokv.report.labels import CHARACTER
 from autokv.report.scale import Scale
 
@@ -14,6 +16,19 @@ SIZES = {"narrow": 340.0, "broad": 500.0}
 TOP, RIGHT, BOTTOM = 10.0, 18.0, 46.0
 TICK_SPACE = 50.0
 """Pixels that a tick's text wants to itself."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture on a page."""
+
+    name: str
+    heading: str
+    caption: str
+    draw: Callable[[float, str], Markup]
+    """From a width in pixels and a style, which :data:`SIZES` names, to the picture."""
+    legend: Sequence[tuple[str, str]] = ()
+    """The style and the name of each line, where there are several."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,7 @@ class Plot:
             parts.append(svg.line((x, self.height), (x, self.height + 4), "axis"))
             parts.append(svg.text(x, self.height + 14, self.x.tick_text(value), "soft", "middle"))
         parts.append(svg.text(self.width, self.height + 34, x_title, "", "end"))
-        return join(*parts)
+        return svg.join(parts)
 
     def picture(self, content: Markup, label: str, *, style: str, role: str = "img") -> Markup:
         """The plot with ``content`` as a picture of its own."""

@@ -7,10 +7,9 @@ from typing import Any
 
 from autokv.evaluation.measurement import Measurement
 from autokv.report import view
-from autokv.report.facts import name_of, section, told
+from autokv.report.facts import leaves, name_of
 from autokv.report.format import duration
 from autokv.report.front_tables import REFERENCE
-from autokv.report.html import Markup, join, tag
 from autokv.tuning.trial import TuningResult
 
 FACTS = {
@@ -26,12 +25,13 @@ FACTS = {
 """The blocks of a job's facts and their headings, in the page's order."""
 
 
-def provenance(result: TuningResult, job: Mapping[str, Any]) -> Markup:
-    """A few sentences, and all details folded away below them."""
-    said = tag("ul", join(*(tag("li", text) for text in sentences(result, job))), class_="provenance")
+def blocks(result: TuningResult, job: Mapping[str, Any]) -> Iterable[tuple[str, list[tuple[str, str]]]]:
+    """Every fact of the job in blocks with headings; a block without any is left out."""
     run = {"job": job.get("id"), "finished": job.get("finished"), "stopped by": result.stopped_by}
-    blocks = [section("Run", run), *(section(name, job[key]) for key, name in FACTS.items() if told(job.get(key)))]
-    return join(said, tag("details", join(tag("summary", "All details"), tag("div", join(*blocks), class_="facts"))))
+    for heading, block in (("Run", run), *((name, job.get(key)) for key, name in FACTS.items())):
+        facts = list(leaves(block))
+        if facts:
+            yield heading, facts
 
 
 def sentences(result: TuningResult, job: Mapping[str, Any]) -> Iterable[str]:

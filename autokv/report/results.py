@@ -16,9 +16,8 @@ from autokv.errors import StorageError
 from autokv.files import write_atomic
 from autokv.report import view
 from autokv.report.figures import front_svg
-from autokv.report.html import finite
 from autokv.report.page import page
-from autokv.report.trials import trials_csv
+from autokv.report.trials import finite, trials_csv
 from autokv.tuning.trial import FrontPoint, TuningResult
 
 RECOMMENDED = "recommended.json"

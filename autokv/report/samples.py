@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from markupsafe import Markup
+
 from autokv.evaluation.measurement import Measurement
 from autokv.report import svg, view
 from autokv.report.format import number, quantity, title
-from autokv.report.html import Markup, join
 from autokv.report.plot import Plot
 from autokv.report.scale import Scale
 
@@ -37,7 +38,7 @@ def samples_chart(splits: Mapping[str, Measurement], metric: str, width: float, 
             parts.append(svg.line((x, y - 18), (x, y + 18), f"mean {kind}"))
             parts.append(svg.text(x, y - 27, f"mean {number(mean)}", "soft halo", _anchor(x, plot.width)))
     counts = " and ".join(f"{len(samples)} {name} prompts" for name, samples in found.items())
-    return plot.picture(join(*parts), f"{title(metric)} of {counts}", style=style, role="group")
+    return plot.picture(svg.join(parts), f"{title(metric)} of {counts}", style=style, role="group")
 
 
 def _anchor(x: float, width: float) -> str:

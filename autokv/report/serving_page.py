@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autokv.report import view
-from autokv.report.document import document, figure
+from autokv.report.environment import render
 from autokv.report.format import span
 from autokv.report.headline import served
-from autokv.report.html import Markup, join, tag
 from autokv.report.lines import Lines, Series
-from autokv.report.serving_rows import sentence
-from autokv.report.serving_section import comparison_table
+from autokv.report.plot import Figure
+from autokv.report.serving_rows import table
 from autokv.serving.comparison import Comparison
 from autokv.serving.outcome import Timeline
 
@@ -28,30 +27,21 @@ Of = Callable[[Timeline], NDArray[np.int64] | NDArray[np.float64]]
 
 def page(comparison: Comparison, facts: Mapping[str, str], notes: Sequence[str]) -> str:
     """The whole page; ``facts`` are named values such as the model and the device, ``notes`` sentences about them."""
-    predicted = view.hedge(comparison.verdict, (*facts.values(), *notes))
     figures = comparison.to_dict()
-    body = join(
-        tag(
-            "header",
-            tag(
-                "p",
-                join("AutoKV serving · ", tag("b", comparison.trace), f" · {predicted}" if predicted else ""),
-                class_="site",
-            ),
-        ),
-        tag(
-            "section",
-            join(tag("h1", served(figures) or "Effect on your traffic"), tag("p", sentence(comparison.verdict))),
-            class_="answer",
-        ),
-        tag("section", join(tag("h2", "Figures"), comparison_table(figures))),
-        tag("section", join(tag("h2", "Over time"), tag("div", join(*_charts(comparison)), class_="pair"))),
-        tag("section", join(tag("h2", "Basis of the figures"), _facts(facts), _notes(notes))),
+    return render(
+        "simulation.html.jinja",
+        name=comparison.trace,
+        remark=view.hedge(comparison.verdict, (*facts.values(), *notes)),
+        headline=served(figures) or "Effect on your traffic",
+        verdict=comparison.verdict,
+        table=table(figures),
+        over_time=_charts(comparison),
+        facts=list(facts.items()),
+        notes=notes,
     )
-    return document(f"AutoKV: {comparison.trace}", body)
 
 
-def _charts(comparison: Comparison) -> list[Markup]:
+def _charts(comparison: Comparison) -> list[Figure]:
     runs = comparison.runs
     capacity = comparison.candidate.report.capacity_bytes
     peak = max(run.report.peak_kv_bytes for run in runs)
@@ -63,12 +53,11 @@ def _charts(comparison: Comparison) -> list[Markup]:
     level = (capacity / scale, "capacity") if near else None
     memory = lines(comparison, f"KV cache ({unit})", lambda times: times.kv_bytes / scale, level)
     queue = "Requests that wait to be scheduled. Lines are averages over iterations."
-    batch = "Requests in prefill or decoding."
     held = f"All caches together, in whole blocks. Capacity: {room}. The peaks are in the table."
     return [
-        figure("waiting", "Queue", join(waiting.legend, queue), waiting.draw),
-        figure("running", "Batch", join(running.legend, batch), running.draw),
-        figure("memory", "KV memory", join(memory.legend, held), memory.draw),
+        waiting.figure("waiting", "Queue", queue),
+        running.figure("running", "Batch", "Requests in prefill or decoding."),
+        memory.figure("memory", "KV memory", held),
     ]
 
 
@@ -93,11 +82,3 @@ def _averages(
     means = np.bincount(place, weights=values, minlength=POINTS)[some] / samples[some].astype(np.float64)
     middles = (np.flatnonzero(some).astype(np.float64) + 0.5) * (longest / POINTS)
     return middles.tolist(), means.tolist()
-
-
-def _facts(facts: Mapping[str, str]) -> Markup:
-    return tag("dl", join(*(join(tag("dt", name), tag("dd", value)) for name, value in facts.items())))
-
-
-def _notes(notes: Sequence[str]) -> Markup:
-    return tag("ul", join(*(tag("li", sentence(note)) for note in notes)), class_="note")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autokv.report.changes import factor, marked, points
+from autokv.report import view
+from autokv.report.changes import Change, factor, points
 from autokv.report.format import MISSING, number
-from autokv.report.html import Markup, tag
 from autokv.serving.comparison import Comparison
 from autokv.serving.verdict import SAME
 
@@ -16,7 +16,6 @@ SECONDS_FROM = 1e4
 """Milliseconds from which times are given in seconds."""
 POINTS = 1.0
 """Percentage points up to which shares are the same."""
-COMMANDS = ("autokv", "pip")
 COUNT = "count"
 """Unit of what comes in whole numbers."""
 
@@ -42,15 +41,31 @@ class Row:
         """As a person reads them; counts and percents from 10 on without decimals."""
         return tuple(MISSING if value is None else _text(value, self.unit) for value in self.values)
 
-    def change(self, full: int) -> Markup:
+    def change(self, full: int) -> Change:
         """How the first run compares with the one at ``full``, and whether that is better or worse."""
         new, old = self.values[0], self.values[full]
         if not self.better or new is None or old is None:
-            return tag("span", MISSING, class_="missing")
+            return Change(MISSING)
         if abs(new - old) <= (POINTS if self.unit == "%" else SAME * abs(old)):
-            return marked("", "same")
+            return Change("", "same")
         amount = points(new - old) if self.unit == "%" else factor(new / old) if old else ""
-        return marked(amount, "better" if (new > old) == (self.better > 0) else "worse")
+        return Change(amount, "better" if (new > old) == (self.better > 0) else "worse")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The figures of every run, with their names above them."""
+
+    names: tuple[str, ...]
+    full: int | None
+    """Which of them is the 16-bit cache; ``None`` where it is the first or missing."""
+    rows: tuple[Row, ...]
+
+
+def table(comparison: Mapping[str, Any]) -> Table:
+    """The table of a comparison's document: a row per figure, the first run's with its change."""
+    names = tuple(str(run["name"]) for run in comparison["runs"])
+    return Table(names, names.index(view.FULL) if view.FULL in names[1:] else None, rows(comparison))
 
 
 def rows(comparison: Mapping[str, Any]) -> tuple[Row, ...]:
@@ -83,13 +98,6 @@ def remarks(comparison: Comparison) -> tuple[str, ...]:
         slo,
         *(note if len(names) == everybody else f"{', '.join(names)}: {note}" for note, names in about.items()),
     )
-
-
-def sentence(text: str) -> str:
-    """``text`` with a full stop and, unless it begins with a name such as ``fp8`` or with a command, a capital."""
-    first = text.partition(" ")[0]
-    named = first in COMMANDS or any(character.isdigit() for character in first)
-    return f"{text}." if named else f"{text[:1].upper()}{text[1:]}."
 
 
 def _text(value: float, unit: str) -> str:

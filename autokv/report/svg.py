@@ -1,17 +1,26 @@
-"""Parts of a picture as SVG: escaped as HTML is, with lengths in pixels to a tenth."""
+"""Parts of a picture as SVG: text is escaped unless it is :class:`~markupsafe.Markup`; lengths are in pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from autokv.report.html import Markup, join, tag
+from markupsafe import Markup, escape
 
 Point = tuple[float, float]
 
 
 def element(name: str, content: str = "", /, **attributes: str | float) -> Markup:
-    """One element; numbers are rounded to tenths of a pixel."""
-    return tag(name, content, **{key: one if isinstance(one, str) else length(one) for key, one in attributes.items()})
+    """One element; ``class_`` and ``aria_label`` stand for ``class`` and ``aria-label``, numbers are rounded."""
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(one if isinstance(one, str) else length(one))}"'
+        for key, one in attributes.items()
+    )
+    return Markup(f"<{name}{written}>{escape(content)}</{name}>")  # noqa: S704 - escaped here
+
+
+def join(parts: Iterable[str]) -> Markup:
+    """The parts one after the other, each escaped unless it is markup."""
+    return Markup("").join(parts)
 
 
 def length(value: float) -> str:
@@ -49,7 +58,7 @@ def dot(at: Point, shapes: Markup, lines: Sequence[str]) -> Markup:
     """A point that a pointer or the keyboard reaches, and what it stands for: a line for each fact."""
     return element(
         "g",
-        join(tag("title", "\n".join(lines)), shapes, circle(at, 9, "reach")),
+        join((element("title", "\n".join(lines)), shapes, circle(at, 9, "reach"))),
         class_="dot",
         tabindex="0",
         role="img",
@@ -62,6 +71,7 @@ def picture(content: Markup, width: float, height: float, label: str, *, style: 
     return element(
         "svg",
         content,
+        xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {length(width)} {length(height)}",
         width=width,
         height=height,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autokv.report import trace_rows
-from autokv.report.document import document, figure, wide
+from autokv.report.environment import render
 from autokv.report.format import number, span
-from autokv.report.html import Markup, join, tag
 from autokv.report.lines import Lines, Series
+from autokv.report.plot import Figure
 from autokv.workload.series import OverLength, OverTime
 from autokv.workload.statistics import Reuse, TraceStatistics
 
@@ -22,37 +22,21 @@ def page(
     scenario: Sequence[str] = (),
 ) -> str:
     """The whole page; ``scenario`` says in sentences what a trace is to a model, ``notes`` what its reader saw."""
-    body = join(
-        tag("header", tag("p", join("AutoKV trace · ", tag("b", found.name)), class_="site")),
-        tag("section", join(tag("h1", found.name), _facts(found, notes))),
-        _section("Scenario", [tag("p", sentence) for sentence in scenario]),
-        _section("Over time", [] if times is None else [_over_time(times)]),
-        _section("Lengths", [_lengths(found), _length_chart(lengths)]),
-        _section("Shared prefixes", [] if found.reuse is None else [_reuse_chart(found.reuse)]),
+    return render(
+        "trace.html.jinja",
+        name=found.name,
+        remark="",
+        facts=[*trace_rows.facts(found).items(), *(("note", text) for text in notes)],
+        scenario=scenario,
+        over_time=[] if times is None else _over_time(times),
+        columns=trace_rows.LENGTH_COLUMNS,
+        lengths=trace_rows.lengths(found),
+        length_chart=_length_chart(lengths),
+        reuse_chart=None if found.reuse is None else _reuse_chart(found.reuse),
     )
-    return document(f"AutoKV: {found.name}", body)
 
 
-def _section(heading: str, parts: Sequence[Markup]) -> Markup:
-    return tag("section", join(tag("h2", heading), *parts)) if parts else Markup("")
-
-
-def _facts(found: TraceStatistics, notes: Sequence[str]) -> Markup:
-    rows = [*trace_rows.facts(found).items(), *(("note", text) for text in notes)]
-    return tag("dl", join(*(join(tag("dt", name), tag("dd", value)) for name, value in rows)))
-
-
-def _lengths(found: TraceStatistics) -> Markup:
-    head = join(tag("th", ""), *(tag("th", name, class_="number") for name in trace_rows.LENGTH_COLUMNS))
-    rows = [
-        tag("tr", join(tag("th", name, scope="row"), *(tag("td", text, class_="number") for text in texts)))
-        for name, *texts in trace_rows.lengths(found)
-    ]
-    table = tag("table", join(tag("thead", tag("tr", head)), tag("tbody", join(*rows))))
-    return wide(table, "Tokens per request")
-
-
-def _over_time(times: OverTime) -> Markup:
+def _over_time(times: OverTime) -> list[Figure]:
     scale, unit = span(float(times.start_s[-1]) + times.step_s)
     start = (times.start_s / scale).tolist()
     means = f"means over {times.step_s:g} s"
@@ -67,22 +51,15 @@ def _over_time(times: OverTime) -> Markup:
         steps=True,
     )
     flight = Lines((Series("in flight", start, times.in_flight.tolist()),), unit, "requests in flight", steps=True)
-    drawn = (
-        figure("requests", "Arrivals", f"Requests per second, {means}.", arrivals.draw),
-        figure(
-            "tokens",
-            "Token demand",
-            join(tokens.legend, f"Tokens per second by arrival time, {means}."),
-            tokens.draw,
-        ),
-        figure(
-            "flight", "Requests in flight", f"Assumes a steady decoding rate and no queueing; {means}.", flight.draw
-        ),
-    )
-    return tag("div", join(*drawn), class_="pair")
+    assumed = f"Assumes a steady decoding rate and no queueing; {means}."
+    return [
+        arrivals.figure("requests", "Arrivals", f"Requests per second, {means}."),
+        tokens.figure("tokens", "Token demand", f"Tokens per second by arrival time, {means}."),
+        flight.figure("flight", "Requests in flight", assumed),
+    ]
 
 
-def _length_chart(lengths: OverLength) -> Markup:
+def _length_chart(lengths: OverLength) -> Figure:
     filled = (lengths.input_share + lengths.output_share).nonzero()[0]
     bins = slice(int(filled[0]), int(filled[-1]) + 2)  # and the end of the last one
     lines = Lines(
@@ -95,11 +72,11 @@ def _length_chart(lengths: OverLength) -> Markup:
         log=True,
         steps=True,
     )
-    caption = join(lines.legend, "Share of the requests; four bins per doubling of the length.")
-    return tag("div", figure("lengths", "Tokens per request", caption, lines.draw), class_="pair")
+    caption = "Share of the requests; four bins per doubling of the length."
+    return lines.figure("lengths", "Tokens per request", caption)
 
 
-def _reuse_chart(reuse: Reuse) -> Markup:
+def _reuse_chart(reuse: Reuse) -> Figure:
     caches, shares = zip(*reuse.caches, strict=True)
     saved = Series("saved (%)", [float(size) for size in caches], [100 * share for share in shares])
     lines = Lines((saved,), "tokens in the cache", "% of the input tokens", log=True)
@@ -107,4 +84,4 @@ def _reuse_chart(reuse: Reuse) -> Markup:
         f"Input tokens (%) that an LRU prefix cache of this size saves; an unlimited one saves "
         f"{number(100 * reuse.share)}%."
     )
-    return tag("div", figure("reuse", "Prefix reuse by cache size", caption, lines.draw), class_="pair")
+    return lines.figure("reuse", "Prefix reuse by cache size", caption)

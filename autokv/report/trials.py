@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from autokv.evaluation.metrics import METRICS
 from autokv.report import view
-from autokv.report.html import finite
 from autokv.tuning.trial import TrialRecord
 
 LEADING = ("number", "state", "source", "digest")
@@ -28,6 +28,17 @@ def trials_csv(trials: Sequence[TrialRecord]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def finite(document: object) -> object:
+    """A copy of a JSON document in which NaN and infinities are ``None``."""
+    if isinstance(document, dict):
+        return {str(key): finite(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [finite(value) for value in document]
+    if isinstance(document, float) and not math.isfinite(document):
+        return None
+    return document
 
 
 def _row(trial: TrialRecord) -> dict[str, Any]:

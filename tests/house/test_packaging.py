@@ -27,7 +27,7 @@ PACKAGES = {
     "search_spaces": "autokv/search_spaces",
 }
 """Folder of the tree to folder of the installation."""
-PARTS = {"pydantic-core": "pydantic", "starlette": "fastapi"}
+PARTS = {"markupsafe": "jinja2", "pydantic-core": "pydantic", "starlette": "fastapi"}
 """Distributions that only ever come with another."""
 OURS = {"autokv", "conftest", "tests"}
 """The product, and the modules of the tests, which name one another's types."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from autokv.evaluation.measurement import Measurement
+from autokv.report.evaluated import picture
 from autokv.report.figures import front_svg
 from autokv.report.projection import Projection, projections
 from autokv.report.scale import Scale
 from autokv.tuning.objectives import Constraint
 from autokv.tuning.trial import TuningResult
+
+if TYPE_CHECKING:
+    from conftest import Reader
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -31,6 +37,15 @@ def test_the_svg_is_well_formed_small_and_draws_each_point(result: TuningResult)
         written = [element.text for element in panel.findall(f"{SVG}text")]
         assert {"recommended", "smallest", "fastest"} <= set(written)
     assert any("at most 0.08" in (element.text or "") for element in panels[0])
+
+
+def test_hostile_names_of_judged_files_stay_text(result: TuningResult, read: Callable[[str], Reader]) -> None:
+    hostile = "{{ 7*7 }}{% raw %}</script><img src=x onerror=alert(1)>\"'&"
+    judged = [(hostile, point.calibration) for point in result.front[:2]]
+    reader = read(picture(judged, ".html"))
+    assert {tag for tag, text in reader.texts if hostile in text} >= {"li", "title"}
+    assert not {"img", "script"} & {tag for tag, _ in reader.elements}
+    ElementTree.fromstring(picture(judged, ".svg"))  # noqa: S314 - our own text
 
 
 def test_what_decided_is_drawn_beside_the_quality(decided: TuningResult) -> None:

@@ -6,19 +6,23 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from jinja2 import UndefinedError
 
+from autokv.config import EvictionStage
 from autokv.evaluation.measurement import Measurement
 from autokv.report import view
 from autokv.report.describe import describe
+from autokv.report.environment import render
 from autokv.report.figures import front_svg
 from autokv.report.format import number
 from autokv.report.page import page
 from autokv.tuning.trial import TuningResult
 
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\u2028\x1b[2J"
+HOSTILE = "{{ 7*7 }}{% raw %}</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\u2028\x1b[2J"
 if TYPE_CHECKING:
     from conftest import Reader
 
@@ -217,7 +221,7 @@ def test_where_everything_was_measured_nothing_is_said_of_the_rest(result: Tunin
 
 
 def test_the_reference_of_attention_is_named(document: str, reader: Reader) -> None:
-    assert "of PyTorch&#x27;s fastest 16-bit attention, timed in turn" in document
+    assert "of PyTorch's fastest 16-bit attention, timed in turn" in unescape(document)
     assert "Attention: 1× is PyTorch's fastest 16-bit attention" in reader.visible
     assert "Attention time vs PyTorch 16-bit (×)" in reader.visible
 
@@ -238,7 +242,12 @@ def test_failures_are_counted_with_their_reasons(reader: Reader, result: TuningR
     assert len(view.failures(result.trials)) == 2
 
 
-def test_hostile_names_stay_text(result: TuningResult, job: dict[str, Any], read: Read) -> None:
+def test_hostile_names_stay_text(
+    result: TuningResult, job: dict[str, Any], read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for point in result.front:
+        if isinstance(point.calibration.config.pipeline.eviction, EvictionStage):
+            monkeypatch.setattr(type(point.calibration.config.pipeline.eviction), "title", HOSTILE)
     job["model"] = {"name": HOSTILE, HOSTILE: HOSTILE}
     job["workload"] = {"path": HOSTILE}
     trials = [dataclasses.replace(trial, source=HOSTILE, reason=trial.reason and HOSTILE) for trial in result.trials]
@@ -258,6 +267,8 @@ def test_hostile_names_stay_text(result: TuningResult, job: dict[str, Any], read
     assert count == [tag for tag, _ in tame.elements].count("script") == 1
     assert HOSTILE.split("\u2028")[0] in reader.visible
     assert any(HOSTILE.split("\u2028")[0] in (dot["aria-label"] or "") for dot in reader.classed("dot"))
+    shown = {tag for tag, text in reader.texts if HOSTILE in text.replace("\u00a0", " ")}
+    assert shown == {"title", "b", "p", "li", "code", "h3", "span", "dt", "dd", "td"}
 
 
 def test_nothing_recommended_is_said_plainly(result: TuningResult, read: Read) -> None:
@@ -299,3 +310,8 @@ def test_untimed_results_leave_the_time_chart_out(result: TuningResult, read: Re
     reader = read(page(dataclasses.replace(result, trials=trials, front=front), {}))
     figures = [found["id"] for tag, found in reader.elements if tag == "figure"]
     assert figures == ["figure-front-kl_divergence", "figure-hypervolume", "figure-samples"]
+
+
+def test_a_page_that_lacks_a_value_is_an_error_not_a_gap() -> None:
+    with pytest.raises(UndefinedError, match="'facts' is undefined"):
+        render("trace.html.jinja", name="a trace", remark="")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,7 +18,10 @@ from autokv.workload.arrivals import Poisson
 from autokv.workload.series import over_length, over_time
 from autokv.workload.synthesis import Lengths
 
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
+if TYPE_CHECKING:
+    from conftest import Reader
+
+HOSTILE = "{{ 7*7 }}{% raw %}</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 
 
 def rich_trace() -> WorkloadTrace:
@@ -54,8 +57,10 @@ def test_everything_is_there() -> None:
         assert expected in document
 
 
-def test_hostile_names_stay_text_and_nothing_leaves_the_page() -> None:
+def test_hostile_names_stay_text_and_nothing_leaves_the_page(read: Callable[[str], Reader]) -> None:
     document = page(rich_trace())
+    texts = read(document).texts
+    assert {tag for tag, text in texts if HOSTILE in text} == {"title", "b", "h1", "dd", "p"}
     assert document.count("<script>") == 1
     assert "<img" not in document
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", document)
