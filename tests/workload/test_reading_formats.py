@@ -380,6 +380,16 @@ def test_bad_documents(tmp_path: Path, content: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("extra", [float("nan"), float("inf"), 2**64, -(2**63) - 1, "\ud800", 1e-400])
+@pytest.mark.parametrize("form", ["list", "lines"])
+def test_whatever_pythons_json_writes_beside_the_columns_is_read(tmp_path: Path, extra: object, form: str) -> None:
+    sessions = [WEKA_SESSION, {**WEKA_SESSION, "seen": extra}]
+    lines = "\n".join(map(json.dumps, sessions))
+    trace = read(tmp_path, json.dumps(sessions) if form == "list" else lines)
+    assert len(trace) == 8
+    assert trace.rejected.count == 0
+
+
 def test_documents_over_many_pieces_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from autokv.workload.source import Source
 

@@ -54,7 +54,11 @@ def documents(source: Source, bad: BadRows) -> Iterator[tuple[int, dict[str, Any
 
 
 class _Text:
-    """The text that is not consumed yet."""
+    """The text that is not consumed yet.
+
+    The standard library decodes it. ijson, which streams too, names no line where it fails, cannot go on behind a bad
+    document, and refuses what Python's own json writes: NaN, and beside floats integers of more than 64 bits.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
