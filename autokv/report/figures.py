@@ -1,4 +1,4 @@
-"""The front as a small static picture, for a README: plain SVG that follows the reader's light or dark scheme."""
+"""The front as a small static picture, for a README or a page: SVG that follows the reader's light or dark scheme."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from autokv.evaluation.measurement import Measurement
 from autokv.report import front_chart, svg, view
-from autokv.report.environment import asset
+from autokv.report.describe import describe
+from autokv.report.environment import asset, render
 from autokv.report.format import title
 from autokv.report.palette import standalone
 from autokv.report.plot import BOTTOM
 from autokv.report.projection import Projection, projections
 from autokv.tuning.objectives import Constraint
-from autokv.tuning.trial import TuningResult
+from autokv.tuning.trial import FrontPoint, TuningResult
 
 WIDTH = 450.0
 """Of one of the two panels, in pixels."""
@@ -31,6 +33,33 @@ def front_svg(result: TuningResult, constraints: Sequence[Constraint] = ()) -> M
     ground = svg.element("rect", class_="ground", width="100%", height="100%", rx=6)
     label = "Pareto front of the measured configurations"
     return svg.picture(svg.join((style, ground, *panels)), width, height, label, style="static", role="group") + "\n"
+
+
+def picture(judged: Sequence[tuple[str, Measurement]], suffix: str) -> str:
+    """Judged configurations, each with its name, as an SVG, or as an HTML page that holds it and needs no script.
+
+    The dot of the 16-bit cache is called so, as in a report.
+    """
+    drawn = front_svg(
+        TuningResult(
+            objectives=("kl_divergence", view.BYTES),
+            trials=(),
+            front=[
+                FrontPoint(number, "file", calibration=measurement, validation=None, feasible=True)
+                for number, (_, measurement) in enumerate(judged)
+            ],
+            recommended=None,
+            named={
+                name: measurement.config.digest
+                for name, measurement in judged
+                if not measurement.config.pipeline.is_identity
+            },
+        )
+    )
+    if suffix == ".svg":
+        return drawn
+    names = [(name, describe(measurement.config)) for name, measurement in judged]
+    return render("evaluated.html.jinja", picture=drawn, names=names)
 
 
 def _panel(projection: Projection, left: float, named: front_chart.Sources) -> Markup:

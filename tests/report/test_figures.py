@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from autokv.evaluation.measurement import Measurement
-from autokv.report.evaluated import picture
-from autokv.report.figures import front_svg
+from autokv.report.figures import front_svg, picture
 from autokv.report.projection import Projection, projections
 from autokv.report.scale import Scale
 from autokv.tuning.objectives import Constraint
