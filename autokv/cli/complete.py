@@ -35,6 +35,11 @@ def _beginning(names: Callable[[], Iterable[str]], suffix: str = "") -> Callable
     return complete
 
 
+def among(choices: Iterable[str]) -> Callable[[str], list[str]]:
+    """Completes to one of ``choices``."""
+    return _beginning(lambda: choices)
+
+
 def _spaces() -> Iterable[str]:
     from autokv.search_spaces import names
 
@@ -128,6 +133,4 @@ hardware = _beginning(_hardware)
 metric = _beginning(_metrics)
 bound = _beginning(_metrics, "=")
 slo = _beginning(lambda: ("ttft_ms", "tpot_ms"), "=")
-sampler = _beginning(lambda: ("tpe", "nsgaii", "gp", "random"))
-dtype = _beginning(lambda: ("auto", "float32", "bfloat16", "float16"))
 device = _beginning(lambda: ("auto", "cpu", "cuda", "cuda:0"))

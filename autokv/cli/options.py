@@ -1,117 +1,118 @@
-"""Options that several commands share: of a search, of a trace, and the values that both take."""
+"""Options that are made from the fields of a request, and the values that several commands' options take."""
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
 from autokv.cli import complete
+from autokv.documents import MemorySize
 from autokv.errors import RequestError
+from autokv.tuning.request import OnCommandLine, SearchFields, TraceField
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
     from autokv.workload import WorkloadTrace
 
-COLUMNS = ("arrival", "input_tokens", "output_tokens", "session")
-TIME_UNITS = ("s", "ms", "us", "ns", "iso", "mdy", "dmy")
-
-Column = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--column", metavar="NAME=COLUMN", help=f"Column of a trace that holds {', '.join(COLUMNS)}; repeat for more."
-    ),
-]
-TimeUnit = Annotated[
-    str | None,
-    typer.Option(metavar="UNIT", help=f"Unit of arrivals, or order of dates: {', '.join(TIME_UNITS)}."),
-]
-TraceTokenizer = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="Model whose tokenizer counts a trace of texts.")
-]
-HashBlockSize = Annotated[
-    int | None,
-    typer.Option("--hash-block-size", min=1, help="Tokens per hashed block of prompts; default: by the lengths."),
-]
-BadRows = Annotated[
-    float | None,
-    typer.Option("--max-bad-rows", min=0, max=1, help="Largest share of bad rows to leave out; default: 0.01."),
-]
+Given = Mapping[str, Any]
+"""Fields of a request that were given as options."""
+Command = Callable[..., None]
 
 
-Rate = Annotated[float | None, typer.Option(help="Requests per second, instead of the trace's own.")]
-Slo = Annotated[
-    list[str] | None, typer.Option(help="ttft_ms=VALUE or tpot_ms=VALUE; repeat for both.", autocompletion=complete.slo)
-]
-KvMemory = Annotated[str | None, typer.Option(help="Memory for KV caches, such as 2GiB.")]
-Scenario = Annotated[
-    str | None,
-    typer.Option(help="Deployment scenario; default: what the trace looks like.", autocompletion=complete.scenario),
-]
-Tokenizer = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="Model whose tokenizer counts a trace of texts; default: --model.")
-]
-Prompts = Annotated[str | None, typer.Option(help="JSONL file: prompt, optional completion or answers.")]
-Tasks = Annotated[bool | None, typer.Option(help="Use generated tasks as prompts, or do not check tasks at all.")]
-Space = Annotated[str | None, typer.Option(help="Search space: a name or a YAML file.", autocompletion=complete.space)]
-Objective = Annotated[
-    list[str] | None, typer.Option(help="Metric to optimise; repeat for more.", autocompletion=complete.metric)
-]
-Maximum = Annotated[
-    list[str] | None,
-    typer.Option("--max", help="METRIC=VALUE: at most; repeat for more.", autocompletion=complete.bound),
-]
-Minimum = Annotated[
-    list[str] | None,
-    typer.Option("--min", help="METRIC=VALUE: at least; repeat for more.", autocompletion=complete.bound),
-]
-Utility = Annotated[str | None, typer.Option(help="Metric that decides what is recommended.")]
-PricePerHour = Annotated[float | None, typer.Option(help="Price of the device per hour: shows the price per token.")]
-Sampler = Annotated[str | None, typer.Option(help="tpe, nsgaii, gp or random.", autocompletion=complete.sampler)]
-Trials = Annotated[int | None, typer.Option(help="Number of configurations to try.")]
-BatchSize = Annotated[int | None, typer.Option(help="Configurations to try at once.")]
-Timeout = Annotated[float | None, typer.Option(help="Stop the search after this many seconds.")]
-Patience = Annotated[int | None, typer.Option(help="Stop after this many trials without improvement.")]
-Seed = Annotated[int | None, typer.Option(help="Random seed.")]
-Samples = Annotated[int | None, typer.Option(help="Number of calibration prompts.")]
-ValidationSamples = Annotated[int | None, typer.Option(help="Number of validation prompts.")]
-ContextTokens = Annotated[int | None, typer.Option(help="Context length in tokens, without a workload.")]
-MaxContextTokens = Annotated[int | None, typer.Option(help="Longest context in tokens.")]
-ContinuationTokens = Annotated[int | None, typer.Option(help="Number of tokens judged after each context.")]
-Dtype = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.", autocompletion=complete.dtype)]
+def takes(model: type[BaseModel], *names: str) -> Callable[[Command], Command]:
+    """Give a command an option for each field of ``model``, or for those of ``names``.
+
+    They take the place of its parameter ``given``, which gets the fields that were given, to be validated by ``model``.
+    """
+    fields = {name: model.model_fields[name] for name in names or model.model_fields}
+    options = [_parameter(name, field) for name, field in fields.items()]
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def run(context: typer.Context, **values: Any) -> None:  # noqa: ANN401 - of every option
+            given = {}
+            for name, field in fields.items():
+                value, source = values.pop(name), context.get_parameter_source(name)
+                if source is not None and source.name != "DEFAULT":
+                    given[name] = _value(name, field, value)
+            command(**values, given=given)
+
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        parameters = [part for each in own for part in (options if each.name == "given" else [each])]
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (context, *parameters)]
+        run.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
 
 
-def fields_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a request that were given as options, by the parameters' names.
+def option_of(name: str, field: FieldInfo) -> str:
+    """The option that gives a field, such as ``--max`` for ``maximums``."""
+    return _told(field).option or f"--{name.replace('_', '-')}"
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    """A field as Typer declares an option; a bound that is open is left to the model."""
+    told, inner, default = _told(field), _inner(field), field.get_default(call_default_factory=True)
+    choices = get_args(inner) if get_origin(inner) is Literal else ()
+    if get_origin(inner) in (dict, tuple):
+        kind, default = list[str], [*default] or None
+    else:
+        kind, default = inner if inner in (int, float, bool) else str, None if field.is_required() else default
+    option = option_of(name, field)
+    limits = {one: getattr(each, one) for each in field.metadata for one in ("gt", "ge", "le") if hasattr(each, one)}
+    declared = typer.Option(
+        f"{option}/--no-{option[2:]}" if kind is bool and default is None else option,
+        help=f"{field.description}{' Repeat for more.' if kind == list[str] else ''}",
+        metavar=told.metavar or (f"[{'|'.join(choices)}]" if choices else None),
+        autocompletion=complete.among(choices) if choices else getattr(complete, told.completes or "", None),
+        min=limits.get("ge"),
+        max=limits.get("le") if "ge" in limits else None,
+    )
+    annotation = Annotated[kind if default is not None else kind | None, declared]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _value(name: str, field: FieldInfo, given: Any) -> Any:  # noqa: ANN401 - of any field
+    """What an option says, as the field takes it.
 
     Raises:
-        RequestError: a bound or a size is malformed.
+        RequestError: it is malformed.
     """
-    memory = options["kv_memory"]
-    fields = {
-        **options,
-        "slo": bounds(options["slo"], "--slo"),
-        "columns": column_map(options["column"]) if options["column"] else None,
-        "kv_memory": None if memory is None else byte_size(memory, "--kv-memory"),
-        "objectives": options["objective"] or None,
-        "maximums": bounds(options["maximum"], "--max"),
-        "minimums": bounds(options["minimum"], "--min"),
-    }
-    renamed = {"column", "objective", "maximum", "minimum"}
-    return {name: value for name, value in fields.items() if value is not None and name not in renamed}
+    inner, option = _inner(field), option_of(name, field)
+    if inner == MemorySize:
+        return byte_size(given, option)
+    if get_origin(inner) is not dict:
+        return given
+    key, value = get_args(inner)
+    if value is float:
+        return bounds(given, option)
+    return column_map(given) if get_origin(key) is Literal else label_map(",".join(given), option)
 
 
-def read_trace(
-    path: Path,
-    columns: list[str] | None = None,
-    time_unit: str | None = None,
-    tokenizer: str | None = None,
-    hash_block_size: int | None = None,
-    max_bad_rows: float | None = None,
-) -> WorkloadTrace:
-    """Read the trace at ``path`` as the options say.
+def _told(field: FieldInfo) -> OnCommandLine:
+    return next((each for each in field.metadata if isinstance(each, OnCommandLine)), OnCommandLine())
+
+
+def _inner(field: FieldInfo) -> Any:  # noqa: ANN401 - a type
+    """The type of a field that may also be ``None``, or the first of several."""
+    if get_origin(field.annotation) not in (Union, UnionType):
+        return field.annotation
+    return next(each for each in get_args(field.annotation) if each is not NoneType)
+
+
+def read_trace(path: Path, given: Given) -> WorkloadTrace:
+    """Read the trace at ``path`` as the options say, which are :data:`autokv.tuning.request.READING`.
 
     Raises:
         WorkloadError: it cannot be read.
@@ -119,19 +120,16 @@ def read_trace(
     """
     from autokv import workload
 
-    options: dict[str, Any] = {"hash_block_size": hash_block_size}
-    if columns:
-        options["columns"] = column_map(columns)
-    if time_unit is not None:
-        if time_unit not in TIME_UNITS:
-            raise RequestError(f"is {time_unit!r}", field="--time-unit", remedy=f"choose from {', '.join(TIME_UNITS)}")
-        options["time_unit"] = time_unit
-    if tokenizer is not None:
+    options = {name: given[name] for name in ("columns", "hash_block_size", "time_unit") if name in given}
+    units = get_args(_inner(SearchFields.model_fields["time_unit"]))
+    if options.get("time_unit", units[0]) not in units:
+        raise RequestError(f"is {given['time_unit']!r}", field="--time-unit", remedy=f"choose from {', '.join(units)}")
+    if "tokenizer" in given:
         from autokv.models.tokenizer import LazyTokenizer
 
-        options["tokenizer"] = LazyTokenizer(tokenizer)
-    if max_bad_rows is not None:
-        options["max_rejected_share"] = max_bad_rows
+        options["tokenizer"] = LazyTokenizer(given["tokenizer"])
+    if "max_bad_rows" in given:
+        options["max_rejected_share"] = given["max_bad_rows"]
     return workload.read_trace(path, **options)
 
 
@@ -142,13 +140,12 @@ def column_map(given: list[str]) -> dict[str, str]:
         RequestError: one is not of the form NAME=COLUMN, or names no field.
     """
     columns: dict[str, str] = {}
+    *names, last = get_args(TraceField)
     for item in given:
         name, _, column = item.partition("=")
-        if name not in COLUMNS or not column:
+        if name not in (*names, last) or not column:
             raise RequestError(
-                f"{item!r} is not NAME=COLUMN",
-                field="--column",
-                remedy=f"NAME is {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}",
+                f"{item!r} is not NAME=COLUMN", field="--column", remedy=f"NAME is {', '.join(names)} or {last}"
             )
         columns[name] = column
     return columns
@@ -196,7 +193,7 @@ def label_map(text: str, option: str) -> dict[str, str]:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    from autokv.wire import Labels
+    from autokv.tuning.request import Labels
 
     items = [item.strip() for item in text.split(",") if item.strip()]
     try:
@@ -214,8 +211,6 @@ def byte_size(text: str, option: str) -> float:
         RequestError: it is not a positive size.
     """
     from pydantic import TypeAdapter, ValidationError
-
-    from autokv.documents import MemorySize
 
     try:
         return TypeAdapter(MemorySize).validate_python(text)

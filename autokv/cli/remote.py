@@ -27,6 +27,7 @@ from autokv.cli.tables import (
 from autokv.cli.tune import EXIT_NOTHING
 from autokv.errors import Interrupted, RequestError
 from autokv.runs.commands import RESULTS
+from autokv.tuning.request import JobSubmission, read_request_file
 
 if TYPE_CHECKING:
     from autokv.client import Client
@@ -42,49 +43,13 @@ JobArgument = Annotated[str, typer.Argument(help="Id of a job.", autocompletion=
 
 
 @app.command(cls=Renamed)
+@asked.takes(JobSubmission)
 def submit(
-    context: typer.Context,
+    *,
     request_file: Annotated[
         Path | None, typer.Argument(help="YAML file with the same fields.", metavar="[FILE]")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Name of an offered model, or Hugging Face id.")] = None,
-    workload: Annotated[str | None, typer.Option(help="Trace: a file to upload, or the id of an upload.")] = None,
-    hardware: Annotated[
-        str | None, typer.Option(help="Device to serve on: here, a catalog's name, a profile's id, a file.")
-    ] = None,
-    rate: asked.Rate = None,
-    slo: asked.Slo = None,
-    kv_memory: asked.KvMemory = None,
-    scenario: asked.Scenario = None,
-    column: asked.Column = None,
-    time_unit: asked.TimeUnit = None,
-    tokenizer: asked.Tokenizer = None,
-    hash_block_size: asked.HashBlockSize = None,
-    max_bad_rows: asked.BadRows = None,
-    prompts: asked.Prompts = None,
-    tasks: asked.Tasks = None,
-    space: asked.Space = None,
-    objective: asked.Objective = None,
-    maximum: asked.Maximum = None,
-    minimum: asked.Minimum = None,
-    utility: asked.Utility = None,
-    price_per_hour: asked.PricePerHour = None,
-    sampler: asked.Sampler = None,
-    trials: asked.Trials = None,
-    batch_size: asked.BatchSize = None,
-    timeout: asked.Timeout = None,
-    patience: asked.Patience = None,
-    seed: asked.Seed = None,
-    samples: asked.Samples = None,
-    validation_samples: asked.ValidationSamples = None,
-    context_tokens: asked.ContextTokens = None,
-    max_context_tokens: asked.MaxContextTokens = None,
-    continuation_tokens: asked.ContinuationTokens = None,
-    dtype: asked.Dtype = None,
-    labels: Annotated[str, typer.Option(help="Labels that the worker must have: zone=a,tier=b.")] = "",
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Run on any device and predict the costs of --hardware.")
-    ] = False,
+    given: asked.Given,
     key: Annotated[str | None, typer.Option(help="Idempotency key: submitting it again gives the same job.")] = None,
     validate: Annotated[
         bool, typer.Option("--validate", help="Check the job and show what would run; submit nothing.")
@@ -94,14 +59,7 @@ def submit(
     as_json: JsonOption = False,
 ) -> None:
     """Submit a tuning job; files are uploaded first."""
-    from autokv.cli.options import label_map
-    from autokv.tuning.request import read_request_file
-
-    own = {"request_file", "labels", "estimate", "key", "validate", "watch", "server", "as_json"}
-    given = asked.fields_of({name: value for name, value in context.params.items() if name not in own})
     fields = {**(read_request_file(request_file) if request_file else {}), **given}
-    fields |= {"labels": label_map(labels, "--labels")} if labels else {}
-    fields |= {"estimate": True} if estimate else {}
     with connect(server) as client:
         fields = client.uploaded(**fields)
         if validate:

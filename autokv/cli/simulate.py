@@ -12,19 +12,11 @@ import typer
 
 from autokv.cli.config import model_of
 from autokv.cli.evaluate import Dtype
-from autokv.cli.options import (
-    BadRows,
-    Column,
-    HashBlockSize,
-    TimeUnit,
-    TraceTokenizer,
-    bounds,
-    byte_size,
-    read_trace,
-)
+from autokv.cli.options import Given, bounds, byte_size, read_trace, takes
 from autokv.cli.tables import DatabaseOption, JsonOption
 from autokv.config import ConfigurationDocument
 from autokv.errors import RequestError
+from autokv.tuning.request import READING, SearchFields
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +30,9 @@ Preemption = Literal["recompute", "swap"]
 LIMITS = ("ttft_ms", "tpot_ms")
 
 
+@takes(SearchFields, *READING)
 def simulate(
+    *,
     workload: Annotated[Path, typer.Option(help="Trace of your traffic.")],
     config: Annotated[Path, typer.Option(help="Configuration file, JSON or YAML.")],
     model: Annotated[
@@ -81,11 +75,7 @@ def simulate(
     dtype: Annotated[Dtype, typer.Option(help="Data type of the model.")] = "auto",
     device: Annotated[str, typer.Option(help="Device to measure costs on: auto, cpu, cuda or cuda:N.")] = "auto",
     page: Annotated[Path | None, typer.Option(help="File for an HTML page with charts over time.")] = None,
-    column: Column = None,
-    time_unit: TimeUnit = None,
-    tokenizer: TraceTokenizer = None,
-    hash_block_size: HashBlockSize = None,
-    max_bad_rows: BadRows = None,
+    given: Given,
     database: DatabaseOption = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -146,12 +136,12 @@ def simulate(
             device=device,
         )
     )
-    trace = read_trace(workload, column, time_unit, tokenizer or name, hash_block_size, max_bad_rows)
+    trace = read_trace(workload, {"tokenizer": name, **given})
     with Database(database or settings.current().database_url) as store, _progress() as say:
         simulated = simulation.run(trace, store.kernel_times, say)
     found, calibration = simulated.comparison, simulated.engines.calibration
     facts = _facts(simulated)
-    unsaid = block_size is not None and hash_block_size is None and trace.prefixes is not None
+    unsaid = block_size is not None and "hash_block_size" not in given and trace.prefixes is not None
     sizes = ("--block-size is that of KV memory; a trace's hashed blocks have --hash-block-size",) if unsaid else ()
     notes = (*sizes, *simulated.notes, *remarks(found))
     if page is not None:

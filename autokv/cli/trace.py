@@ -7,19 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from autokv.cli.options import (
-    BadRows,
-    Column,
-    HashBlockSize,
-    TimeUnit,
-    TraceTokenizer,
-    byte_size,
-    check_output,
-    read_trace,
-)
+from autokv.cli.options import Given, byte_size, check_output, read_trace, takes
 from autokv.cli.renamed import Renamed
 from autokv.cli.tables import JsonOption, print_facts, print_json, print_table
 from autokv.errors import RequestError
+from autokv.tuning.request import READING, SearchFields
 
 if TYPE_CHECKING:
     from autokv.models import ModelFacts
@@ -44,7 +36,9 @@ def _group() -> None:
 
 
 @app.command(cls=Renamed)
+@takes(SearchFields, *READING)
 def inspect(
+    *,
     file: FileArgument,
     model: Annotated[str | None, typer.Option(help="Model to find the deployment scenario for.")] = None,
     hardware: Annotated[
@@ -57,11 +51,7 @@ def inspect(
         float, typer.Option(min=1e-3, help="Assumed output tokens per second of one request.")
     ] = 20.0,
     page: Annotated[Path | None, typer.Option(help="File for an HTML page with charts.")] = None,
-    column: Column = None,
-    time_unit: TimeUnit = None,
-    tokenizer: TraceTokenizer = None,
-    hash_block_size: HashBlockSize = None,
-    max_bad_rows: BadRows = None,
+    given: Given,
     json_output: JsonOption = False,
 ) -> None:
     """Show a trace's lengths, rates and reuse of prefixes.
@@ -75,7 +65,7 @@ def inspect(
         if value is not None and model is None:
             raise RequestError("says nothing without a model", field=option, remedy="add --model")
     memory = None if kv_memory is None else byte_size(kv_memory, "--kv-memory")
-    trace = read_trace(file, column, time_unit, tokenizer, hash_block_size, max_bad_rows)
+    trace = read_trace(file, given)
     found = statistics_of(trace, tokens_per_second)
     known = None if model is None else _facts_of(model)
     scenario = None if known is None else _scenario(trace, known, hardware, memory)
@@ -102,27 +92,27 @@ def inspect(
 
 
 @app.command(cls=Renamed)
+@takes(SearchFields, *READING)
 def convert(
+    *,
     file: FileArgument,
     out: OutputArgument,
     format: FormatOption = None,
     force: ForceOption = False,
-    column: Column = None,
-    time_unit: TimeUnit = None,
-    tokenizer: TraceTokenizer = None,
-    hash_block_size: HashBlockSize = None,
-    max_bad_rows: BadRows = None,
+    given: Given,
 ) -> None:
     """Write a trace in another format.
 
     .parquet keeps everything, .csv is Azure's, .jsonl is Mooncake's.
     """
     check_output(out, force, file)
-    _write(read_trace(file, column, time_unit, tokenizer, hash_block_size, max_bad_rows), out, format)
+    _write(read_trace(file, given), out, format)
 
 
 @app.command("slice", cls=Renamed)
+@takes(SearchFields, *READING)
 def slice_trace(
+    *,
     file: FileArgument,
     out: OutputArgument,
     start: Annotated[
@@ -143,11 +133,7 @@ def slice_trace(
     seed: SeedOption = 0,
     format: FormatOption = None,
     force: ForceOption = False,
-    column: Column = None,
-    time_unit: TimeUnit = None,
-    tokenizer: TraceTokenizer = None,
-    hash_block_size: HashBlockSize = None,
-    max_bad_rows: BadRows = None,
+    given: Given,
 ) -> None:
     """Write a part of a trace, or change its rate and lengths.
 
@@ -158,7 +144,7 @@ def slice_trace(
     check_output(out, force, file)
     if rate is not None and rate_scale is not None:
         raise RequestError("cannot be combined with --rate-scale", field="--rate", remedy="give one of them")
-    trace = read_trace(file, column, time_unit, tokenizer, hash_block_size, max_bad_rows)
+    trace = read_trace(file, given)
     if start is not None or end is not None:
         trace = transform.window(trace, start or 0.0, float("inf") if end is None else end)
     if max_input_tokens is not None or max_output_tokens is not None:
@@ -177,7 +163,9 @@ def slice_trace(
 
 
 @app.command(cls=Renamed)
+@takes(SearchFields, *READING)
 def synthesize(
+    *,
     out: OutputArgument,
     requests: Annotated[int, typer.Option(min=1, help="Number of requests.")],
     rate: Annotated[float | None, typer.Option(help="Requests per second; default: as in --like.")] = None,
@@ -202,11 +190,7 @@ def synthesize(
     seed: SeedOption = 0,
     format: FormatOption = None,
     force: ForceOption = False,
-    column: Column = None,
-    time_unit: TimeUnit = None,
-    tokenizer: TraceTokenizer = None,
-    hash_block_size: HashBlockSize = None,
-    max_bad_rows: BadRows = None,
+    given: Given,
 ) -> None:
     """Make a trace from distributions or from a real one.
 
@@ -218,7 +202,7 @@ def synthesize(
     if like is not None:
         if input_tokens or output_tokens:
             raise RequestError("takes its lengths from the trace", field="--like", remedy="leave the tokens out")
-        real = read_trace(like, column, time_unit, tokenizer, hash_block_size, max_bad_rows)
+        real = read_trace(like, given)
         mean = rate or real.summary().requests_per_s
         process = _arrivals(arrivals, mean, cv, period, amplitude) if arrivals or not real.timed else None
         trace = resample(real, requests=requests, seed=seed, arrivals=process)

@@ -30,53 +30,13 @@ EXIT_NOTHING = 3
 """Of a search that ended well and recommends nothing."""
 
 
+@asked.takes(TuningRequest)
 def tune(
-    context: typer.Context,
+    *,
     request_file: Annotated[
         Path | None, typer.Argument(help="YAML file with these options as fields.", metavar="[FILE]")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Hugging Face id, local folder or GGUF file.", autocompletion=complete.model),
-    ] = None,
-    workload: Annotated[str | None, typer.Option(help="Trace of your traffic.")] = None,
-    hardware: Annotated[
-        str | None,
-        typer.Option(help="Device to serve on: here, a catalog name or a file.", autocompletion=complete.hardware),
-    ] = None,
-    rate: asked.Rate = None,
-    slo: asked.Slo = None,
-    kv_memory: asked.KvMemory = None,
-    scenario: asked.Scenario = None,
-    column: asked.Column = None,
-    time_unit: asked.TimeUnit = None,
-    tokenizer: asked.Tokenizer = None,
-    hash_block_size: asked.HashBlockSize = None,
-    max_bad_rows: asked.BadRows = None,
-    text: Annotated[str | None, typer.Option(help="Text file to cut prompts from.")] = None,
-    prompts: asked.Prompts = None,
-    tasks: asked.Tasks = None,
-    space: asked.Space = None,
-    objective: asked.Objective = None,
-    maximum: asked.Maximum = None,
-    minimum: asked.Minimum = None,
-    utility: asked.Utility = None,
-    price_per_hour: asked.PricePerHour = None,
-    sampler: asked.Sampler = None,
-    trials: asked.Trials = None,
-    batch_size: asked.BatchSize = None,
-    timeout: asked.Timeout = None,
-    patience: asked.Patience = None,
-    seed: asked.Seed = None,
-    samples: asked.Samples = None,
-    validation_samples: asked.ValidationSamples = None,
-    context_tokens: asked.ContextTokens = None,
-    max_context_tokens: asked.MaxContextTokens = None,
-    continuation_tokens: asked.ContinuationTokens = None,
-    dtype: asked.Dtype = None,
-    device: Annotated[
-        str | None, typer.Option(help="Device to run on: auto, cpu, cuda or cuda:N.", autocompletion=complete.device)
-    ] = None,
+    given: asked.Given,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = RESULTS,
     database: DatabaseOption = None,
     resume: Annotated[
@@ -89,16 +49,15 @@ def tune(
 
     The best ones are confirmed on other prompts. The exit code is 3 if none can be recommended.
     """
-    own = {"request_file", "output", "database", "resume", "json_output", "quiet"}
-    given = asked.fields_of({name: value for name, value in context.params.items() if name not in own})
     url = database or settings.current().database_url
     request: TuningRequest | None = None
     if resume is None:
         fields = read_request_file(request_file) if request_file else {}
         request = TuningRequest.parse({**fields, **given}, where=str(request_file or ""))
     elif given or request_file:
-        name = f"--{next(iter(given)).replace('_', '-')}" if given else str(request_file)
-        raise RequestError("a resumed job keeps its options", field=name, remedy="leave it out with --resume")
+        names = [asked.option_of(name, TuningRequest.model_fields[name]) for name in given]
+        field = names[0] if names else str(request_file)
+        raise RequestError("a resumed job keeps its options", field=field, remedy="leave it out with --resume")
     finished = _run(request, url, output, resume=resume or "", quiet=quiet)
     if json_output:
         print_json(finished.to_dict())

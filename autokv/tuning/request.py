@@ -1,12 +1,16 @@
-"""``TuningRequest``: everything a tuning run is asked, in one validated object."""
+"""``TuningRequest`` and ``JobSubmission``: everything a tuning run is asked, in one validated object.
+
+The first is of this machine, the second of a server.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from autokv.config import Strict
 from autokv.documents import MemorySize, first_problem, read_document
@@ -18,64 +22,128 @@ GENERATED_METRICS = frozenset({"task_score", "negative_sample_rate", "output_len
 """Metrics that need generated answers, hence prompts or tasks."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
+Labels = Annotated[dict[Label, Label], Field(max_length=16)]
 TraceField = Literal["arrival", "input_tokens", "output_tokens", "session"]
 READING = ("columns", "time_unit", "tokenizer", "hash_block_size", "max_bad_rows")
 """Fields that say how the workload's file is read."""
 
 
-class SearchFields(Strict):
-    """What a tuning run is asked wherever it is asked: on the command line, in a YAML file or over HTTP."""
+@dataclass(frozen=True)
+class OnCommandLine:
+    """How a field is given on the command line, where its name and its type do not say it."""
 
-    model: Name = Field(description="Hugging Face id, local folder or GGUF file")
-    workload: Name | None = Field(None, description="trace: sets the contexts, the scenario and what is served")
-    rate: float | None = Field(None, gt=0, le=1e6, description="requests per second, instead of the trace's own")
-    hardware: Name = Field("here", description="device to serve on: here, a catalog's name or a profile's file")
+    option: str | None = None
+    metavar: str | None = None
+    completes: str | None = None
+    """What the shell completes: a name of :mod:`autokv.cli.complete`."""
+
+
+class SearchFields(Strict):
+    """What a tuning run is asked wherever it is asked: on the command line, in a YAML file or over HTTP.
+
+    A field is declared here and nowhere else: options, ``--help``, the API's description and the reference follow.
+    """
+
+    model_config = ConfigDict(defer_build=True)
+
+    model: Annotated[Name, OnCommandLine(completes="model")] = Field(
+        description="Hugging Face id, local folder or GGUF file."
+    )
+    workload: Name | None = Field(None, description="Trace of your traffic; default: none, and nothing is served.")
+    hardware: Annotated[Name, OnCommandLine(completes="hardware")] = Field(
+        "here", description="Device to serve on: here, a catalog name or a profile's file."
+    )
+    rate: float | None = Field(None, gt=0, le=1e6, description="Requests per second; default: the trace's own.")
+    slo: Annotated[dict[str, float], OnCommandLine(completes="slo")] = Field(
+        default_factory=dict,
+        description="Latency limits, ttft_ms and tpot_ms; default: five times what an idle server needs.",
+    )
     kv_memory: MemorySize | None = Field(
-        None, description="for KV caches, instead of what the device has left: bytes, or a size such as 2GiB"
+        None, description="Memory for KV caches, such as 2GiB; default: what the device has left."
     )
-    slo: dict[str, float] = Field(default_factory=dict, description="ttft_ms, tpot_ms: what goodput counts")
-    scenario: Name | None = Field(None, description="deployment scenario, instead of what the trace says")
-    columns: dict[TraceField, Name] = Field(default_factory=dict, description="of a trace: a field to its column")
+    scenario: Annotated[Name | None, OnCommandLine(completes="scenario")] = Field(
+        None, description="Deployment scenario; default: what the trace looks like."
+    )
+    columns: Annotated[dict[TraceField, Name], OnCommandLine("--column", "NAME=COLUMN")] = Field(
+        default_factory=dict,
+        description="Columns of a trace that hold arrival, input_tokens, output_tokens and session; "
+        "default: those of its format.",
+    )
     time_unit: Literal["s", "ms", "us", "ns", "iso", "mdy", "dmy"] | None = Field(
-        None, description="of a trace's arrivals, where it is not the format's"
+        None, description="Unit of a trace's arrivals, or order of its dates; default: its format's."
     )
-    tokenizer: Name | None = Field(None, description="model that counts a trace of texts, instead of `model`")
+    tokenizer: Annotated[Name | None, OnCommandLine(metavar="MODEL")] = Field(
+        None, description="Model whose tokenizer counts a trace of texts; default: the model, if one is named."
+    )
     hash_block_size: int | None = Field(
         None,
         ge=1,
         le=1 << 20,
         validation_alias=AliasChoices("hash_block_size", "block_size"),
-        description="tokens of a hashed block of a trace's prompts",
+        description="Tokens per hashed block of a trace's prompts; default: what the lengths say.",
     )
-    max_bad_rows: float | None = Field(None, ge=0, le=1, description="share of a trace's rows that may be bad; 0.01")
-    prompts: Name | None = Field(None, description="JSONL file of prompts")
+    max_bad_rows: float | None = Field(
+        None, ge=0, le=1, description="Largest share of a trace's rows to leave out as bad; default: 0.01."
+    )
+    prompts: Name | None = Field(
+        None, description="JSONL file: prompt, optional completion or answers; default: prompts cut from a text."
+    )
     tasks: bool | None = Field(
         None,
-        description="generated tasks: true as the prompts, false not at all, null to confirm the front beside them",
+        description="Use generated tasks as prompts, or do not check tasks at all; "
+        "default: other prompts, and the front is checked on tasks.",
     )
-    objectives: tuple[str, ...] = Field(DEFAULT_OBJECTIVES, min_length=1, max_length=4)
-    maximums: dict[str, float] = Field(
-        default_factory=dict, validation_alias=AliasChoices("maximums", "max"), description="metric at most"
+    space: Annotated[str | dict[str, Any], OnCommandLine(completes="space")] = Field(
+        "balanced",
+        description="Search space: a name, a YAML file, or over HTTP its content; a workload chooses another default.",
     )
-    minimums: dict[str, float] = Field(
-        default_factory=dict, validation_alias=AliasChoices("minimums", "min"), description="metric at least"
+    objectives: Annotated[tuple[str, ...], OnCommandLine("--objective", "METRIC", "metric")] = Field(
+        DEFAULT_OBJECTIVES,
+        min_length=1,
+        max_length=4,
+        description="Metrics to optimise, four at most; a workload chooses other defaults.",
     )
-    utility: str | None = Field(
-        None, description="metric that decides what is recommended; by default what the workload makes of it"
+    maximums: Annotated[dict[str, float], OnCommandLine("--max", "METRIC=VALUE", "bound")] = Field(
+        default_factory=dict,
+        validation_alias=AliasChoices("maximums", "max"),
+        description="Metrics that must be at most a value; default: none.",
     )
-    price_per_hour: float | None = Field(None, gt=0, le=1e9, description="of the device, in any currency")
-    sampler: Literal["tpe", "nsgaii", "gp", "random"] = "tpe"
-    trials: int = Field(60, ge=1, le=100_000)
-    batch_size: int = Field(4, ge=1, le=64, description="candidates that are asked for, run and stored together")
-    timeout: float | None = Field(None, gt=0, le=30 * 86400, description="seconds")
-    patience: int | None = Field(None, ge=1, description="stop after this many trials without hypervolume gain")
-    seed: int = Field(0, ge=0, lt=2**31)
-    samples: int = Field(4, ge=1, le=4096, description="calibration prompts")
-    validation_samples: int = Field(4, ge=1, le=4096)
-    context_tokens: int | None = Field(None, ge=16, description="context length, where no workload gives it")
-    max_context_tokens: int | None = Field(None, ge=16)
-    continuation_tokens: int = Field(64, ge=2, le=4096)
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    minimums: Annotated[dict[str, float], OnCommandLine("--min", "METRIC=VALUE", "bound")] = Field(
+        default_factory=dict,
+        validation_alias=AliasChoices("minimums", "min"),
+        description="Metrics that must be at least a value; default: none.",
+    )
+    utility: Annotated[str | None, OnCommandLine(metavar="METRIC", completes="metric")] = Field(
+        None,
+        description="Metric that decides what is recommended; default: sustained_requests_per_s with a workload, "
+        "else the bytes.",
+    )
+    price_per_hour: float | None = Field(
+        None, gt=0, le=1e9, description="Price of the device per hour: shows the price per token; default: none."
+    )
+    sampler: Literal["tpe", "nsgaii", "gp", "random"] = Field("tpe", description="Optuna's sampler.")
+    trials: int = Field(60, ge=1, le=100_000, description="Number of configurations to try.")
+    batch_size: int = Field(4, ge=1, le=64, description="Configurations to try and store together.")
+    timeout: float | None = Field(
+        None, gt=0, le=30 * 86400, description="Stop the search after this many seconds; default: never."
+    )
+    patience: int | None = Field(
+        None, ge=1, description="Stop after this many trials without gain in hypervolume; default: never."
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Random seed.")
+    samples: int = Field(4, ge=1, le=4096, description="Number of calibration prompts, which steer the search.")
+    validation_samples: int = Field(
+        4, ge=1, le=4096, description="Number of validation prompts, which confirm the front."
+    )
+    context_tokens: int | None = Field(
+        None, ge=16, description="Context length in tokens, without a workload; default: 1024."
+    )
+    max_context_tokens: int | None = Field(
+        None, ge=16, description="Longest context in tokens; default: what the model, time and memory allow."
+    )
+    continuation_tokens: int = Field(64, ge=2, le=4096, description="Number of tokens judged after each context.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="Data type of the model.")
 
     @model_validator(mode="after")
     def _about_serving(self) -> Self:
@@ -127,9 +195,15 @@ class SearchFields(Strict):
 class TuningRequest(SearchFields):
     """A tuning run on this machine; the fields are the options of ``autokv tune`` and the keys of its YAML file."""
 
-    text: Name | None = Field(None, description="text file, cut into samples")
-    space: Name = Field("balanced", description="name of a built-in search space, or a YAML file")
-    device: Name = "auto"
+    space: Annotated[Name, OnCommandLine(completes="space")] = Field(
+        "balanced", description="Search space: a name or a YAML file; a workload chooses another default."
+    )
+    text: Name | None = Field(
+        None, description="Text file to cut prompts from; default: a novel that ships with AutoKV."
+    )
+    device: Annotated[Name, OnCommandLine(completes="device")] = Field(
+        "auto", description="Device to run on: auto, cpu, cuda or cuda:N."
+    )
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, where: str = "") -> Self:
@@ -168,6 +242,28 @@ class TuningRequest(SearchFields):
                     field=": ".join(part for part in (where, f"minimums.{metric}") if part),
                     remedy="give a minimum that is not above the maximum",
                 )
+
+
+class JobSubmission(SearchFields):
+    """A tuning job of the service: the fields of ``autokv tune``, with ids where that takes paths."""
+
+    model: Name = Field(description="Name of an offered model, or Hugging Face id.")
+    workload: Name | None = Field(
+        None, description="Trace: the id of an upload, or for a client a file to upload; default: none."
+    )
+    hardware: Annotated[Name, OnCommandLine(completes="hardware")] = Field(
+        "here", description="Device to serve on: here, a catalog name or a profile's id, or for a client its file."
+    )
+    prompts: Name | None = Field(
+        None, description="Prompts: the id of an upload, or for a client a JSONL file; default: cut from a text."
+    )
+    trials: int = Field(60, ge=1, le=10_000, description="Number of configurations to try.")
+    labels: Annotated[Labels, OnCommandLine(metavar="NAME=VALUE")] = Field(
+        default_factory=dict, description="Labels that the worker must have, such as zone=a,tier=b; default: none."
+    )
+    estimate: bool = Field(
+        False, description="Run on any device, and predict the serving costs of `hardware` from that one's."
+    )
 
 
 def read_request_file(path: Path) -> dict[str, Any]:

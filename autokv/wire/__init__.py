@@ -1,5 +1,6 @@
 """What travels over HTTP: the server's schemas and the client's types, one and the same. Loads without torch."""
 
+from autokv.tuning.request import JobSubmission, Labels
 from autokv.wire.common import (
     ENDED_STATES,
     FINAL_STATES,
@@ -30,9 +31,7 @@ from autokv.wire.jobs import (
     Event,
     FrontPointView,
     FrontView,
-    JobSubmission,
     JobView,
-    Labels,
     MatchingWorkers,
     Progress,
     QueuePlace,

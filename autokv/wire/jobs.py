@@ -1,34 +1,15 @@
-"""Jobs: what is submitted, and what is told of them."""
+"""Jobs: what is told of them. What is submitted is declared beside the request of the command line."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from autokv.tuning.request import SearchFields
+from autokv.tuning.request import JobSubmission
 from autokv.tuning.trial import TrialState
 from autokv.wire.common import JobState, Outcome, View
-
-Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
-Labels = Annotated[dict[Label, Label], Field(max_length=16)]
-MAX_TRIALS = 10_000
-
-
-class JobSubmission(SearchFields):
-    """A tuning job; the fields of ``autokv tune``, with ids where that takes paths.
-
-    ``model`` is a name of ``/v1/models`` or a Hugging Face id, ``workload`` the id of a trace, ``prompts`` the id of a
-    file of prompts, ``hardware`` the name or id of a profile (``here`` is whatever device the worker has).
-    """
-
-    space: str | dict[str, Any] = Field("balanced", description="name of a search space, or one spelled out")
-    trials: int = Field(60, ge=1, le=MAX_TRIALS)
-    labels: Labels = Field(default_factory=dict, description="labels that the worker must have")
-    estimate: bool = Field(
-        False, description="run on any device, and predict the serving costs of `hardware` from that one's"
-    )
 
 
 class Condition(View):

@@ -14,11 +14,13 @@ from typer.core import TyperGroup
 import autokv
 from autokv import search_spaces
 from autokv.cli.main import app
+from autokv.cli.options import option_of
 from autokv.compression.eviction import SCORERS
 from autokv.config import Pipeline
 from autokv.evaluation.metrics import METRICS
 from autokv.evaluation.tasks import TASKS
 from autokv.settings import PREFIX, Settings
+from autokv.tuning.request import JobSubmission, TuningRequest
 from autokv.workload.readers import READERS
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +103,9 @@ def test_every_command_and_option_is_documented_and_nothing_else() -> None:
     rows = re.findall(r"^\| `(autokv [^`]+)` \|(.+)$", page, flags=re.MULTILINE)
     documented = {command: set(re.findall(r"`(--[\w-]+)`", row)) for command, row in rows}
     documented["autokv tune"] = set(re.findall(r"`(--[\w-]+)`", tune))
+    # The fields of a request are on the generated page, which this one refers to.
+    for command, model in {"autokv tune": TuningRequest, "autokv remote submit": JobSubmission}.items():
+        documented[command] |= {option_of(name, field) for name, field in model.model_fields.items()} | {"--no-tasks"}
     assert documented == dict(commands(typer.main.get_command(app)))
 
 
