@@ -92,7 +92,7 @@ def validate(
 ) -> ValidationView:
     """Check a submission and store nothing: what would run, who could run it, and about how long."""
     checked = check_submission(submission, database, settings)
-    time = estimate(checked.request, database)
+    time = estimate(checked, database)
     return ValidationView(
         request=checked.request.model_dump(mode="json"),
         notes=checked.notes,

@@ -52,10 +52,13 @@ def _scenarios() -> Iterable[str]:
     return SCENARIOS
 
 
-def _hardware() -> Iterable[str]:
-    from autokv.hardware import catalog
+def _devices(first: str) -> Callable[[], Iterable[str]]:
+    def names() -> Iterable[str]:
+        from autokv.hardware import catalog
 
-    return ("here", *catalog.sheets())
+        return (first, *catalog.sheets())
+
+    return names
 
 
 def _metrics() -> Iterable[str]:
@@ -129,7 +132,8 @@ remote_configuration = _stored(_remote_configurations)
 model = _beginning(_models)
 space = _beginning(_spaces)
 scenario = _beginning(_scenarios)
-hardware = _beginning(_hardware)
+hardware = _beginning(_devices("here"))
+run_on = _beginning(_devices("any"))
 metric = _beginning(_metrics)
 bound = _beginning(_metrics, "=")
 slo = _beginning(lambda: ("ttft_ms", "tpot_ms"), "=")

@@ -11,8 +11,12 @@ EARLIER = {
     "--max-sequences": "--max-num-seqs",
     "--page-tokens": "--block-size",
     "--block-size": "--hash-block-size",
+    "--estimate": "--run-on=any",
 }
-"""Earlier name to the name now. A command that calls an option of its own by an earlier name means that option."""
+"""Earlier name to the name now, or to a value of it.
+
+A command that calls an option of its own by an earlier name means that option.
+"""
 
 
 class Renamed(TyperCommand):
@@ -21,7 +25,7 @@ class Renamed(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - the class is typer's own
         """Read ``args`` with earlier names replaced, up to a bare ``--``."""
         own = {name for option in self.params for name in option.opts}
-        renamed = {old: new for old, new in EARLIER.items() if old not in own and new in own}
+        renamed = {old: new for old, new in EARLIER.items() if old not in own and new.partition("=")[0] in own}
         end = args.index("--") if "--" in args else len(args)
         return super().parse_args(ctx, [*(_now(arg, renamed) for arg in args[:end]), *args[end:]])
 

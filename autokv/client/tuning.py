@@ -32,8 +32,9 @@ def uploads(fields: Mapping[str, Any]) -> Iterator[tuple[str, Upload]]:
         yield "workload", resources.traces.upload(file, columns=columns, **reading)
     if file := _file("prompts", fields.get("prompts")):
         yield "prompts", resources.prompts.upload(file)
-    if file := _file("hardware", fields.get("hardware")):
-        yield "hardware", resources.add_profile(file)
+    for name in ("hardware", "run_on"):
+        if file := _file(name, fields.get(name)):
+            yield name, resources.add_profile(file)
 
 
 def space_of(value: Any) -> Any:  # noqa: ANN401 - a name, or a search space spelled out

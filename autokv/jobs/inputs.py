@@ -71,12 +71,16 @@ def _open_fields(job: Job) -> TuningRequest:
 
 
 def _target(job: Job, database: Database) -> HardwareProfile | None:
-    """A worker that was chosen for its device is that device; else the named one is predicted."""
-    if job.request.hardware == "here" or (job.selector and Selector.parse(job.selector).device is not None):
+    """A worker that was chosen for the device to serve on is that device; else that device is predicted."""
+    if job.request.hardware == "here":
         return None
-    if job.profile is not None:
-        return HardwareProfile.from_dict(database.profiles.get(job.profile).document, where=f"profile {job.profile}")
-    return find(job.request.hardware)
+    if job.profile is None:
+        profile = find(job.request.hardware)
+    else:
+        document = database.profiles.get(job.profile).document
+        profile = HardwareProfile.from_dict(document, where=f"profile {job.profile}")
+    chosen = Selector.parse(job.selector).device if job.selector else None
+    return None if chosen is not None and chosen.is_one(profile.fingerprint, profile.name) else profile
 
 
 def _file(upload_id: str, database: Database, folder: Path) -> Path:

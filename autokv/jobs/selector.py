@@ -26,6 +26,10 @@ class Device:
         names = {profile.name, *(() if sheet is None else sheet.reported_names)}
         return Device(profile.fingerprint, tuple(sorted(names)))
 
+    def is_one(self, fingerprint: str, name: str) -> bool:
+        """Whether a device with this fingerprint and name is such a device."""
+        return fingerprint == self.fingerprint or name in self.names
+
 
 @dataclass(frozen=True)
 class Selector:
@@ -52,6 +56,5 @@ class Selector:
 
     def fits(self, fingerprint: str, name: str, labels: Mapping[str, str]) -> bool:
         """Whether a worker whose device has this fingerprint and name, and that has these labels, may run the job."""
-        wanted = self.device
-        here = wanted is None or fingerprint == wanted.fingerprint or name in wanted.names
+        here = self.device is None or self.device.is_one(fingerprint, name)
         return here and self.labels.items() <= labels.items()

@@ -20,7 +20,7 @@ from autokv.settings import Settings
 from autokv.storage import Database
 from autokv.storage.jobs import Job
 from autokv.storage.uploads import Upload
-from autokv.tuning.request import TuningRequest
+from autokv.tuning.request import ANY, TuningRequest
 from autokv.wire import JobSubmission, UploadKind
 
 INLINE = "inline"
@@ -30,7 +30,7 @@ NAMED = 5
 """Models that a message lists."""
 SIMILAR = 20
 """Finished jobs that an estimate of the time looks at."""
-_ONLY_SUBMITTED = {"labels", "estimate"}
+_ONLY_SUBMITTED = {"labels", "run_on"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def check_submission(submission: JobSubmission, database: Database, machine: Set
     trace = _upload(database, "trace", "workload", submission.workload)
     prompts = _upload(database, "prompts", "prompts", submission.prompts)
     _check_serving(submission, trace)
-    device, profile, notes = _device(database, submission)
+    device, profile, where = _devices(database, submission)
     fields = submission.model_dump(mode="json", exclude=_ONLY_SUBMITTED)
     request = TuningRequest.parse({**fields, "space": _space(submission.space)})
     return CheckedSubmission(
@@ -78,14 +78,15 @@ def check_submission(submission: JobSubmission, database: Database, machine: Set
         trace=None if trace is None else trace.id,
         prompts=None if prompts is None else prompts.id,
         profile=profile,
-        notes=(*_about(request, trace, prompts), *_open(submission), *notes, *model),
+        notes=(*_about(request, trace, prompts), *_open(submission), where, *model),
     )
 
 
-def estimate(request: TuningRequest, database: Database) -> Estimate:
-    """How long ``request`` would run: from finished jobs of the same model, of the same device if there are any."""
+def estimate(checked: CheckedSubmission, database: Database) -> Estimate:
+    """How long it would run: from finished jobs of the same model, of those that ran on the same device if any did."""
+    request, device = checked.request, checked.selector.device
     done, _ = database.jobs.page(states=("done",), model=request.model, limit=SIMILAR)
-    alike = [job for job in done if job.request.hardware == request.hardware] or list(done)
+    alike = [job for job in done if job.selector and Selector.parse(job.selector).device == device] or list(done)
     paces = sorted(_pace(job) for job in alike if job.trials and job.started and job.finished)
     if not paces:
         return Estimate(request.timeout, "its timeout" if request.timeout else "no earlier run to estimate from")
@@ -161,27 +162,41 @@ def _check_serving(submission: JobSubmission, trace: Upload | None) -> None:
         )
 
 
-def _device(database: Database, submission: JobSubmission) -> tuple[Device | None, str | None, Sequence[str]]:
-    """The device that a worker must have, the id of the stored profile that is named, and remarks."""
-    name = submission.hardware
-    if name == "here":
-        return None, None, ["runs on whatever device the worker has"]
-    sheet, stored = catalog.sheets().get(name), None
+@dataclass(frozen=True)
+class _Named:
+    """A device that a submission names: ``stored`` is the id of its profile, where it is not of the catalog."""
+
+    profile: HardwareProfile
+    device: Device
+    stored: str | None
+
+
+def _named(database: Database, field: str, name: str, otherwise: str) -> _Named:
+    sheet = catalog.sheets().get(name)
     if sheet is not None:
-        profile, device = sheet.profile(), Device.of(sheet.profile(), sheet)
-    else:
-        remedy = "name a profile of /v1/hardware-profiles, or `here` for any device"
-        if not name.isprintable():
-            raise RequestError("is not a name", field="hardware", remedy=remedy)
-        try:
-            found = database.profiles.get(name)
-        except NotFoundError:
-            raise RequestError(f"no device {name!r} is known", field="hardware", remedy=remedy) from None
-        profile, stored = HardwareProfile.from_dict(dict(found.document)), found.id
-        device = Device.of(profile)
-    if submission.estimate:
-        return None, stored, [f"runs on any device; the serving costs of {profile.name} are predicted"]
-    return device, stored, [f"waits for a worker on {profile.name}"]
+        return _Named(sheet.profile(), Device.of(sheet.profile(), sheet), None)
+    remedy = f"name a profile of /v1/hardware-profiles, or {otherwise}"
+    if not name.isprintable():
+        raise RequestError("is not a name", field=field, remedy=remedy)
+    try:
+        found = database.profiles.get(name)
+    except NotFoundError:
+        raise RequestError(f"no device {name!r} is known", field=field, remedy=remedy) from None
+    profile = HardwareProfile.from_dict(dict(found.document))
+    return _Named(profile, Device.of(profile), found.id)
+
+
+def _devices(database: Database, submission: JobSubmission) -> tuple[Device | None, str | None, str]:
+    """The device that a worker must have, the id of the stored profile of the one to serve on, and a remark."""
+    hardware, run_on = submission.hardware, submission.run_on
+    served = None if hardware == "here" else _named(database, "hardware", hardware, "`here` for the worker's device")
+    worker = served
+    if run_on is not None:
+        worker = None if run_on == ANY else _named(database, "run_on", run_on, "`any` for any device")
+    where = f"waits for a worker on {worker.profile.name}" if worker else "runs on whatever device the worker has"
+    if served and not (worker and worker.device.is_one(served.profile.fingerprint, served.profile.name)):
+        where += f"; the serving costs of {served.profile.name} are predicted"
+    return worker and worker.device, served and served.stored, where
 
 
 def _space(space: str | dict[str, Any]) -> str:

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from autokv.config import Strict
 from autokv.documents import MemorySize, first_problem, read_document
@@ -20,6 +28,9 @@ from autokv.evaluation.metrics import CONFIRMED_METRICS, METRICS, SERVING_METRIC
 DEFAULT_OBJECTIVES = ("kl_divergence", "kv_bytes_per_token", "attention_us")
 GENERATED_METRICS = frozenset({"task_score", "negative_sample_rate", "output_length_ratio"})
 """Metrics that need generated answers, hence prompts or tasks."""
+
+ANY = "any"
+"""Of ``run_on``: whatever device a worker has."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
@@ -153,7 +164,9 @@ class SearchFields(Strict):
         about += ["hardware"] if self.hardware != "here" else []
         about += [name for name in READING if getattr(self, name) not in (None, {})]
         if self.workload is None and (asked or about):
-            raise ValueError(f"{(asked or about)[0]} is about serving a trace; add a workload")
+            instead = ", or choose the device to run on by run_on" if about[:1] == ["hardware"] and not asked else ""
+            instead = instead if "run_on" in type(self).model_fields else ""
+            raise ValueError(f"{(asked or about)[0]} is about serving a trace; add a workload{instead}")
         unknown = self.slo.keys() - {"ttft_ms", "tpot_ms"}
         if unknown:
             raise ValueError(f"slo knows ttft_ms and tpot_ms, not {min(unknown)!r}")
@@ -244,8 +257,17 @@ class TuningRequest(SearchFields):
                 )
 
 
+def _of_estimate(given: object) -> object:
+    """``run_on`` was called ``estimate`` when it could only be true: on any device, or false: on that of `hardware`."""
+    return (ANY if given else None) if isinstance(given, bool) else given
+
+
 class JobSubmission(SearchFields):
-    """A tuning job of the service: the fields of ``autokv tune``, with ids where that takes paths."""
+    """A tuning job of the service: the fields of ``autokv tune``, with ids where that takes paths.
+
+    ``hardware`` is the device to serve on, ``run_on`` the device of the worker that may run the job. Where they differ,
+    the costs of serving are predicted. ``hardware: here`` is the device of the worker.
+    """
 
     model: Name = Field(description="Name of an offered model, or Hugging Face id.")
     workload: Name | None = Field(
@@ -261,8 +283,11 @@ class JobSubmission(SearchFields):
     labels: Annotated[Labels, OnCommandLine(metavar="NAME=VALUE")] = Field(
         default_factory=dict, description="Labels that the worker must have, such as zone=a,tier=b; default: none."
     )
-    estimate: bool = Field(
-        False, description="Run on any device, and predict the serving costs of `hardware` from that one's."
+    run_on: Annotated[Name | None, BeforeValidator(_of_estimate), OnCommandLine(completes="run_on")] = Field(
+        None,
+        validation_alias=AliasChoices("run_on", "estimate"),
+        description="Device that a worker must have to run the job: any, a catalog name or a profile's id, or for a "
+        "client its file; default: the device to serve on.",
     )
 
 

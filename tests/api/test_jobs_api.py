@@ -223,6 +223,47 @@ def test_hardware_chooses_the_workers_of_that_device_unless_it_is_to_be_estimate
     assert not selector.fits(other.fingerprint, other.name, {})
     anywhere = database.jobs.find(submit(workload=trace.id, hardware=hardware, estimate=True)["id"])
     assert Selector.parse(anywhere.selector or "").fits(other.fingerprint, other.name, {})
+    assert anywhere.submission == {
+        "model": "tiny",
+        "trials": 3,
+        "workload": trace.id,
+        "hardware": hardware,
+        "run_on": "any",
+    }
+
+
+def test_the_device_to_run_on_is_chosen_apart_from_the_one_to_serve_on(
+    client: TestClient, submit: Submit, database: Database
+) -> None:
+    trace, _ = database.uploads.add("trace", "trace.csv", [b"x"], {})
+    l4, h100 = (catalog.sheets()[name].profile() for name in ("l4", "h100-sxm"))
+    stored, _ = database.profiles.add(l4.to_dict(), l4.name, "uploaded")
+    for run_on in ("l4", stored.id):
+        for served in ({}, {"workload": trace.id}, {"workload": trace.id, "hardware": "h100-sxm"}):
+            fields = {"model": "tiny", **served, "run_on": run_on}
+            job = database.jobs.find(submit(**fields)["id"])
+            selector = Selector.parse(job.selector or "")
+            assert selector.fits(l4.fingerprint, l4.name, {})
+            assert not selector.fits(h100.fingerprint, h100.name, {})
+            assert job.request.hardware == served.get("hardware", "here")
+            note = f"waits for a worker on {l4.name}"
+            predicted = f"{note}; the serving costs of {h100.name} are predicted"
+            notes = client.post("/v1/jobs/validate", json=fields).json()["notes"]
+            assert (predicted if "hardware" in served else note) in notes
+    refused = client.post("/v1/jobs", json={"model": "tiny", "run_on": "abacus"}).json()
+    assert (refused["errors"][0]["field"], "`any`" in refused["remedy"]) == ("run_on", True)
+    refused = client.post("/v1/jobs", json={"model": "tiny", "hardware": "l4"}).json()
+    assert "choose the device to run on by run_on" in str(refused)
+
+
+def test_a_job_that_was_stored_with_the_earlier_field_is_shown_with_the_field_now(
+    client: TestClient, database: Database
+) -> None:
+    for earlier, now in ((True, "any"), (False, None)):
+        request = TuningRequest(model="tiny")
+        submission = {"model": "tiny", "estimate": earlier}
+        job, _ = database.queue.submit(request, submission=submission, selector=Selector().to_json())
+        assert client.get(f"/v1/jobs/{job.id}").json()["submission"]["run_on"] == now
 
 
 @on_both

@@ -106,6 +106,29 @@ def test_a_trace_is_uploaded_and_read_as_the_options_say(remote: Run, client: Cl
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "run_on"),
+    [(["--run-on", "l4"], "l4"), (["--run-on", "any"], "any"), (["--estimate"], "any"), ([], None)],
+)
+def test_the_device_to_run_on_is_chosen_and_the_earlier_option_is_still_taken(
+    remote: Run, client: Client, options: list[str], run_on: str | None
+) -> None:
+    code, out, err = remote("submit", "--model", "tiny", *options)
+    assert code == 0, err
+    submission = client.jobs.get(out.strip()).submission
+    assert submission == JobSubmission.model_validate({"model": "tiny", "run_on": run_on})
+    assert "--estimate" not in remote("submit", "--help")[1]
+
+
+def test_a_file_of_the_earlier_field_still_submits(remote: Run, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("model: tiny\nestimate: true\n")
+    submission = client.jobs.get(remote("submit", "job.yaml")[1].strip()).submission
+    assert submission is not None
+    assert submission.run_on == "any"
+    (tmp_path / "both.yaml").write_text("model: tiny\nestimate: true\nrun_on: l4\n")
+    assert remote("submit", "both.yaml")[0] == 2
+
+
 def test_validating_submits_nothing(remote: Run, client: Client) -> None:
     code, out, _ = remote("submit", "--model", "tiny", "--validate")
     assert code == 0

@@ -37,7 +37,7 @@ def settings(tmp_path: Path) -> Settings:
 def inputs_of(
     database: Database, settings: Settings, fields: Mapping[str, object], selector: Selector, **ids: str
 ) -> Inputs:
-    request = TuningRequest.parse({"model": "tiny", **fields})
+    request = TuningRequest.parse({"model": "tiny", **{name: fields[name] for name in fields if name != "run_on"}})
     submission = {"model": "tiny", **fields}
     job, _ = database.queue.submit(request, submission=submission, selector=selector.to_json(), **ids)
     return materialise(job, database, settings, "cuda:1")
@@ -75,6 +75,13 @@ def test_a_worker_chosen_for_its_device_serves_on_it_and_any_other_predicts(
     named = {**fields, "hardware": stored.id}
     predicted = inputs_of(database, settings, named, Selector(), trace=trace.id, profile=stored.id)
     assert predicted.target == sheets()["a10"].profile()
+    # One that was chosen for another device than the one to serve on predicts that one.
+    apart = Selector(Device.of(sheets()["h100-sxm"].profile()))
+    assert (
+        inputs_of(database, settings, {**fields, "run_on": "h100-sxm"}, apart, trace=trace.id).target == sheet.profile()
+    )
+    alone = inputs_of(database, settings, {"run_on": "h100-sxm"}, apart)
+    assert (alone.target, alone.request.hardware) == (None, "here")
 
 
 def test_what_a_submission_leaves_open_is_left_to_the_workload(database: Database, settings: Settings) -> None:
