@@ -15,7 +15,7 @@ import typer
 from autokv.cli import complete
 from autokv.documents import MemorySize
 from autokv.errors import RequestError
-from autokv.tuning.request import OnCommandLine, SearchFields, TraceField
+from autokv.tuning.request import Option, SearchFields, TraceField
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -65,7 +65,11 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """A field as Typer declares an option; a bound that is open is left to the model."""
     told, inner, default = _told(field), _inner(field), field.get_default(call_default_factory=True)
     choices = get_args(inner) if get_origin(inner) is Literal else ()
-    if get_origin(inner) in (dict, tuple):
+    metavar = told.metavar or (f"[{'|'.join(choices)}]" if choices else None)
+    if get_origin(inner) is dict:
+        kind, default = list[str], [f"{key}={value}" for key, value in default.items()] or None
+        metavar = metavar or "NAME=VALUE"
+    elif get_origin(inner) is tuple:
         kind, default = list[str], [*default] or None
     else:
         kind, default = inner if inner in (int, float, bool) else str, None if field.is_required() else default
@@ -74,7 +78,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     declared = typer.Option(
         f"{option}/--no-{option[2:]}" if kind is bool and default is None else option,
         help=f"{field.description}{' Repeat for more.' if kind == list[str] else ''}",
-        metavar=told.metavar or (f"[{'|'.join(choices)}]" if choices else None),
+        metavar=metavar,
         autocompletion=complete.among(choices) if choices else getattr(complete, told.completes or "", None),
         min=limits.get("ge"),
         max=limits.get("le") if "ge" in limits else None,
@@ -100,8 +104,8 @@ def _value(name: str, field: FieldInfo, given: Any) -> Any:  # noqa: ANN401 - of
     return column_map(given) if get_origin(key) is Literal else label_map(",".join(given), option)
 
 
-def _told(field: FieldInfo) -> OnCommandLine:
-    return next((each for each in field.metadata if isinstance(each, OnCommandLine)), OnCommandLine())
+def _told(field: FieldInfo) -> Option:
+    return next((each for each in field.metadata if isinstance(each, Option)), Option())
 
 
 def _inner(field: FieldInfo) -> Any:  # noqa: ANN401 - a type

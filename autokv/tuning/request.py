@@ -41,7 +41,7 @@ READING = ("columns", "time_unit", "tokenizer", "hash_block_size", "max_bad_rows
 
 
 @dataclass(frozen=True)
-class OnCommandLine:
+class Option:
     """How a field is given on the command line, where its name and its type do not say it."""
 
     option: str | None = None
@@ -58,33 +58,28 @@ class SearchFields(Strict):
 
     model_config = ConfigDict(defer_build=True)
 
-    model: Annotated[Name, OnCommandLine(completes="model")] = Field(
-        description="Hugging Face id, local folder or GGUF file."
-    )
+    model: Annotated[Name, Option(completes="model")] = Field(description="Hugging Face id, local folder or GGUF file.")
     workload: Name | None = Field(None, description="Trace of your traffic; default: none, and nothing is served.")
-    hardware: Annotated[Name, OnCommandLine(completes="hardware")] = Field(
+    hardware: Annotated[Name, Option(completes="hardware")] = Field(
         "here", description="Device to serve on: here, a catalog name or a profile's file."
     )
     rate: float | None = Field(None, gt=0, le=1e6, description="Requests per second; default: the trace's own.")
-    slo: Annotated[dict[str, float], OnCommandLine(completes="slo")] = Field(
-        default_factory=dict,
-        description="Latency limits, ttft_ms and tpot_ms; default: five times what an idle server needs.",
+    slo: Annotated[dict[str, float], Option(completes="slo")] = Field(
+        {}, description="Latency limits, ttft_ms and tpot_ms; default: five times what an idle server needs."
     )
     kv_memory: MemorySize | None = Field(
         None, description="Memory for KV caches, such as 2GiB; default: what the device has left."
     )
-    scenario: Annotated[Name | None, OnCommandLine(completes="scenario")] = Field(
+    scenario: Annotated[Name | None, Option(completes="scenario")] = Field(
         None, description="Deployment scenario; default: what the trace looks like."
     )
-    columns: Annotated[dict[TraceField, Name], OnCommandLine("--column", "NAME=COLUMN")] = Field(
-        default_factory=dict,
-        description="Columns of a trace that hold arrival, input_tokens, output_tokens and session; "
-        "default: those of its format.",
+    columns: Annotated[dict[TraceField, Name], Option("--column", "NAME=COLUMN")] = Field(
+        {}, description="Columns of arrival, input_tokens, output_tokens or session in a trace; default: its format's."
     )
     time_unit: Literal["s", "ms", "us", "ns", "iso", "mdy", "dmy"] | None = Field(
         None, description="Unit of a trace's arrivals, or order of its dates; default: its format's."
     )
-    tokenizer: Annotated[Name | None, OnCommandLine(metavar="MODEL")] = Field(
+    tokenizer: Annotated[Name | None, Option(metavar="MODEL")] = Field(
         None, description="Model whose tokenizer counts a trace of texts; default: the model, if one is named."
     )
     hash_block_size: int | None = Field(
@@ -92,7 +87,7 @@ class SearchFields(Strict):
         ge=1,
         le=1 << 20,
         validation_alias=AliasChoices("hash_block_size", "block_size"),
-        description="Tokens per hashed block of a trace's prompts; default: what the lengths say.",
+        description="Tokens per hashed block of a trace's prompts; default: by the lengths.",
     )
     max_bad_rows: float | None = Field(
         None, ge=0, le=1, description="Largest share of a trace's rows to leave out as bad; default: 0.01."
@@ -101,34 +96,29 @@ class SearchFields(Strict):
         None, description="JSONL file: prompt, optional completion or answers; default: prompts cut from a text."
     )
     tasks: bool | None = Field(
-        None,
-        description="Use generated tasks as prompts, or do not check tasks at all; "
-        "default: other prompts, and the front is checked on tasks.",
+        None, description="Use generated tasks as prompts, or never; default: only to check the front on them."
     )
-    space: Annotated[str | dict[str, Any], OnCommandLine(completes="space")] = Field(
-        "balanced",
-        description="Search space: a name, a YAML file, or over HTTP its content; a workload chooses another default.",
+    space: Annotated[str | dict[str, Any], Option(completes="space")] = Field(
+        "balanced", description="Search space: a name, a YAML file or its content; a workload has its own."
     )
-    objectives: Annotated[tuple[str, ...], OnCommandLine("--objective", "METRIC", "metric")] = Field(
+    objectives: Annotated[tuple[str, ...], Option("--objective", "METRIC", "metric")] = Field(
         DEFAULT_OBJECTIVES,
         min_length=1,
         max_length=4,
-        description="Metrics to optimise, four at most; a workload chooses other defaults.",
+        description="Metrics to optimise; a workload has its own.",
     )
-    maximums: Annotated[dict[str, float], OnCommandLine("--max", "METRIC=VALUE", "bound")] = Field(
-        default_factory=dict,
+    maximums: Annotated[dict[str, float], Option("--max", "METRIC=VALUE", "bound")] = Field(
+        {},
         validation_alias=AliasChoices("maximums", "max"),
-        description="Metrics that must be at most a value; default: none.",
+        description="Largest values of metrics; default: none.",
     )
-    minimums: Annotated[dict[str, float], OnCommandLine("--min", "METRIC=VALUE", "bound")] = Field(
-        default_factory=dict,
+    minimums: Annotated[dict[str, float], Option("--min", "METRIC=VALUE", "bound")] = Field(
+        {},
         validation_alias=AliasChoices("minimums", "min"),
-        description="Metrics that must be at least a value; default: none.",
+        description="Smallest values of metrics; default: none.",
     )
-    utility: Annotated[str | None, OnCommandLine(metavar="METRIC", completes="metric")] = Field(
-        None,
-        description="Metric that decides what is recommended; default: sustained_requests_per_s with a workload, "
-        "else the bytes.",
+    utility: Annotated[str | None, Option(metavar="METRIC", completes="metric")] = Field(
+        None, description="Metric that decides; default: sustained_requests_per_s with a workload, else the bytes."
     )
     price_per_hour: float | None = Field(
         None, gt=0, le=1e9, description="Price of the device per hour: shows the price per token; default: none."
@@ -143,10 +133,8 @@ class SearchFields(Strict):
         None, ge=1, description="Stop after this many trials without gain in hypervolume; default: never."
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Random seed.")
-    samples: int = Field(4, ge=1, le=4096, description="Number of calibration prompts, which steer the search.")
-    validation_samples: int = Field(
-        4, ge=1, le=4096, description="Number of validation prompts, which confirm the front."
-    )
+    samples: int = Field(4, ge=1, le=4096, description="Number of prompts that steer the search.")
+    validation_samples: int = Field(4, ge=1, le=4096, description="Number of prompts that confirm the front.")
     context_tokens: int | None = Field(
         None, ge=16, description="Context length in tokens, without a workload; default: 1024."
     )
@@ -208,13 +196,11 @@ class SearchFields(Strict):
 class TuningRequest(SearchFields):
     """A tuning run on this machine; the fields are the options of ``autokv tune`` and the keys of its YAML file."""
 
-    space: Annotated[Name, OnCommandLine(completes="space")] = Field(
-        "balanced", description="Search space: a name or a YAML file; a workload chooses another default."
+    space: Annotated[Name, Option(completes="space")] = Field(
+        "balanced", description="Search space: a name or a YAML file; a workload has its own."
     )
-    text: Name | None = Field(
-        None, description="Text file to cut prompts from; default: a novel that ships with AutoKV."
-    )
-    device: Annotated[Name, OnCommandLine(completes="device")] = Field(
+    text: Name | None = Field(None, description="Text file to cut prompts from; default: a novel of AutoKV's own.")
+    device: Annotated[Name, Option(completes="device")] = Field(
         "auto", description="Device to run on: auto, cpu, cuda or cuda:N."
     )
 
@@ -273,21 +259,18 @@ class JobSubmission(SearchFields):
     workload: Name | None = Field(
         None, description="Trace: the id of an upload, or for a client a file to upload; default: none."
     )
-    hardware: Annotated[Name, OnCommandLine(completes="hardware")] = Field(
+    hardware: Annotated[Name, Option(completes="hardware")] = Field(
         "here", description="Device to serve on: here, a catalog name or a profile's id, or for a client its file."
     )
     prompts: Name | None = Field(
         None, description="Prompts: the id of an upload, or for a client a JSONL file; default: cut from a text."
     )
     trials: int = Field(60, ge=1, le=10_000, description="Number of configurations to try.")
-    labels: Annotated[Labels, OnCommandLine(metavar="NAME=VALUE")] = Field(
-        default_factory=dict, description="Labels that the worker must have, such as zone=a,tier=b; default: none."
-    )
-    run_on: Annotated[Name | None, BeforeValidator(_of_estimate), OnCommandLine(completes="run_on")] = Field(
+    labels: Labels = Field({}, description="Labels that the worker must have, such as zone=a,tier=b; default: none.")
+    run_on: Annotated[Name | None, BeforeValidator(_of_estimate), Option(completes="run_on")] = Field(
         None,
         validation_alias=AliasChoices("run_on", "estimate"),
-        description="Device that a worker must have to run the job: any, a catalog name or a profile's id, or for a "
-        "client its file; default: the device to serve on.",
+        description="Device that the worker must have: any, or as in `hardware`; default: the device to serve on.",
     )
 
 

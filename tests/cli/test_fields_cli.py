@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from autokv.api.app import create_app
 from autokv.cli.main import app
 from autokv.cli.options import Given, option_of, takes
-from autokv.tuning.request import JobSubmission, OnCommandLine, TuningRequest
+from autokv.tuning.request import JobSubmission, Option, TuningRequest
 
 COMMANDS: dict[tuple[str, ...], type[BaseModel]] = {
     ("tune",): TuningRequest,
@@ -29,7 +29,7 @@ class Wider(TuningRequest):
 
     hours: float = Field(1.5, ge=0, le=24, description="Hours of a day.")
     colour: Literal["red", "blue"] | None = Field(None, description="Colour; default: none.")
-    weights: Annotated[dict[str, float], OnCommandLine("--weight", "METRIC=VALUE")] = Field(
+    weights: Annotated[dict[str, float], Option("--weight", "METRIC=VALUE")] = Field(
         default_factory=lambda: {"kl_divergence": 2.0}, description="Weights of metrics."
     )
     loud: bool = Field(False, description="Say more.")
