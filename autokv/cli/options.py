@@ -74,9 +74,9 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     else:
         kind, default = inner if inner in (int, float, bool) else str, None if field.is_required() else default
     option = option_of(name, field)
-    limits = {one: getattr(each, one) for each in field.metadata for one in ("gt", "ge", "le") if hasattr(each, one)}
+    limits = {one: getattr(each, one) for each in field.metadata for one in ("ge", "le") if hasattr(each, one)}
     declared = typer.Option(
-        f"{option}/--no-{option[2:]}" if kind is bool and default is None else option,
+        f"{option}/--no-{option[2:]}" if kind is bool and default is not False else option,
         help=f"{field.description}{' Repeat for more.' if kind == list[str] else ''}",
         metavar=metavar,
         autocompletion=complete.among(choices) if choices else getattr(complete, told.completes or "", None),

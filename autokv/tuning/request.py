@@ -255,6 +255,8 @@ class JobSubmission(SearchFields):
     the costs of serving are predicted. ``hardware: here`` is the device of the worker.
     """
 
+    model_config = ConfigDict(defer_build=False)  # FastAPI takes no other
+
     model: Name = Field(description="Name of an offered model, or Hugging Face id.")
     workload: Name | None = Field(
         None, description="Trace: the id of an upload, or for a client a file to upload; default: none."

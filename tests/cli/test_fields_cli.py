@@ -67,7 +67,7 @@ def test_a_new_field_is_an_option_with_help_and_default_and_reaches_the_request(
     asked = typer.Typer(rich_markup_mode=None)
     asked.command()(takes(Wider)(lambda *, given: None))
     told = " ".join(CliRunner().invoke(asked, ["--help"]).output.split())
-    assert "--hours <float range> Hours of a day. [default: 1.5; 0.0<=x<=24.0]" in told
+    assert "--hours <float range> Hours of a day. [default: 1.5; 0<=x<=24]" in told
     assert "--colour [red|blue] Colour; default: none." in told
     assert "--weight METRIC=VALUE Weights of metrics. Repeat for more. [default: kl_divergence=2.0]" in told
     assert "--loud Say more." in told
