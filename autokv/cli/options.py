@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import typer
 
@@ -64,6 +64,7 @@ def option_of(name: str, field: FieldInfo) -> str:
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """A field as Typer declares an option; a bound that is open is left to the model."""
     told, inner, default = _told(field), _inner(field), field.get_default(call_default_factory=True)
+    kind: Any
     choices = get_args(inner) if get_origin(inner) is Literal else ()
     metavar = told.metavar or (f"[{'|'.join(choices)}]" if choices else None)
     if get_origin(inner) is dict:
@@ -76,6 +77,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     option = option_of(name, field)
     limits = {one: getattr(each, one) for each in field.metadata for one in ("ge", "le") if hasattr(each, one)}
     declared = typer.Option(
+        default,
         f"{option}/--no-{option[2:]}" if kind is bool and default is not False else option,
         help=f"{field.description}{' Repeat for more.' if kind == list[str] else ''}",
         metavar=metavar,
@@ -83,8 +85,8 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         min=limits.get("ge"),
         max=limits.get("le") if "ge" in limits else None,
     )
-    annotation = Annotated[kind if default is not None else kind | None, declared]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    annotation = kind | None if default is None else kind
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=declared, annotation=annotation)
 
 
 def _value(name: str, field: FieldInfo, given: Any) -> Any:  # noqa: ANN401 - of any field

@@ -196,7 +196,7 @@ def _devices(database: Database, submission: JobSubmission) -> tuple[Device | No
     where = f"waits for a worker on {worker.profile.name}" if worker else "runs on whatever device the worker has"
     if served and not (worker and worker.device.is_one(served.profile.fingerprint, served.profile.name)):
         where += f"; the serving costs of {served.profile.name} are predicted"
-    return worker and worker.device, served and served.stored, where
+    return worker.device if worker else None, served.stored if served else None, where
 
 
 def _space(space: str | dict[str, Any]) -> str:
