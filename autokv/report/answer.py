@@ -120,14 +120,15 @@ def _timed(found: Measurement) -> str:
     many = view.batch(found)
     over = f"one layer, {f'{many} sequences' if many > 1 else 'one sequence'}"
     float8, full = view.mean(found, view.FP8_TIME), view.mean(found, view.BASELINE_TIME)
-    other = f"; fp8 {quantity(view.RATIO, float8 / full)}" if float8 and full else ""
-    return f"of {REFERENCE}, timed in turn: {_speed(found)}; {over}{other}"
+    other = f"fp8 {quantity(view.RATIO, float8 / full)}" if float8 and full else ""
+    compared = "" if found.config.pipeline.is_identity else f"timed in turn: {_speed(found)}"
+    return "; ".join(part for part in (", ".join(filter(None, (f"of {REFERENCE}", compared))), over, other) if part)
 
 
 def _speed(found: Measurement) -> str:
     """How attention compares with :data:`REFERENCE`; empty where it was not timed."""
     compared = speedup(found)
-    if compared is None:
+    if compared is None or found.config.pipeline.is_identity:  # which is what the others are compared with
         return ""
     ratio, tie = compared
     if tie:
