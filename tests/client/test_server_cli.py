@@ -236,7 +236,10 @@ def test_what_a_job_found_is_downloaded(autokv: Run, done: str, client: Client, 
     assert yaml.safe_load((tmp_path / "by.yaml").read_text()) == json.loads((tmp_path / "prod.json").read_text())
 
 
-def test_ids_of_the_server_are_completed(done: str, client: Client, server: Server) -> None:
+def test_ids_of_the_server_are_completed(
+    done: str, client: Client, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(complete, "SERVER_SECONDS", 60.0)  # of a machine that does other things too
     context = SimpleNamespace(params={"server": server.url})
     ((job, what),) = complete.job(context, done[:4])  # type: ignore[arg-type]
     assert (job, what) == (done, "done, tiny")
