@@ -153,7 +153,10 @@ def simulate(
     facts = _facts(simulated)
     unsaid = block_size is not None and hash_block_size is None and trace.prefixes is not None
     sizes = ("--block-size is that of KV memory; a trace's hashed blocks have --hash-block-size",) if unsaid else ()
-    notes = (*sizes, *simulated.notes, *remarks(found))
+    measured = (
+        (f"simulated from times that were measured on {simulated.target.name}",) if found.basis == "measured" else ()
+    )
+    notes = (*sizes, *simulated.notes, *measured, *remarks(found))
     if page is not None:
         from autokv.files import write_atomic
         from autokv.report.serving_page import page as serving_page
@@ -219,8 +222,8 @@ def _facts(simulated: Simulated) -> dict[str, str]:
         "model": f"{engines.model} in {engines.dtype}",
         "device": simulated.target.name + (f" ({basis})" if basis else ""),
         "KV memory": f"{size_text(engines.capacity_bytes)} in blocks of {options.block_size} tokens",
-        "trace": f"{trace.name}, {len(trace):,} requests" + ("" if rate is None else f" at {rate:.3g} a second"),
-        "server": f"{policy}, {options.max_num_batched_tokens:,} tokens an iteration, "
+        "trace": f"{trace.name}, {len(trace):,} requests" + ("" if rate is None else f", {rate:.3g} requests/s"),
+        "server": f"{policy}, at most {options.max_num_batched_tokens:,} tokens per iteration and "
         f"{options.max_num_seqs:,} requests in flight, preemption by {options.preemption}"
         + (", prefix caching" if options.prefix_caching else ""),
         **({} if ratio == 1 else {"outputs": f"{ratio:.3g} times as long as the trace's"}),

@@ -301,7 +301,7 @@ def _write(trace: WorkloadTrace, out: Path, chosen: str | None) -> None:
 
     left_out = write_trace(trace, out, chosen)
     rate = trace.summary().requests_per_s
-    when = "without arrivals" if rate is None else f"over {duration(trace.arrival_s[-1])}, {rate:.3g} a second"
+    when = "without arrivals" if rate is None else f"over {duration(trace.arrival_s[-1])}, {rate:.3g} requests/s"
     bad = f"; {trace.rejected.count:,} bad rows were left out" if trace.rejected.count else ""
     typer.echo(f"{len(trace):,} requests {when}{bad}: written to {out}")
     if left_out:

@@ -107,7 +107,8 @@ def _batch(trace: WorkloadTrace | None, kind: str) -> tuple[int, tuple[str, ...]
         return 1, ()
     concurrency = mean_concurrency(trace)
     batch = min(max(1, round(concurrency)), MAX_BATCH[kind])
-    note = f"decode attention is timed over {batch} sequences at once; the trace keeps {concurrency:.3g} in flight"
+    sequences = f"{batch} sequence{'' if batch == 1 else 's'}"
+    note = f"decode attention is timed over {sequences} at once; the trace keeps {concurrency:.3g} requests in flight"
     return batch, (note,)
 
 

@@ -129,7 +129,7 @@ class SimulatedEngines:
         self.notes: tuple[str, ...] = ()
         """What a reader of every figure must know of them."""
         if elsewhere and log is None and not tables_installed() and silicon_name(target):
-            self.notes = (f"{INSTALL} has measured kernel times of {target.name}",)
+            self.notes = (f"for kernel times that were measured on {target.name}, run {INSTALL}",)
 
     def engine(self, name: str, config: CompressionConfig, output_length_ratio: float = 1.0) -> SimulatedEngine:
         """The engine of ``config``; measures what is not known yet.

@@ -193,8 +193,8 @@ class Simulation:
         ]
         if taken:
             listed = " and ".join([", ".join(taken[:-1]), taken[-1]] if len(taken) > 1 else taken)
-            by = "those that the search judged the configuration by"
-            yield f"{listed} are {by}, unless an option here says otherwise"
+            are = "is that" if len(taken) == 1 else "are those"
+            yield f"{listed} {are} of the search that recommended the configuration; options override this"
 
 
 def _measured_ratio(document: ConfigurationDocument) -> float:

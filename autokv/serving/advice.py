@@ -57,7 +57,7 @@ class Advisor:
         have = self.full.capacity_bytes
         found = self._first(lambda memory: self._pays(self.trace, memory), have, 0.5)
         if found is None:
-            return f"Less memory does not make compression pay, down to {size_text(have / 2**OCTAVES)} for KV caches"
+            return f"Compression does not help with less memory, down to {size_text(have / 2**OCTAVES)} for KV caches"
         gain = self._gain(self.trace, found)
         what = "serves what 16 bits cannot" if gain is None else f"sustains {more(gain)} requests/s"
         return f"With {size_text(found)} for KV caches instead of {size_text(have)}, compression {what}"
@@ -65,7 +65,7 @@ class Advisor:
     def _more_load(self) -> str:
         memory = self.full.capacity_bytes
         new, old = (self._sustained(one, self.trace, memory) for one in (self.candidate, self.full))
-        return f"More load does not make compression pay: it sustains {new:.3g} requests/s, 16 bits {old:.3g}"
+        return f"Compression does not help at a higher rate: it sustains {new:.3g} requests/s, 16 bits {old:.3g}"
 
     def _longer_requests(self) -> str:
         longest = int((self.trace.input_tokens + self.trace.output_tokens).max())
@@ -78,7 +78,7 @@ class Advisor:
                 return f"With requests {factor:g} times as long, compression {what}"
         if not tried:
             return f"Requests cannot be much longer: the model's context ends at {self.context_tokens:,} tokens"
-        return f"Longer requests do not make compression pay, up to {tried[-1]:g} times as long"
+        return f"Compression does not help longer requests, up to {tried[-1]:g} times as long"
 
     def _first(self, holds: Callable[[float], bool], start: float, factor: float) -> float | None:
         """The memory nearest to ``start``, going by ``factor``, at which ``holds``."""

@@ -228,4 +228,5 @@ def _beyond(pairs: list[tuple[float, Work]], scale: Scaling) -> str | None:
     ]
     if not found:
         return None
-    return f"{len(found)} of {len(pairs)} times were below their bound, at most {max(found):.1f} times, and stay so"
+    many = f"{len(found)} of {len(pairs)} times are faster than their roofline bound here"
+    return f"{many}, by at most {max(found):.1f} times; the prediction keeps that ratio"

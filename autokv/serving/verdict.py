@@ -37,9 +37,9 @@ def _gained(found: Comparison) -> str:
     if full is None:
         if found.impossible:
             return "; ".join(f"{name} cannot serve {here}: {why}" for name, why in found.impossible.items())
-        return f"{new.name} {_alone(new)}"
+        return f"{new.name} {_alone(new)}{_rates(found)}"
     if _same(new, full):
-        return f"the 16-bit cache {_alone(full)}"
+        return f"the 16-bit cache {_alone(full)}{_rates(found)}"
     if not found.memory_short and not _sustains_more(new, full):
         share = found.attention_share or 0.0
         spare = f"with 16 bits the KV cache peaks at {_of_memory(full)} and no request waits for memory"
@@ -47,9 +47,8 @@ def _gained(found: Comparison) -> str:
             step = f"decode attention is {share:.0%} of a decoding step"
             return f"compression does not help this workload: {spare}, and {step}{_rates(found)}"
         if not _faster(new, full) and not _more_goodput(new, full):
-            return (
-                f"{new.name} does not help this workload: {spare}, and {_change('p50 TPOT', new, full)}{_rates(found)}"
-            )
+            step = "; ".join(part for part in (spare, _change("p50 TPOT", new, full)) if part)
+            return f"{new.name} does not help this workload: {step}{_rates(found)}"
     memory = "runs out of memory" if found.memory_short else "does not run out of memory"
     changes = [f"compared with the 16-bit cache, which {memory}: {_against(found, full)}"]
     if found.float8 is not None and not _same(new, found.float8):
@@ -75,13 +74,18 @@ def _against(found: Comparison, old: Run) -> str:
 
 
 def _rates(found: Comparison) -> str:
-    """The rates that engines sustain, where they were looked for."""
-    rates = [(run, run.max_rate.requests_per_s) for run in found.runs if run.max_rate is not None]
-    if len(rates) < 2:
+    """The rates that engines sustain, where they were looked for, and the rate that they are asked for."""
+    own = found.candidate
+    if own.max_rate is None:
         return ""
-    (_, own), *others = rates
-    against = " and ".join(f"{rate:.3g} with {_bits(run)}" for run, rate in others)
-    return f"; it sustains {own:.3g} requests/s within the SLO, against {against}"
+    others = [
+        f"{run.max_rate.requests_per_s:.3g} with {_bits(run)}"
+        for run in (found.full, found.float8)
+        if run is not None and run.max_rate is not None and not _same(own, run)
+    ]
+    against = f", against {' and '.join(others)}" if others else ""
+    asked = "" if found.requests_per_s is None else f"; requests arrive at {found.requests_per_s:.3g}/s"
+    return f"; it sustains {own.max_rate.requests_per_s:.3g} requests/s within the SLO{against}{asked}"
 
 
 def _alone(run: Run) -> str:

@@ -134,7 +134,7 @@ def test_the_options_reach_the_server(autokv: Run, options: list[object]) -> Non
     assert code == 0, err
     document = json.loads(out)
     assert document["slo"] == {"ttft_ms": 100, "tpot_ms": 20}
-    assert "shortest first, 128 tokens an iteration, 3 requests in flight" in document["facts"]["server"]
+    assert "shortest first, at most 128 tokens per iteration and 3 requests in flight" in document["facts"]["server"]
     assert "blocks of 8 tokens" in document["facts"]["KV memory"]
     candidate, full, _ = document["runs"]
     assert candidate["max_running"] <= 3
@@ -157,7 +157,7 @@ def test_options_are_taken_by_their_earlier_names(autokv: Run, options: list[obj
     )
     found = [json.loads(autokv(*options, "--no-baseline", "--json", *more)[1]) for more in (earlier, now)]
     assert found[0] == found[1]
-    assert "96 tokens an iteration, 5 requests in flight" in found[0]["facts"]["server"]
+    assert "96 tokens per iteration and 5 requests in flight" in found[0]["facts"]["server"]
     code, out, _ = autokv("--help")
     assert code == 0
     assert all((name in out, old in out) == (True, False) for name, old in zip(now[::2], earlier[::2], strict=True))
@@ -299,7 +299,7 @@ def test_a_recommended_document_is_simulated_as_it_was_judged(
     assert any("of 60 requests" in note for note in found["notes"])
     assert found["runs"][0]["capacity_bytes"] == 3e6
     assert found["requests_per_s"] == pytest.approx(7.5)
-    assert "96 tokens an iteration, 5 requests in flight" in found["facts"]["server"]
+    assert "96 tokens per iteration and 5 requests in flight" in found["facts"]["server"]
     assert "H100 PCIe" in found["facts"]["device"]
     assert GivenCosts.thorough == [False], "the same times, under the same keys"
     assert any("the SLO, the KV memory and the scheduling are those" in note for note in found["notes"])
@@ -406,6 +406,7 @@ def test_with_memory_to_spare_it_says_that_nothing_is_bought(autokv: Run, option
     code, out, err = autokv(*options, "--rate", 0.5)
     assert code == 0, err
     assert "does not help this workload" in out
+    assert "Simulated from times that were measured on" in " ".join(out.split())
 
 
 @pytest.mark.usefixtures("given_costs")

@@ -130,7 +130,7 @@ def test_convert_says_what_was_left_out(trace: Run, tmp_path: Path) -> None:
     ]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, out, err = trace("convert", tmp_path / "a.jsonl", tmp_path / "b.csv")
-    assert (code, out) == (0, f"3 requests over 2 s, 1.5 a second: written to {tmp_path / 'b.csv'}\n")
+    assert (code, out) == (0, f"3 requests over 2 s, 1.5 requests/s: written to {tmp_path / 'b.csv'}\n")
     assert err == "the format has no place for hashes of blocks of 512 tokens\n"
 
 

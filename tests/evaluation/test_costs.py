@@ -196,44 +196,6 @@ def test_a_machine_that_slows_down_changes_no_cost(llama: LoadedModel, monkeypat
     assert one.measure(config("int4")).decode_attention(8, 100) == pytest.approx(slow.decode_attention(8, 100))
 
 
-def test_what_interrupts_some_layers_changes_no_cost(
-    tiny_model_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another process gets the processor now and then, in the midst of attention or of anything else."""
-    model = load(str(tiny_model_folder("llama", num_hidden_layers=9)), dtype="float32", device="cpu")
-    attend_one, packed_logits = decode_costs.attend_one, prefill.packed_logits
-    chance, clock, stolen = random.Random(0), Clock(), [0.0]
-
-    def interrupted(seconds: float) -> float:
-        return seconds + (stolen[0] if chance.random() < 0.1 else 0.0)
-
-    def attended(plan: Plan, contents: LayerContents, call: AttentionCall) -> Tensor:
-        if call.key.shape[0] == 1:
-            clock.now += interrupted(1e-4 if plan.config.pipeline.is_identity else 3e-4)
-        return attend_one(plan, contents, call)
-
-    class Interrupted(Paced):
-        def attend(self, call: AttentionCall) -> Tensor:
-            self._clock.now += interrupted(0.0)
-            return super().attend(call)
-
-    def passed(
-        model: PreTrainedModel, facts: ModelFacts, mode: AttentionMode, ids: Tensor, positions: Tensor, keep: range
-    ) -> Tensor:
-        return packed_logits(model, facts, Interrupted(mode, clock, 1e-3), ids, positions, keep)
-
-    monkeypatch.setattr(decode_costs, "attend_one", attended)
-    monkeypatch.setattr(decode_costs, "packed_logits", passed)
-    monkeypatch.setattr(prefill, "packed_logits", passed)
-    ratios = []
-    for stolen[0] in (0.0, 0.05):
-        costs = meter(model, now=clock, thorough=False, max_batch=1)
-        four, full = (costs.measure(one).decode_attention(1, 100) for one in (config("int4"), CompressionConfig()))
-        ratios.append(four / full)
-        assert full == pytest.approx(9e-4)
-    assert ratios == pytest.approx([3.0, 3.0])
-
-
 def test_timing_again_takes_turns_and_pools(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """An outlier of the first time is outvoted; what all configurations share is left as it is."""
     clock, turns, factor = Clock(), [], [9.0]

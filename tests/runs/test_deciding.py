@@ -112,7 +112,7 @@ def test_no_compression_is_said_with_the_memory_that_it_needs_and_advice_on_what
 def test_a_pace_that_moved_is_said(judge: Judge, moved: float) -> None:
     notes = complete(result(SMALL, moved=moved), judge).notes
     assert notes[:1] == (
-        "The 16-bit baseline's own time moved by 2× during the run: times are ratios to it, run by run",
+        "The 16-bit baseline's own time moved by 2× during the run: times are compared with the baseline beside them",
     )
     assert complete(result(SMALL, moved=1.1), Judge(1e9, moved=1.2)).notes[1:] == ()
 
@@ -129,8 +129,8 @@ def test_a_pace_that_moved_while_only_the_front_was_timed_is_said() -> None:
 
 def test_a_pace_that_moved_too_far_takes_the_figures_back() -> None:
     note = complete(result(SMALL), Judge(1e9, moved=343.0)).notes[0]
-    assert note.startswith("The 16-bit baseline's own time moved by 343× during the run: its times")
-    assert "say little" in note
+    assert note.startswith("The 16-bit baseline's own time moved by 343× during the run: its times are unreliable")
+    assert "tune again on a less busy machine" in note
 
 
 def test_why_no_compressed_configuration_is_left_is_told_apart() -> None:
@@ -142,6 +142,15 @@ def test_why_no_compressed_configuration_is_left_is_told_apart() -> None:
     assert complete(bounded, Judge(1e9)).headline.startswith(
         "No compressed configuration of the front keeps to the bounds"
     )
+
+
+def test_what_decided_instead_of_a_rate_that_nothing_sustains_is_said() -> None:
+    found = result(SMALL)
+    assert found.decision is not None
+    other = replace(found, decision=replace(found.decision, objective="throughput_tokens_per_s"))
+    said = "No configuration keeps the SLO at any rate, so throughput decided"
+    assert complete(other, Judge(1e9)).notes[0] == said
+    assert said not in complete(found, Judge(1e9)).notes
 
 
 def test_a_gain_of_more_than_everything_is_a_multiple() -> None:

@@ -71,7 +71,7 @@ def test_where_it_is_not_it_says_how_little_would_make_it_pay() -> None:
     assert "% more requests/s" in less
     assert gain(found, little / 1.02) > 0.05 >= gain(found, 1.3 * little)
     assert re.search(r"it sustains [\d.]+ requests/s, 16 bits [\d.]+$", load)
-    assert longer == "Longer requests do not make compression pay, up to 8 times as long"
+    assert longer == "Compression does not help longer requests, up to 8 times as long"
     assert gain(found, 1e10, scale_lengths(trace(), 8.0)) <= 0.05
 
 

@@ -180,7 +180,7 @@ def test_times_below_their_bound_keep_their_ratio_and_are_said() -> None:
     )
     found = estimate(quick, SHAPE, profile(), profile("slow", bandwidth=500.0))
     assert found.rest(1) == pytest.approx(0.002)
-    assert "2 of 5 times were below their bound, at most 2.0 times" in str(found.remark)
+    assert "2 of 5 times are faster than their roofline bound here, by at most 2.0 times" in str(found.remark)
 
 
 def test_like_is_compared_with_like() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import cycle, pairwise
-from statistics import median
+from itertools import cycle
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -171,7 +170,7 @@ class StepTimes:
         prepare = partial(self._prepare, state, batch, size)
         usual = None
         if not self._joined:
-            usual = beside_attention(self._layers, self._plain, self._stopwatch, batch, "between")
+            usual = beside_attention(self._layers, self._plain, self._stopwatch, batch)
         return self._stopwatch.seconds(self._layers.shape, stage, batch, size, prepare, runs=self._runs, usual=usual)
 
     def _affordable(self, size: int) -> int:
@@ -193,7 +192,7 @@ class StepTimes:
             else:
                 sequences.open(ROOM)
             found = step.seconds()
-            return Timed(found.attention, found.between)
+            return Timed(found.attention, found.rest)
 
         return run
 
@@ -230,12 +229,10 @@ class StepTimes:
 
 
 class StepSeconds(NamedTuple):
-    """A step's time in parts. Where other processes interrupt some layers, medians over layers hardly notice."""
+    """A step's time in parts."""
 
     attention: float
-    """Of one layer, median."""
-    between: float
-    """From one layer's attention to the next layer's, median."""
+    """Of one layer, on average."""
     rest: float
     """Everything but attention, all layers."""
 
@@ -261,8 +258,7 @@ class AttentionPass:
         packed_logits(self._model.model, self._model.facts, self, ids, ids, range(self._batch)).argmax(dim=-1).tolist()
         whole = self._now() - start
         attention = [end - begin for layer, (begin, end) in enumerate(self._calls) if layer in self._contents]
-        between = [begin - end for (_, end), (begin, _) in pairwise(self._calls)]
-        return StepSeconds(median(attention), median(between or [0.0]), whole - sum(attention))
+        return StepSeconds(sum(attention) / len(attention), whole - sum(attention))
 
     def attend(self, call: AttentionCall) -> Tensor:
         begin = self._now()
@@ -280,11 +276,9 @@ class AttentionPass:
         return output.transpose(1, 2)
 
 
-def beside_attention(
-    layers: Layers, plan: Plan, stopwatch: Stopwatch, batch: int, part: Literal["between", "rest"]
-) -> float:
-    """A part of a step of ``batch`` sequences that does attend, see :class:`StepSeconds`: attention leaves the
-    processor's caches to the rest otherwise than nothing does.
+def beside_attention(layers: Layers, plan: Plan, stopwatch: Stopwatch, batch: int) -> float:
+    """The rest of a step of ``batch`` sequences that does attend: attention leaves the processor's caches to the rest
+    otherwise than nothing does.
 
     ``plan`` is that of 16 bits.
     """
@@ -295,9 +289,8 @@ def beside_attention(
 
         def run() -> Timed:
             sequences.open(1)
-            return Timed(getattr(step.seconds(), part))
+            return Timed(step.seconds().rest)
 
         return run
 
-    kind = "a step beside its attention" if part == "rest" else "a step from one attention to the next"
-    return stopwatch.seconds(layers.shape, {"kind": kind}, batch, BESIDE_TOKENS, prepare, scaled=part == "rest")
+    return stopwatch.seconds(layers.shape, {"kind": "a step beside its attention"}, batch, BESIDE_TOKENS, prepare)

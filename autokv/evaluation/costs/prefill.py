@@ -7,8 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
-from statistics import median
 from typing import Any
 
 import torch
@@ -61,7 +59,7 @@ def rest_of_the_model(layers: Layers, plan: Plan, stopwatch: Stopwatch, max_toke
     points = []
     for tokens in sorted({*ladder(1, few, 1.5), *ladder(few, max_tokens)}):
         if tokens <= min(few, max_batch) and layers.model.device.type == "cpu":
-            seconds = beside_attention(layers, plan, stopwatch, tokens, "rest")
+            seconds = beside_attention(layers, plan, stopwatch, tokens)
         else:
             seconds = _pass(layers, stopwatch, tokens, min(tokens, max_batch))
         points.append((tokens, seconds))
@@ -158,32 +156,30 @@ class _EnoughError(Exception):
 
 
 class _FirstLayers(NoAttention):
-    """The mode of a pass that ends within its layer ``last``; notes when each layer attends."""
+    """The mode of a pass that ends within its layer ``last``; notes when."""
 
     def __init__(self, last: int, now: Callable[[], float]) -> None:
         super().__init__()
         self._last, self._now = last, now
-        self.times = [now()]
+        self.end = 0.0
 
     def attend(self, call: AttentionCall) -> Tensor:
-        self.times.append(self._now())
         if call.layer == self._last:
+            self.end = self._now()
             raise _EnoughError
         return super().attend(call)
 
 
-def first_layers(layers: Layers, share: float, tokens: int, now: Callable[[], float]) -> Callable[[], Timed]:
-    """A pass over ``tokens`` through the first ``share`` of the layers, whose attention costs nothing; beside its
-    seconds, what it takes where no layer is interrupted: the median layer's, so many times over."""
+def first_layers(layers: Layers, share: float, tokens: int, now: Callable[[], float]) -> Run:
+    """A pass over ``tokens`` through the first ``share`` of the layers, whose attention costs nothing."""
     model = layers.model
     ids, last = torch.arange(tokens) % model.facts.vocab_size, math.ceil(share * model.facts.layers) - 1
 
     def step() -> Timed:
-        mode = _FirstLayers(last, now)
+        mode, start = _FirstLayers(last, now), now()
         with suppress(_EnoughError):
             packed_logits(model.model, model.facts, mode, ids, torch.arange(tokens), [0])
-        each = [end - begin for begin, end in pairwise(mode.times)]
-        return Timed(sum(each), len(each) * median(each))
+        return Timed(mode.end - start)
 
     return step
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from autokv.evaluation.costs.cache import CostCache, KernelTime, MemoryCache, ke
 RUNS = 5
 SECONDS = 1.0
 """Of one point's runs, as far as a single run lets."""
+MOST_ROUNDS = 15
+"""In which points are timed again, in turn."""
 ANCHOR_LOOKS = 9
 """At the yardstick when a device is first timed; the faster half of them counts."""
 BETWEEN = 4
@@ -29,7 +32,7 @@ class Timed(NamedTuple):
 
     seconds: float
     beside: float | None = None
-    """Of work around it that is always the same, if there is any; of a yardstick, what it takes undisturbed."""
+    """Of work around it that is always the same, if there is any."""
 
 
 Run = Callable[[], Timed]
@@ -57,8 +60,7 @@ class Stopwatch:
     bandwidth. So what counts of every run is its
     ratio to work that is always the same, times what that took when this device was first timed, which is kept with
     the times: work around the run itself where it says how long that took, else a yardstick, looked at before and
-    after. Runs that take long are interrupted as the yardstick is; those that consist of many short parts give the
-    median part, which hardly is.
+    after.
 
     Args:
         device: fingerprint of the device.
@@ -87,6 +89,7 @@ class Stopwatch:
             "threads": torch.get_num_threads(),
             "kernels": self.kernels,
             "versions": versions(),
+            **({"clock": "processor time"} if self.now is time.thread_time else {}),
         }
 
     def seconds(
@@ -99,7 +102,6 @@ class Stopwatch:
         *,
         runs: int = RUNS,
         usual: float | None = None,
-        scaled: bool = True,
     ) -> float:
         """The median of up to ``runs`` runs, or what was measured of the same before.
 
@@ -113,14 +115,13 @@ class Stopwatch:
             prepare: makes what is run.
             runs: at most, and no more of them than a second has room for.
             usual: seconds of the work beside each run when this device was first timed; None looks at the yardstick.
-            scaled: by either of them; else runs count as they are.
         """
         document = {**self._facts, "shape": dict(shape), "stage": dict(stage), "batch": batch, "tokens": tokens}
         key = key_of(document)
         self._used.add(key)
         if key not in self._points:
             found = self.cache.get(key)
-            self._points[key] = point = _Point(document, prepare, found, usual, scaled)
+            self._points[key] = point = _Point(document, prepare, found, usual)
             if found is None:
                 self.check()
                 self.say(f"{stage['kind']} of {batch} x {tokens} tokens")
@@ -141,7 +142,8 @@ class Stopwatch:
 
     def again(self, keys: Collection[str], rounds: int) -> None:
         """Time ``keys`` anew, those that differ in nothing but their form in turn, and pool the runs with the earlier
-        ones of this process; one whose fastest run takes long is left as it is."""
+        ones of this process: ``rounds`` of them, and more while a second for each lasts. One whose fastest run takes
+        long is left as it is."""
         groups: dict[str, list[_Point]] = {}
         for key in sorted(keys):
             point = self._points[key]
@@ -153,8 +155,10 @@ class Stopwatch:
             prepared = [point.prepare() for point in points]
             for run in prepared:
                 run()
-            look = None
-            for _ in range(rounds):
+            look, start = None, self.now()
+            for turn in range(MOST_ROUNDS):
+                if turn >= rounds and self.now() - start > SECONDS * len(points):
+                    break
                 for point, run in zip(points, prepared, strict=True):
                     look = self._turn(point, run, look)
             for point in points:
@@ -223,7 +227,7 @@ class Stopwatch:
             point = _Point(document, lambda: yardstick, self.cache.get(key))
             if point.found is None:
                 # What disturbs only ever adds: the fast moments are the machine's own.
-                looks = sorted(one.beside or one.seconds for one in (yardstick() for _ in range(ANCHOR_LOOKS)))
+                looks = sorted(yardstick().seconds for _ in range(ANCHOR_LOOKS))
                 point.runs += looks[: (len(looks) + 1) // 2]
                 self.cache.put(key, document, point.time)
             self._points[key] = point
@@ -239,7 +243,6 @@ class _Point:
     found: KernelTime | None
     """What was known before."""
     usual: float | None = None
-    scaled: bool = True
     """See :meth:`Stopwatch.seconds`."""
     runs: list[float] = field(default_factory=list)
 
@@ -250,7 +253,7 @@ class _Point:
     @property
     def looks(self) -> bool:
         """Whether its runs are scaled by the yardstick."""
-        return self.scaled and self.usual is None
+        return self.usual is None
 
     @property
     def fastest(self) -> float:
