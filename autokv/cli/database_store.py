@@ -40,7 +40,7 @@ class _Jobs:
         return look(self.id(job), self._database, self._fleet)[1]
 
     def cancel(self, job: str) -> JobView:
-        self._database.queue.cancel(self.id(job), "cancelled with `autokv jobs cancel`")
+        self._database.queue.cancel(self.id(job), "cancelled on the command line")
         return self.get(job)
 
     def retry(self, job: str) -> JobView:
