@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from autokv import settings
+from autokv.clocks import processor_clock
 
 ROUNDS = 7
 """Timed rounds; each times every contender once, in turn, so that drift of the machine hits all alike."""
@@ -19,8 +20,6 @@ ASSUMED_CACHE_BYTES = 32 << 20
 MAX_SCRATCH_BYTES = 1 << 29
 CUDA_EVICTIONS = 16
 """Passes over the scratch memory ahead of a timed call: long enough that its launches are queued when it starts."""
-FINE = 1e-6
-"""Seconds; the step of a clock that tells calls apart."""
 _CPUS = Path("/sys/devices/system/cpu")
 
 
@@ -51,7 +50,8 @@ def clock_of(device: torch.device) -> Callable[[], float]:
 
     On CUDA the time of day, once everything that was asked for is done. On a CPU the calling thread's processor time:
     what other processes take between does not count, and on an idle machine the two are the same, since a thread that
-    waits for others of its own spins. Where the system counts processor time in coarse steps, the time of day.
+    waits for others of its own spins (with several threads, unless ``OMP_WAIT_POLICY`` is ``passive``). See
+    :func:`~autokv.clocks.processor_clock`.
     """
     if device.type == "cuda":
 
@@ -60,8 +60,7 @@ def clock_of(device: torch.device) -> Callable[[], float]:
             return time.perf_counter()
 
         return now
-    fine = time.get_clock_info("thread_time").resolution <= FINE
-    return time.thread_time if fine else time.perf_counter
+    return processor_clock()
 
 
 def clock_us(call: Callable[[], object], device: torch.device) -> float:
