@@ -11,6 +11,7 @@ from torch import Tensor
 
 from autokv.config import CompressionConfig
 from autokv.errors import RequestError
+from autokv.evaluation.clock import clock_of
 from autokv.models import LoadedModel
 from autokv.runtime.packed import PackedBatch, PromptChunk
 from autokv.runtime.plan import Plan, make_plan
@@ -53,7 +54,8 @@ def replay(
     seed: int = 0,
     between: Callable[[], None] = lambda: None,
 ) -> Replay:
-    """Serve ``trace`` on ``model`` under ``config``, every iteration a real forward pass.
+    """Serve ``trace`` on ``model`` under ``config``, every iteration a real forward pass, timed as its costs are
+    (:func:`~autokv.evaluation.clock.clock_of`).
 
     Prompts are random tokens, outputs are as long as the trace says. Idle time is not waited for.
 
@@ -77,7 +79,8 @@ def replay(
         raise RequestError(
             "is not replayed: requests hold caches of their own", field="prefix_caching", remedy="switch it off"
         )
-    executor = ReplayExecutor(trace, make_plan(model.model, config), seed=seed, between=between)
+    plan, clock = make_plan(model.model, config), clock_of(model.device)
+    executor = ReplayExecutor(trace, plan, seed=seed, clock=clock, between=between)
     outcome = serve(trace, memory, executor, options)
     return Replay(outcome, tuple(executor.iterations), executor.peak_held_bytes)
 

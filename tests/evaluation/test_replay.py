@@ -117,6 +117,13 @@ def test_the_clock_is_the_executors_and_jumps_over_idle_time(model: LoadedModel)
     assert [one.held_tokens for one in executor.iterations] == [0, 0, 20, 21, 0, 0, 30]
 
 
+def test_iterations_are_timed_by_the_clock_of_the_costs(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autokv.evaluation.replay.clock_of", lambda device: Ticks())
+    options = ServingOptions(max_num_batched_tokens=64, max_num_seqs=8)
+    found = replay(trace(6), model, FP8, KVMemory(1e6, SequenceBytes(4.0), 4), options)
+    assert {one.seconds for one in found.iterations} == {1.0}
+
+
 @pytest.mark.parametrize("config", [CompressionConfig(), FP8], ids=["16 bit", "fp8"])
 def test_what_is_held_is_what_is_accounted_for(config: CompressionConfig, model: LoadedModel) -> None:
     work = trace(40)

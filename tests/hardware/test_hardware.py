@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
 from types import SimpleNamespace
@@ -43,6 +44,11 @@ def test_every_rate_was_measured(profile: HardwareProfile) -> None:
         assert rate.median > 0
         assert rate.spread >= 0
         assert 2 <= rate.n <= measuring.MAX_RUNS
+
+
+def test_a_rate_does_not_count_what_other_processes_take() -> None:
+    """Each run is held up for a tenth of a second."""
+    assert max(measuring._seconds(lambda: time.sleep(0.1), torch.device("cpu"))) < 0.05
 
 
 def test_profile_is_frozen_and_json(profile: HardwareProfile) -> None:
@@ -110,6 +116,7 @@ def test_rates_are_work_over_time_with_median_and_quartiles(monkeypatch: pytest.
 
     clock = ticks()
     monkeypatch.setattr(measuring, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(measuring, "processor_clock", lambda: lambda: next(clock))
     runs: list[int] = []
     rate = measuring._rate(lambda: runs.append(1), 20.0, torch.device("cpu"))
     assert len(runs) == 6  # one to warm up

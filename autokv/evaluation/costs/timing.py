@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -87,6 +88,7 @@ class Stopwatch:
             "threads": torch.get_num_threads(),
             "kernels": self.kernels,
             "versions": versions(),
+            **({"clock": "processor time"} if self.now is time.thread_time else {}),
         }
 
     def seconds(
