@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from autokv.evaluation.measurement import Measurement
-from autokv.evaluation.naming import aim
+from autokv.evaluation.naming import aim, label
 from autokv.runs.serving_judge import ServingJudge
 from autokv.serving.comparison import Comparison
 from autokv.serving.coverage import overload
 from autokv.serving.verdict import SAME, hedged, more, percent, size_text, times
 from autokv.tuning.objectives import constraints_of
-from autokv.tuning.recommend import BYTES, UTILITY, passes
+from autokv.tuning.recommend import BYTES, UTILITY, no_rival, rivals
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import Decision, TuningResult
 
@@ -22,6 +22,8 @@ UNSTEADY = 10.0
 """From which the times of a run say little."""
 TOLD = 0.2
 """Share of the requests within the SLO from which a trace's goodput is worth telling; of fewer it is chance."""
+WITHOUT_SLO = ("goodput_requests_per_s", "throughput_tokens_per_s")
+"""What decides, unless the user says, where nothing keeps the SLO."""
 EVALUATION_MOVED = "attention_baseline_moved"
 
 
@@ -43,31 +45,18 @@ def decided(
     notes += list(filter(None, [overload(found.candidate.outcome)]))
     notes += [predicted] if predicted else []
     notes += _price(chosen, decision)
-    able = _compressed(confirmed, request)
-    contender = chosen if not chosen.config.pipeline.is_identity else _nearest(able)
+    if request.utility is None and decision.objective in WITHOUT_SLO:
+        notes.insert(0, f"No configuration keeps the SLO at any rate, so {label(decision.objective)} decided")
+    constraints = constraints_of(request)
+    identity = chosen.config.pipeline.is_identity
+    contender = _nearest(rivals(confirmed.values(), constraints)) if identity else chosen
     decision = replace(
         decision,
-        headline=_headline(chosen, decision, found, _none_left(confirmed, able)),
+        headline=_headline(chosen, decision, found, no_rival(confirmed.values(), constraints)),
         advice=serving.advice(contender) if contender is not None and decision.objective == UTILITY else (),
         notes=tuple(dict.fromkeys(notes)),
     )
     return replace(result, decision=decision)
-
-
-def _compressed(confirmed: Mapping[str, Measurement], request: TuningRequest) -> list[Measurement]:
-    """The compressed configurations that might have been recommended."""
-    constraints = constraints_of(request)
-    bent = (one for one in confirmed.values() if not one.config.pipeline.is_identity)
-    return [one for one in bent if passes(one, constraints)]
-
-
-def _none_left(confirmed: Mapping[str, Measurement], able: Sequence[Measurement]) -> str:
-    """Why no compressed configuration could be recommended; empty where one could."""
-    if able:
-        return ""
-    if all(one.config.pipeline.is_identity for one in confirmed.values()):
-        return "No compressed configuration is on the front of these objectives, so the 16-bit cache is recommended"
-    return "No compressed configuration of the front keeps to the bounds, so the 16-bit cache is recommended"
 
 
 def _nearest(able: Sequence[Measurement]) -> Measurement | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,6 +56,21 @@ def passes(measurement: Measurement, constraints: Sequence[Constraint]) -> bool:
     of them says how many tasks may be lost, loses none that the full cache solves."""
     bounded = any(constraint.metric == "negative_sample_rate" for constraint in constraints)
     return meets(measurement, required(constraints)) and (bounded or not lost_tasks(measurement))
+
+
+def rivals(measured: Iterable[Measurement], constraints: Sequence[Constraint]) -> list[Measurement]:
+    """The compressed ones of a validated front that might be recommended."""
+    return [one for one in measured if not one.config.pipeline.is_identity and passes(one, constraints)]
+
+
+def no_rival(measured: Collection[Measurement], constraints: Sequence[Constraint]) -> str:
+    """Why no compressed configuration of a validated front can be recommended; empty where one can."""
+    if rivals(measured, constraints):
+        return ""
+    if all(one.config.pipeline.is_identity for one in measured):
+        which = " that meets the constraints" if constraints else ""
+        return f"No compressed configuration{which} is on the front of these objectives, so 16 bits are recommended"
+    return "No compressed configuration of the front keeps to the bounds, so 16 bits are recommended"
 
 
 def lost_tasks(measurement: Measurement) -> tuple[str, ...]:

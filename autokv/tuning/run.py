@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from autokv.config import CompressionConfig
 from autokv.evaluation.baselines import FLOAT8, UNCOMPRESSED
 from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.naming import aim
 from autokv.search_spaces import SearchSpace
 from autokv.tuning.hypervolume import history
 from autokv.tuning.importance import importance
-from autokv.tuning.objectives import constraints_of, losses, meets, speedup, unusable
+from autokv.tuning.objectives import Constraint, constraints_of, losses, meets, speedup, unusable
 from autokv.tuning.pareto import pareto_front
-from autokv.tuning.recommend import BYTES, Recommendation, passes, recommend, required
+from autokv.tuning.recommend import BYTES, Recommendation, no_rival, passes, recommend, required
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.search import Evaluate, Progress, SearchOutcome, search
 from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
@@ -21,7 +22,7 @@ from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
 Confirm = Callable[[Sequence[Measurement]], Sequence[Measurement]]
 BASELINE = "baseline: 16-bit"
 """Source of the trial of no compression."""
-SLOWER = "Every configuration that meets the constraints attends slower than 16 bits here, so bytes decided"
+SLOWER = "Every compressed configuration that meets the constraints attends slower than 16 bits here, so bytes decided"
 
 
 def run_search(
@@ -132,23 +133,29 @@ def _result(
         hypervolume=history(counted),
         importance=importance(space, outcome.trials, objectives, request.seed),
         stopped_by=outcome.stopped_by,
-        decision=None if recommendation.recommended is None else _decision(points, recommendation),
+        decision=None if recommendation.recommended is None else _decision(points, recommendation, constraints),
     )
 
 
-def _decision(points: Sequence[FrontPoint], recommendation: Recommendation) -> Decision:
+def _decision(
+    points: Sequence[FrontPoint], recommendation: Recommendation, constraints: Sequence[Constraint]
+) -> Decision:
     """What decided; in words as far as they follow from bytes and quality."""
     found = {one.calibration.config.digest: one.validation for one in points if one.validation is not None}
     plain = next((one for one in found.values() if one.config.pipeline.is_identity), None)
     chosen = found[recommendation.recommended or ""]
     notes = (SLOWER,) if recommendation.slower else ()
     baseline = {} if plain is None else {name: one.mean for name, one in plain.metrics.items()}
-    return Decision(recommendation.objective, headline(chosen, plain), notes=notes, baseline=baseline)
+    said = headline(chosen, plain, recommendation.objective, no_rival(found.values(), constraints))
+    return Decision(recommendation.objective, said, notes=notes, baseline=baseline)
 
 
-def headline(chosen: Measurement, plain: Measurement | None) -> str:
-    """Bytes, quality and speed beside 16 bits, without a trace."""
+def headline(chosen: Measurement, plain: Measurement | None, objective: str = BYTES, none_left: str = "") -> str:
+    """Bytes, quality and speed beside 16 bits, without a trace. Where 16 bits were chosen by ``objective``, why:
+    ``none_left`` says that nothing else could be."""
     if chosen.config.pipeline.is_identity:
+        if none_left or objective != BYTES:
+            return none_left or f"No compressed configuration beats 16 bits: they have the {aim(objective)}"
         return "Compression does not help here: no configuration that meets the constraints is smaller and as fast"
     parts = [f"KL {chosen.value('kl_divergence'):.2g}"] if "kl_divergence" in chosen.metrics else []
     timed = speedup(chosen)

@@ -144,6 +144,15 @@ def test_why_no_compressed_configuration_is_left_is_told_apart() -> None:
     )
 
 
+def test_what_decided_instead_of_a_rate_that_nothing_sustains_is_said() -> None:
+    found = result(SMALL)
+    assert found.decision is not None
+    other = replace(found, decision=replace(found.decision, objective="throughput_tokens_per_s"))
+    said = "No configuration keeps the SLO at any rate, so throughput decided"
+    assert complete(other, Judge(1e9)).notes[0] == said
+    assert said not in complete(found, Judge(1e9)).notes
+
+
 def test_a_gain_of_more_than_everything_is_a_multiple() -> None:
     assert [more(share) for share in (-0.12, 0.85, 1.0, 66.01)] == [
         "12% fewer",

@@ -72,6 +72,27 @@ def test_no_compression_is_the_first_trial_and_is_confirmed(analytic: Evaluate) 
     assert len(resumed.trials) == 12
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"objectives": ["kl_divergence"]}, "No compressed configuration is on the front of these objectives"),
+        (
+            {"maximums": {"kl_divergence": 1.2e-7}},
+            "No compressed configuration that meets the constraints is on the front of these objectives",
+        ),
+        ({"utility": "kl_divergence"}, "No compressed configuration beats 16 bits: they have the lowest KL divergence"),
+    ],
+)
+def test_sixteen_bits_are_recommended_for_the_reason_that_there_is(
+    asked: dict[str, Any], said: str, space: SearchSpace, analytic: Evaluate
+) -> None:
+    """Smaller ones as fast exist; nothing says that they do not."""
+    result = run_search(ask(trials=8, **asked), space, evaluate=analytic, validate=analytic)
+    assert result.recommended == CompressionConfig().digest
+    assert result.decision is not None
+    assert result.decision.headline.startswith(said)
+
+
 def test_what_is_confirmed_side_by_side_decides(space: SearchSpace, analytic: Evaluate) -> None:
     """The utility comes from the whole validated front at once; a point that failed validation is left out of it."""
     seen: list[int] = []
