@@ -58,7 +58,7 @@ class Settings(BaseSettings):
         default=None,
         min_length=1,
         description="server that `autokv jobs`, `configs`, `aliases` and the client talk to; unset, the commands use "
-        f"the database, and the client {LOCAL_SERVER}",
+        f"the database; the client and `autokv jobs submit` {LOCAL_SERVER}",
     )
     lease_seconds: float = Field(
         default=30.0, ge=0.5, le=3600, description="a worker that was silent for this long loses its job to another"

@@ -47,17 +47,11 @@ def open_store(server: str | None, database: str | None) -> Store:
 
 
 def open_server(server: str | None) -> ServerStore:
-    """The server of ``--server`` or of the settings, for what needs one.
+    """The server of ``--server`` or of the settings, else the one that `autokv serve` starts, for what needs a server.
 
     Raises:
-        RequestError: none is named, or it is no HTTP URL.
+        RequestError: it is no HTTP URL.
     """
     from autokv.cli.server_store import ServerStore
 
-    if not (server or settings.current().server_url):
-        raise RequestError(
-            "is missing, and AUTOKV_SERVER_URL is not set",
-            field="--server",
-            remedy="name a server, start one with `autokv serve`, or run the job here with `autokv tune`",
-        )
-    return ServerStore(server)
+    return ServerStore(server or (None if settings.current().server_url else settings.LOCAL_SERVER))

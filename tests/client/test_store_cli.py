@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from autokv import settings
 from autokv.cli.main import main
 from autokv.client import Client
 from autokv.config import ConfigurationDocument
@@ -171,10 +172,17 @@ def test_a_server_comes_before_a_database_unless_one_is_named(
     assert f"to go on: autokv jobs retry {local} --database {here}\n" in shown
 
 
-def test_what_needs_one_side_says_so(autokv: Run) -> None:
-    code, _, err = autokv("jobs", "submit", "--model", "tiny")
-    assert (code, len(err.splitlines())) == (2, 1)
-    assert "AUTOKV_SERVER_URL is not set; name a server, start one with `autokv serve`, or run the job here" in err
+def test_a_job_is_submitted_to_the_local_server_unless_another_is_named(
+    autokv: Run, server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AUTOKV_SERVER_URL", raising=False)
+    monkeypatch.setattr(settings, "LOCAL_SERVER", server.url)
+    code, out, err = autokv("jobs", "submit", "--model", "tiny")
+    assert code == 0, err
+    assert client.jobs.get(out.strip()).state == "queued"
+
+
+def test_a_server_and_a_database_at_once_are_refused(autokv: Run) -> None:
     code, _, err = autokv("jobs", "list", "--server", "http://there", "--database", "sqlite:///here.db")
     assert (code, err) == (2, "error: --server: cannot be combined with --database; give one of them\n")
 
