@@ -52,13 +52,10 @@ def _scenarios() -> Iterable[str]:
     return SCENARIOS
 
 
-def _devices(first: str) -> Callable[[], Iterable[str]]:
-    def names() -> Iterable[str]:
-        from autokv.hardware import catalog
+def _devices() -> Iterable[str]:
+    from autokv.hardware import catalog
 
-        return (first, *catalog.sheets())
-
-    return names
+    return catalog.sheets()
 
 
 def _metrics() -> Iterable[str]:
@@ -144,8 +141,8 @@ alias = _stored(_aliases)
 model = _beginning(_models)
 space = _beginning(_spaces)
 scenario = _beginning(_scenarios)
-hardware = _beginning(_devices("here"))
-run_on = _beginning(_devices("any"))
+hardware = _beginning(lambda: ("here", *_devices()))
+run_on = _beginning(lambda: ("any", *_devices()))
 metric = _beginning(_metrics)
 bound = _beginning(_metrics, "=")
 slo = _beginning(lambda: ("ttft_ms", "tpot_ms"), "=")

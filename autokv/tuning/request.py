@@ -67,9 +67,7 @@ class SearchFields(Strict):
     slo: Annotated[dict[str, float], Option(completes="slo")] = Field(
         {}, description="Latency limits, ttft_ms and tpot_ms; default: five times what an idle server needs."
     )
-    kv_memory: MemorySize | None = Field(
-        None, description="Memory for KV caches, such as 2GiB; default: what the device has left."
-    )
+    kv_memory: MemorySize | None = Field(None, description="Memory for KV caches, such as 2GiB; default: what is left.")
     scenario: Annotated[Name | None, Option(completes="scenario")] = Field(
         None, description="Deployment scenario; default: what the trace looks like."
     )
@@ -89,9 +87,7 @@ class SearchFields(Strict):
         validation_alias=AliasChoices("hash_block_size", "block_size"),
         description="Tokens per hashed block of a trace's prompts; default: by the lengths.",
     )
-    max_bad_rows: float | None = Field(
-        None, ge=0, le=1, description="Largest share of a trace's rows to leave out as bad; default: 0.01."
-    )
+    max_bad_rows: float | None = Field(None, ge=0, le=1, description="Share of bad rows to leave out; default: 0.01.")
     prompts: Name | None = Field(
         None, description="JSONL file: prompt, optional completion or answers; default: prompts cut from a text."
     )
@@ -127,17 +123,13 @@ class SearchFields(Strict):
     trials: int = Field(60, ge=1, le=100_000, description="Number of configurations to try.")
     batch_size: int = Field(4, ge=1, le=64, description="Configurations to try and store together.")
     timeout: float | None = Field(
-        None, gt=0, le=30 * 86400, description="Stop the search after this many seconds; default: never."
+        None, gt=0, le=30 * 86400, description="Seconds to search, at most; default: no limit."
     )
-    patience: int | None = Field(
-        None, ge=1, description="Stop after this many trials without gain in hypervolume; default: never."
-    )
+    patience: int | None = Field(None, ge=1, description="Trials without improvement until it stops; default: never.")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Random seed.")
     samples: int = Field(4, ge=1, le=4096, description="Number of prompts that steer the search.")
     validation_samples: int = Field(4, ge=1, le=4096, description="Number of prompts that confirm the front.")
-    context_tokens: int | None = Field(
-        None, ge=16, description="Context length in tokens, without a workload; default: 1024."
-    )
+    context_tokens: int | None = Field(None, ge=16, description="Context in tokens, without a workload; default: 1024.")
     max_context_tokens: int | None = Field(
         None, ge=16, description="Longest context in tokens; default: what the model, time and memory allow."
     )
@@ -258,15 +250,11 @@ class JobSubmission(SearchFields):
     model_config = ConfigDict(defer_build=False)  # FastAPI takes no other
 
     model: Name = Field(description="Name of an offered model, or Hugging Face id.")
-    workload: Name | None = Field(
-        None, description="Trace: the id of an upload, or for a client a file to upload; default: none."
-    )
+    workload: Name | None = Field(None, description="Id of an uploaded trace; clients take a file too; default: none.")
     hardware: Annotated[Name, Option(completes="hardware")] = Field(
-        "here", description="Device to serve on: here, a catalog name or a profile's id, or for a client its file."
+        "here", description="Device to serve on: here, a catalog name or a profile's id; clients take a file too."
     )
-    prompts: Name | None = Field(
-        None, description="Prompts: the id of an upload, or for a client a JSONL file; default: cut from a text."
-    )
+    prompts: Name | None = Field(None, description="Id of uploaded prompts; clients take a file too; default: a text.")
     trials: int = Field(60, ge=1, le=10_000, description="Number of configurations to try.")
     labels: Labels = Field({}, description="Labels that the worker must have, such as zone=a,tier=b; default: none.")
     run_on: Annotated[Name | None, BeforeValidator(_of_estimate), Option(completes="run_on")] = Field(
