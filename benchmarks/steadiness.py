@@ -144,7 +144,6 @@ def main() -> None:
     result = {
         "runs": len(rows),
         "runs_at_once": options.at_once,
-        "other_busy_processes": spinning,
         "load_average": percentiles(loads),
         "trials": options.trials,
         "layers": options.layers,

@@ -20,7 +20,7 @@ from autokv.tuning.request import JobSubmission, Option, TuningRequest
 
 COMMANDS: dict[tuple[str, ...], type[BaseModel]] = {
     ("tune",): TuningRequest,
-    ("remote", "submit"): JobSubmission,
+    ("jobs", "submit"): JobSubmission,
 }
 
 
