@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -71,7 +72,8 @@ def test_the_oldest_that_fits_comes_first(database: Database, worker: str) -> No
     assert database.jobs.find(b.id).state == "queued"
     first = claims[0]
     assert first is not None
-    assert first.job == database.jobs.find(a.id)
+    # Who runs it is said with how long ago it was heard of.
+    assert replace(first.job, runner=None) == replace(database.jobs.find(a.id), runner=None)
     assert (first.lease.attempt, first.job.worker) == (1, worker)
     assert database.workers.get(worker).job in {a.id, again.id}
 
