@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any, Protocol, Self
 
+PRECISE = 0.03
+"""Share of a time; smaller differences are ties."""
+
 
 @dataclass(frozen=True)
 class KernelTime:
@@ -19,6 +22,11 @@ class KernelTime:
     spread: float
     """Interquartile range; 0 of a single run."""
     runs: int
+
+    @property
+    def precise(self) -> bool:
+        """Whether the median is known to about :data:`PRECISE` of itself, by the spread of its runs."""
+        return self.spread <= PRECISE * self.seconds * self.runs**0.5
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Self:
