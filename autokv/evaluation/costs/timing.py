@@ -19,7 +19,7 @@ from autokv.evaluation.costs.cache import CostCache, KernelTime, MemoryCache, ke
 RUNS = 5
 SECONDS = 1.0
 """Of one point's runs, as far as a single run lets."""
-AGAIN_SECONDS = 0.5
+AGAIN_SECONDS = 0.25
 """Of one point that is timed again, as far as the least number of rounds lets."""
 MOST_ROUNDS = 15
 """In which points are timed again, in turn."""
@@ -144,8 +144,8 @@ class Stopwatch:
 
     def again(self, keys: Collection[str], rounds: int) -> None:
         """Time ``keys`` anew, those that differ in nothing but their form in turn, and pool the runs with the earlier
-        ones of this process: ``rounds`` of them, and more while they differ much and half a second for each lasts. One
-        whose fastest run takes long is left as it is."""
+        ones of this process: ``rounds`` of them, and more where they differ much and are short. One whose fastest run
+        takes long is left as it is."""
         groups: dict[str, list[_Point]] = {}
         for key in sorted(keys):
             point = self._points[key]
