@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
@@ -26,7 +27,7 @@ class KernelTime:
     @property
     def precise(self) -> bool:
         """Whether the median is known to about :data:`PRECISE` of itself, by the spread of its runs."""
-        return self.spread <= PRECISE * self.seconds * self.runs**0.5
+        return self.spread <= PRECISE * self.seconds * math.sqrt(self.runs)
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Self:
