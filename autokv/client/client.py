@@ -135,8 +135,8 @@ class Client(_Groups[Connection]):
     def uploaded(self, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JobSubmission's fields
         """The fields of :class:`~autokv.wire.JobSubmission`, with every file uploaded; ``None`` leaves a field out.
 
-        ``workload``, ``prompts`` and ``hardware`` may be paths: the files are uploaded, and their ids take their
-        place. ``space`` may be a YAML file.
+        ``workload``, ``prompts``, ``hardware`` and ``run_on`` may be paths: the files are uploaded, and their ids take
+        their place. ``space`` may be a YAML file.
 
         Raises:
             RequestError: a file cannot be read, or is not what it should be.
@@ -254,8 +254,8 @@ class AsyncClient(_Groups[AsyncConnection]):
     async def uploaded(self, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JobSubmission's fields
         """The fields of :class:`~autokv.wire.JobSubmission`, with every file uploaded; ``None`` leaves a field out.
 
-        ``workload``, ``prompts`` and ``hardware`` may be paths: the files are uploaded, and their ids take their
-        place. ``space`` may be a YAML file.
+        ``workload``, ``prompts``, ``hardware`` and ``run_on`` may be paths: the files are uploaded, and their ids take
+        their place. ``space`` may be a YAML file.
 
         Raises:
             RequestError: a file cannot be read, or is not what it should be.

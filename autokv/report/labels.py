@@ -122,29 +122,31 @@ def place(
     best: list[Label] = []
     least = float("inf")
     for _ in range(TRIES * len(wanted)):
-        labels, costs = _in_order([wanted[index] for index in order], obstacles, width, height, reserved)
-        if sum(costs) < least:
-            best = [label for _, label in sorted(zip(order, labels, strict=True), key=lambda one: one[0])]
-            least = sum(costs)
-        worst = max(range(len(costs)), key=costs.__getitem__)
-        if costs[worst] < CLASH:
+        labels, costs = _in_order(wanted, order, obstacles, width, height, reserved)
+        if sum(costs.values()) < least:
+            best, least = [labels[index] for index in sorted(labels)], sum(costs.values())
+        worst = max(costs, key=costs.__getitem__, default=None)
+        if worst is None or costs[worst] < CLASH:
             break
-        order.insert(0, order.pop(worst))
+        order.remove(worst)
+        order.insert(0, worst)
     return best
 
 
 def _in_order(
     wanted: Sequence[tuple[str, tuple[float, float]]],
+    order: Sequence[int],
     obstacles: Sequence[Box],
     width: float,
     height: float,
     reserved: Sequence[Box],
-) -> tuple[list[Label], list[float]]:
-    """A label for each text, none moved once it is placed, and what each costs."""
+) -> tuple[dict[int, Label], dict[int, float]]:
+    """A label for each text that has a place, none moved once it is placed, and what each costs, by its number."""
     taken = list(reserved)
-    placed: list[Label] = []
-    costs: list[float] = []
-    for text, (x, y) in wanted:
+    placed: dict[int, Label] = {}
+    costs: dict[int, float] = {}
+    for index in order:
+        text, (x, y) = wanted[index]
         best, least = None, float("inf")
         for far, (dx, dy, anchor) in _POSITIONS:
             if far >= least:  # and those that follow are farther still
@@ -154,13 +156,12 @@ def _in_order(
             cost = far + 1e4 * box.outside(width + BESIDE, height) + sum(box.overlap(other) for other in obstacles)
             cost += CLASH * sum(box.overlap(other) for other in taken)
             if cost < least:
-                cost += CLASH * sum(_crossing(label, other) for other in placed)
+                cost += CLASH * sum(_crossing(label, other) for other in placed.values())
             if cost < least:
                 best, least = label, cost
         if best is not None:
             taken.append(best.box)
-            placed.append(best)
-            costs.append(least)
+            placed[index], costs[index] = best, least
     return placed, costs
 
 

@@ -95,6 +95,12 @@ def test_labels_of_dots_anywhere_never_collide(points: list[tuple[float, float]]
     assert crossings(labels) == []
 
 
+def test_a_dot_that_lies_nowhere_has_no_label_and_takes_no_others() -> None:
+    wanted = [("here", (100.0, 100.0)), ("nowhere", (math.inf, 3.0)), ("there", (200.0, 100.0))]
+    assert [label.text for label in place(wanted, [], 280, 250)] == ["here", "there"]
+    assert place([], [], 280, 250) == []
+
+
 def test_every_dot_can_be_focused_and_says_what_it_is(
     result: TuningResult, job: dict[str, Any], read: Callable[[str], Reader]
 ) -> None:

@@ -59,10 +59,9 @@ class Stopwatch:
     """Times calls on one device, unless what they depend on has been timed before.
 
     A machine is slower and faster from one moment to the next: other processes take its caches and its memory's
-    bandwidth. So what counts of every run is its
-    ratio to work that is always the same, times what that took when this device was first timed, which is kept with
-    the times: work around the run itself where it says how long that took, else a yardstick, looked at before and
-    after.
+    bandwidth. So what counts of every run is its ratio to work that is always the same, times what that took when this
+    device was first timed, which is kept with the times: work around the run itself where it says how long that took,
+    else a yardstick, looked at before and after.
 
     Args:
         device: fingerprint of the device.
