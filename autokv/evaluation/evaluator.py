@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -13,11 +14,11 @@ from torch import Tensor
 
 from autokv import settings
 from autokv.compression import CompressedKV, compress, statistics_needed
-from autokv.compression.context import StatisticsNeeded
+from autokv.compression.context import PrefillStatistics, StatisticsNeeded
 from autokv.config import CompressionConfig, check_fits
 from autokv.errors import AutoKVError, ConfigError, ModelError, PromptError
 from autokv.evaluation.clock import Timing, clock_us
-from autokv.evaluation.continuation import Source, continuation_logits, full_context, greedy
+from autokv.evaluation.continuation import Source, continuation_logits, greedy
 from autokv.evaluation.latency import AttentionTimer
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.prompt import Prompt
@@ -28,6 +29,8 @@ from autokv.kernels import backend
 from autokv.models import LoadedModel, ModelFacts
 from autokv.models.context import crosses
 from autokv.runtime.attention import install
+from autokv.runtime.contents import LayerContents
+from autokv.runtime.growth import Growth
 
 SHARED_LOGIT_BYTES = 1 << 28
 """Candidates share a forward pass as long as their logits stay under this."""
@@ -48,9 +51,9 @@ class _Sample:
         prompt = snapshot.prompt
         self.answer: list[int] = []
         if prompt.continuation is None or generate:
-            self.answer = greedy(model, snapshot, [full_context], length, stop)[0]
+            self.answer = greedy(model, snapshot, [None], length, stop)[0]
         tokens = prompt.continuation or tuple(self.answer) or (int(snapshot.next_logits.argmax()),)
-        logits = continuation_logits(model, snapshot, tokens, [full_context])[0]
+        logits = continuation_logits(model, snapshot, tokens, [None])[0]
         _check_numbers(model, torch.cat([snapshot.next_logits[None], logits]))
         self.reference = Reference.of(tokens, logits)
         self.baseline_us: dict[int, float] = {}
@@ -61,8 +64,8 @@ class _Sample:
 class Evaluator:
     """Judges configurations against the full cache on fixed prompts.
 
-    Every prompt is prefilled once, when the evaluator is made. The continuation's own tokens are held as the model
-    makes them: what is judged is the compressed context.
+    Every prompt is prefilled once, when the evaluator is made. A configuration's continuation is what
+    :class:`autokv.CompressedCache` gives for the same tokens: those that leave the residual window are compressed.
 
     Args:
         model: the model; its attention is replaced by AutoKV's.
@@ -207,25 +210,23 @@ class Candidate:
 
     def __init__(self, snapshot: Snapshot, config: CompressionConfig) -> None:
         self._snapshot = snapshot
+        layers = snapshot.full_layers
+        self._growth = Growth(config, layers[0].context.kernels_on(layers[0].keys.device))
         self.compressed: list[CompressedKV] = []
         with torch.inference_mode():
             microseconds = [
                 clock_us(lambda layer=layer: self._compress(layer, config), layer.keys.device)  # type: ignore[misc]
-                for layer in snapshot.full_layers
+                for layer in layers
             ]
         self.compress_us = Timing.of(microseconds).median
 
     def _compress(self, layer: LayerSnapshot, config: CompressionConfig) -> None:
         self.compressed.append(compress(layer.keys, layer.values, layer.context, config))
 
-    def source(self, layer: LayerSnapshot) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What this candidate holds of a layer's context; a sliding-window layer is left as it is."""
-        if layer.window is not None:
-            return full_context(layer)
-        with torch.inference_mode():
-            keys, values, lengths = self.compressed[layer.context.layer_index].materialize(layer.keys.dtype)
-        ragged = bool((lengths != keys.shape[2]).any())
-        return keys, values, lengths[0] if ragged else None
+    def source(self, layer: LayerSnapshot) -> LayerContents:
+        """A full-attention layer's compressed context, to continue from."""
+        context = replace(layer.context, statistics=PrefillStatistics())
+        return LayerContents(self._growth, self.compressed[context.layer_index], context)
 
     def size(self) -> dict[str, float]:
         """``kv_bytes_per_token`` and ``compression_ratio``."""

@@ -9,7 +9,7 @@ from autokv import settings
 from autokv.compression.context import StatisticsNeeded
 from autokv.config import CompressionConfig, check_fits
 from autokv.errors import AutoKVError, ConfigError
-from autokv.evaluation.continuation import Source, full_context, greedy
+from autokv.evaluation.continuation import Source, greedy
 from autokv.evaluation.encoding import encode
 from autokv.evaluation.evaluator import Candidate, as_error, stop_tokens
 from autokv.evaluation.prompt import Prompt
@@ -101,12 +101,12 @@ class TaskJudge:
     def _solves(self, prompt: Prompt) -> bool:
         self._check()
         snapshot = take_snapshot(self._model, prompt, self._needs, self._backend)
-        [full] = self._scores(snapshot, [full_context])
+        [full] = self._scores(snapshot, [None])
         if full >= RIGHT:
             self._solved.append((snapshot, full))
         return full >= RIGHT
 
-    def _scores(self, snapshot: Snapshot, sources: Sequence[Source]) -> list[float]:
+    def _scores(self, snapshot: Snapshot, sources: Sequence[Source | None]) -> list[float]:
         references, tokenizer = snapshot.prompt.references, self._model.tokenizer
         answers = greedy(self._model, snapshot, sources, self._room(references), self._stop) if sources else []
         return [score(str(tokenizer.decode(answer, skip_special_tokens=True)), references) for answer in answers]

@@ -147,6 +147,26 @@ def causal_mask(query_positions: Tensor, key_positions: Tensor, sliding_window: 
     return distance >= 0 if sliding_window is None else (distance >= 0) & (distance < sliding_window)
 
 
+def attention_weights(call: AttentionCall, query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
+    """The softmax of :func:`masked_attention`, float32 ``[batch, kv_heads, group, new, tokens]``."""
+    batch, heads, new, dim = query.shape
+    kv_heads = key.shape[1]
+    grouped = query.reshape(batch, kv_heads, heads // kv_heads * new, dim)
+    scores = (grouped @ key.transpose(-1, -2)).mul_(call.scaling)
+    scores = scores.view(batch, kv_heads, heads // kv_heads, new, key.shape[2])
+    if call.softcap is not None:
+        scores = torch.tanh(scores / call.softcap) * call.softcap
+    if mask is not None:
+        # Finite, so that the output of a query that sees nothing (of padding) is no NaN.
+        scores[..., -mask.shape[-1] :].masked_fill_(~mask, torch.finfo(scores.dtype).min)
+    return torch.softmax(scores, dim=-1, dtype=torch.float32)
+
+
+def weigh_values(weights: Tensor, query: Tensor, value: Tensor) -> Tensor:
+    """``weights`` of :func:`attention_weights` over ``value``: of the shape and dtype of ``query``."""
+    return (weights.to(query.dtype).flatten(2, 3) @ value).view(query.shape)
+
+
 def masked_attention(call: AttentionCall, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """Softmax attention with grouped queries.
 
@@ -161,18 +181,7 @@ def masked_attention(call: AttentionCall, query: Tensor, key: Tensor, value: Ten
     Returns:
         ``[batch, query_heads, new, head_dim]`` in the query's dtype.
     """
-    batch, heads, new, dim = query.shape
-    kv_heads = key.shape[1]
-    grouped = query.reshape(batch, kv_heads, heads // kv_heads * new, dim)
-    scores = (grouped @ key.transpose(-1, -2)).mul_(call.scaling)
-    scores = scores.view(batch, kv_heads, heads // kv_heads, new, key.shape[2])
-    if call.softcap is not None:
-        scores = torch.tanh(scores / call.softcap) * call.softcap
-    if mask is not None:
-        # Finite, so that the output of a query that sees nothing (of padding) is no NaN.
-        scores[..., -mask.shape[-1] :].masked_fill_(~mask, torch.finfo(scores.dtype).min)
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-    return (weights.flatten(2, 3) @ value).view(batch, heads, new, dim)
+    return weigh_values(attention_weights(call, query, key, mask), query, value)
 
 
 def prefill_attention(call: AttentionCall) -> Tensor:

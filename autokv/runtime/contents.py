@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import torch
@@ -13,7 +14,7 @@ from autokv.compression.eviction import Block
 from autokv.compression.extend import extend
 from autokv.compression.kept import decode_kept, pack_bits
 from autokv.kernels import Operands, Side, held_tensors, select
-from autokv.runtime.plan import Plan
+from autokv.runtime.growth import Growth
 from autokv.runtime.residual_window import ResidualWindow
 
 
@@ -21,16 +22,16 @@ class LayerContents:
     """One layer's tokens. The prompt never changes; the residual window opens when the first token is appended.
 
     Args:
-        plan: configuration and model.
+        growth: how generated tokens are held.
         prompt: the compressed prompt.
         context: the layer, without statistics of the prompt.
     """
 
-    def __init__(self, plan: Plan, prompt: CompressedKV, context: LayerContext) -> None:
-        self._plan, self._prompt, self._context = plan, prompt, context
+    def __init__(self, growth: Growth, prompt: CompressedKV, context: LayerContext) -> None:
+        self.growth, self._prompt, self._context = growth, prompt, context
         self._older: Operands | None = None
         self._window: ResidualWindow | None = None
-        stage = plan.eviction
+        stage = growth.eviction
         self._budget = GenerationBudget(stage, context.layer_index, context.layer_count) if stage else None
         self._recent = prompt.held.residual_tokens
         """Tokens of the prompt that went into the residual window."""
@@ -56,18 +57,43 @@ class LayerContents:
         return [tokens + self._generated for tokens in self._prompt.tokens]
 
     def append(self, keys: Tensor, values: Tensor) -> ResidualWindow:
-        """Add ``[rows, n, head_dim]``, n as many as :meth:`room` at most, to the residual window, which is returned."""
+        """Add ``[rows, n, head_dim]``, n as many as :meth:`room` at most, to the residual window, which is returned.
+
+        Without a window they are compressed at once.
+        """
         window = self._opened()
-        window.append(keys, values)
+        if self.growth.capacity:
+            window.append(keys, values)
+        else:
+            self._compress(keys, values)
         self._generated += keys.shape[1]
         return window
 
     def room(self) -> int:
         """Tokens that can be appended, at least one: a block leaves the residual window if there is no other way."""
-        window = self._opened()
+        window, growth = self._opened(), self.growth
+        if not growth.capacity:
+            return sys.maxsize
         if not window.room:
-            self._compress_block(window)
+            keys, values = window.leave(growth.block, self._choose(window), growth.group)
+            if keys.shape[1]:
+                self._compress(keys, values)
         return window.room
+
+    @property
+    def prompt(self) -> Operands:
+        """The prompt, with its part of the residual window until the first token is appended."""
+        return self._prompt.held
+
+    @property
+    def window(self) -> ResidualWindow | None:
+        """The residual window; None before the first token is appended."""
+        return self._window
+
+    @property
+    def generated(self) -> Operands | None:
+        """What has left the residual window; None if nothing has."""
+        return self._older
 
     def parts(self) -> list[Operands]:
         """What attention reads, oldest first: the prompt, and what was generated with the residual window behind it."""
@@ -121,24 +147,23 @@ class LayerContents:
 
     def _opened(self) -> ResidualWindow:
         if self._window is None:
-            plan, held = self._plan, self._prompt.held
-            scored = plan.watched != "nothing"
+            growth, held = self.growth, self._prompt.held
+            scored = growth.watched != "nothing"
             self._window = ResidualWindow(
-                held.keys.residual_window, held.values.residual_window, plan.capacity, scored=scored
+                held.keys.residual_window, held.values.residual_window, growth.capacity, scored=scored
             )
             self._prompt = self._prompt.without_window()
         return self._window
 
-    def _compress_block(self, window: ResidualWindow) -> None:
-        plan = self._plan
-        keys, values = window.leave(plan.block, self._choose(window), plan.group)
-        if keys.shape[1]:
-            before, pipeline = self._prompt.held, plan.config.pipeline
-            self._older = extend(self._older, keys, values, before, pipeline, keys.dtype, plan.kernels)
+    def _compress(self, keys: Tensor, values: Tensor) -> None:
+        before, growth = self._prompt.held, self.growth
+        dtype = before.keys.residual_window.dtype
+        self._older = extend(self._older, keys, values, before, growth.config.pipeline, dtype, growth.kernels)
 
     def _choose(self, window: ResidualWindow) -> Tensor | None:
         """int64 ``[rows, k]``, ascending: which tokens of the oldest block stay; None if all do."""
-        stage, scorer, block, budget = self._plan.eviction, self._plan.scorer, self._plan.block, self._budget
+        growth, budget = self.growth, self._budget
+        stage, scorer, block = growth.eviction, growth.scorer, growth.block
         if stage is None or scorer is None or budget is None:
             return None
         # What came from the prompt was chosen when the prompt was compressed.

@@ -106,7 +106,7 @@ class CompressedLayer(CacheLayerMixin):
         else:
             attend = attend_one if call.query.shape[2] == 1 else attend_several
             with torch.no_grad():
-                output = attend(plan, self._contents, call)
+                output = attend(self._contents, call)
             if torch.is_grad_enabled() and call.query.requires_grad:
                 output = _WithoutGradient.apply(output, call.query, plan.facts.name)  # type: ignore[no-untyped-call]
         self.waiting = False

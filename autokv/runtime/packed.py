@@ -228,7 +228,7 @@ class _Division:
         call = replace(call, mask=None, options={})
         for place, sequence in enumerate(self._decoding):
             one = _of(call, slice(place, place + 1))
-            output[:, place] = attend_one(self._plan, sequence.contents[call.layer], one)[:, :, 0]
+            output[:, place] = attend_one(sequence.contents[call.layer], one)[:, :, 0]
         for part in self._parts:
             output[:, part.places] = self._prefill(part, _of(call, part.places)).transpose(1, 2)
         return output.transpose(1, 2)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import NoReturn, Self
 
 import torch
 from torch import nn
@@ -14,41 +14,30 @@ from transformers import PreTrainedModel
 
 from autokv import settings
 from autokv.compression import StatisticsNeeded, statistics_needed
-from autokv.compression.encode import rank_of
-from autokv.compression.eviction import Scorer, scorer_of
-from autokv.compression.eviction.base import Watched
-from autokv.compression.extend import group_of
-from autokv.compression.quantization import residual_tokens
 from autokv.config import (
     CompressionConfig,
     ConfigurationDocument,
-    EvictionStage,
     FP8Quantization,
-    NoStage,
     check_fits,
 )
 from autokv.errors import ConfigError, RequestError
-from autokv.kernels import Backend, backend
+from autokv.kernels import backend
 from autokv.models import ModelFacts
 from autokv.models.inspection import facts_of
 from autokv.models.support import refuse_sinks
 from autokv.runtime.attention import install
 from autokv.runtime.contexts import LayerContexts, rotation_is_known
-
-BLOCK = 16
-"""Fewest tokens that leave the residual window together: what is stored grows by copying, once a block."""
+from autokv.runtime.growth import Growth
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Growth):
     """One configuration on one model. A copy of what uses it shares it, and with it the model."""
 
     model: PreTrainedModel
-    config: CompressionConfig
     facts: ModelFacts
     needs: StatisticsNeeded
     contexts: LayerContexts
-    kernels: Backend
     modules: Mapping[int, frozenset[nn.Module]]
     """Of each layer, the model's modules that know its index; its attention is one of them."""
 
@@ -66,47 +55,6 @@ class Plan:
             field="past_key_values",
             remedy="copy it with copy.deepcopy, or make it anew from the prompt",
         )
-
-    @property
-    def eviction(self) -> EvictionStage | None:
-        """The eviction that drops tokens while generating."""
-        stage = self.config.pipeline.eviction
-        return None if isinstance(stage, NoStage) or not stage.evicts else stage
-
-    @property
-    def scorer(self) -> Scorer[Any] | None:
-        """What judges generated tokens for :attr:`eviction`."""
-        return None if self.eviction is None else scorer_of(self.eviction)
-
-    @property
-    def watched(self) -> Watched:
-        """The attention that is kept of what the residual window holds."""
-        return "nothing" if self.scorer is None else self.scorer.watches(self.eviction)
-
-    @property
-    def group(self) -> int:
-        """Tokens that share scales."""
-        return group_of(self.config.pipeline)
-
-    @property
-    def block(self) -> int:
-        """Tokens that leave the residual window together: whole groups, and enough to find a low-rank basis from."""
-        pipeline = self.config.pipeline
-        rank = max(rank_of(pipeline, "key"), rank_of(pipeline, "value"), 1)
-        return max(BLOCK, self.group, 1 << (rank - 1).bit_length())
-
-    @property
-    def capacity(self) -> int:
-        """Tokens that the residual window holds at most.
-
-        With an eviction, the newest ``recent_tokens`` are never judged, a scorer may judge a block by the next one,
-        and chosen tokens may wait for a group.
-        """
-        residual, stage, scorer = residual_tokens(self.config.pipeline.quantization), self.eviction, self.scorer
-        if stage is None or scorer is None:
-            return max(residual, self.block)
-        recent = max(stage.protected_recent, self.block if scorer.looks_ahead else 0)
-        return max(residual, recent) + self.block + self.group - 1
 
 
 def make_plan(model: PreTrainedModel, config: CompressionConfig | str | Path) -> Plan:
@@ -136,7 +84,7 @@ def make_plan(model: PreTrainedModel, config: CompressionConfig | str | Path) ->
     kernels = backend(model.device, settings.current().kernels)
     install(model)
     contexts = LayerContexts(model, len(facts.full_layers), kernels)
-    return Plan(model, config, facts, needs, contexts, kernels, modules)
+    return Plan(config, kernels, model, facts, needs, contexts, modules)
 
 
 def _check_made_for(document: ConfigurationDocument, facts: ModelFacts, where: str) -> None:

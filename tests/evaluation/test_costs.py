@@ -127,11 +127,11 @@ def test_costs_are_those_of_what_is_run(llama: LoadedModel, monkeypatch: pytest.
     clock, layers = Clock(), llama.facts.layers
     attend_one, packed_logits = decode_costs.attend_one, prefill.packed_logits
 
-    def attended(plan: Plan, contents: LayerContents, call: AttentionCall) -> Tensor:
+    def attended(contents: LayerContents, call: AttentionCall) -> Tensor:
         contents.room()
         held = sum(part.older.longest + part.residual_tokens for part in contents.parts())
         clock.now += 2e-4 + 1e-6 * held
-        return attend_one(plan, contents, call)
+        return attend_one(contents, call)
 
     def passed(
         model: PreTrainedModel, facts: ModelFacts, mode: AttentionMode, ids: Tensor, positions: Tensor, keep: range
@@ -169,9 +169,9 @@ def test_a_machine_that_slows_down_changes_no_cost(llama: LoadedModel, monkeypat
     clock, pace = Clock(), [1.0]
     attend_one, packed_logits = decode_costs.attend_one, prefill.packed_logits
 
-    def attended(plan: Plan, contents: LayerContents, call: AttentionCall) -> Tensor:
-        clock.now += pace[0] * (1e-4 if plan.config.pipeline.is_identity else 3e-4)
-        return attend_one(plan, contents, call)
+    def attended(contents: LayerContents, call: AttentionCall) -> Tensor:
+        clock.now += pace[0] * (1e-4 if contents.growth.config.pipeline.is_identity else 3e-4)
+        return attend_one(contents, call)
 
     def passed(
         model: PreTrainedModel, facts: ModelFacts, mode: AttentionMode, ids: Tensor, positions: Tensor, keep: range
@@ -201,10 +201,10 @@ def test_timing_again_takes_turns_and_pools(llama: LoadedModel, monkeypatch: pyt
     clock, turns, factor = Clock(), [], [9.0]
     attend_one = decode_costs.attend_one
 
-    def attended(plan: Plan, contents: LayerContents, call: AttentionCall) -> Tensor:
-        clock.now += 1e-4 * (1.0 if plan.config.pipeline.is_identity else factor[0])
-        turns.append(plan.config.pipeline.is_identity)
-        return attend_one(plan, contents, call)
+    def attended(contents: LayerContents, call: AttentionCall) -> Tensor:
+        clock.now += 1e-4 * (1.0 if contents.growth.config.pipeline.is_identity else factor[0])
+        turns.append(contents.growth.config.pipeline.is_identity)
+        return attend_one(contents, call)
 
     monkeypatch.setattr(decode_costs, "attend_one", attended)
     cache, said = MemoryCache(), []
@@ -318,9 +318,9 @@ def test_sequences_joined_to_one_batch_of_the_kernels_are_timed(
     plan, layers = make_plan(llama.model, config(form)), Layers(llama)
     batches: list[int] = []
 
-    def attended(plan: Plan, contents: LayerContents, call: AttentionCall) -> Tensor:
+    def attended(contents: LayerContents, call: AttentionCall) -> Tensor:
         batches.append(contents.batch)
-        output = attend_one(plan, contents, call)
+        output = attend_one(contents, call)
         assert output.shape[0] == call.query.shape[0] == contents.batch
         return output
 

@@ -81,7 +81,8 @@ def _grid(
     room = first_room(plan, longest)
     alone = min(1.0, room / output_tokens) if room >= ROOM else 0.0
     alone = alone if thorough or not alone else 1.0
-    blocks = max(0.0, output_tokens - room) / plan.block / output_tokens
+    # Without a residual window, each step compresses its own token.
+    blocks = max(0.0, output_tokens - room) / plan.block / output_tokens if plan.capacity else 0.0
     times = StepTimes(layers, plan, stopwatch, longest, max_batch, thorough=thorough)
     states: dict[State, bool] = {"prompt": alone > 0, "grown": alone < 1}
     times.measure([state for state, occurs in states.items() if occurs])
@@ -206,8 +207,8 @@ class StepTimes:
             if state == "leaving":
                 sequences.fill()
             else:
-                attend_one(self._plan, held, call)
-            return Timed(clock.us(lambda: attend_one(self._plan, held, call)) / 1e6)
+                attend_one(held, call)
+            return Timed(clock.us(lambda: attend_one(held, call)) / 1e6)
 
         return run
 
@@ -272,7 +273,7 @@ class AttentionPass:
         for place, contents in enumerate(self._contents[call.layer][: self._batch]):
             one = slice(place, place + 1)
             part = replace(call, query=call.query[:, :, one], key=call.key[:, :, one], value=call.value[:, :, one])
-            output[:, place] = attend_one(self._plan, contents, part)[:, :, 0]
+            output[:, place] = attend_one(contents, part)[:, :, 0]
         return output.transpose(1, 2)
 
 

@@ -161,7 +161,7 @@ class Sequences:
         )
 
     def _fill(self, contents: LayerContents) -> None:
-        room = contents.room()
+        room = min(contents.room(), max(self._plan.capacity, 1))
         head_dim = self._layers.model.facts.head_dim
         contents.append(*(self._layers.random(contents.rows, room, head_dim) for _ in range(2)))
 
