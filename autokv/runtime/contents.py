@@ -13,6 +13,7 @@ from autokv.compression.budgets import GenerationBudget
 from autokv.compression.eviction import Block
 from autokv.compression.extend import extend
 from autokv.compression.kept import decode_kept, pack_bits
+from autokv.config import NoStage
 from autokv.kernels import Operands, Side, held_tensors, select
 from autokv.runtime.growth import Growth
 from autokv.runtime.residual_window import ResidualWindow
@@ -61,7 +62,7 @@ class LayerContents:
 
         Without a window they are compressed at once.
         """
-        window = self._opened()
+        window = self.window
         if self.growth.capacity:
             window.append(keys, values)
         else:
@@ -69,9 +70,40 @@ class LayerContents:
         self._generated += keys.shape[1]
         return window
 
+    @property
+    def blocks_are_alike(self) -> bool:
+        """Whether blocks are encoded as each is alone: none is judged, and the prompt has told what they need."""
+        pipeline = self.growth.config.pipeline
+        return (
+            self.growth.eviction is None
+            and isinstance(pipeline.low_rank, NoStage)
+            and int(self._prompt.held.older.lengths.min()) > 0
+        )
+
+    def append_in_turn(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, list[int]]:
+        """Add ``[rows, n, head_dim]``, any n, where :attr:`blocks_are_alike`; all that leaves is encoded at once.
+
+        Returns:
+            Keys and values ``[rows, used + n, head_dim]`` of the window as it was and the new tokens behind it; for
+            each new token, how many of these had left when it had just come.
+        """
+        window, growth, new = self.window, self.growth, keys.shape[1]
+        before, gone, left = window.used, 0, []
+        for arrived in range(before, before + new):
+            if arrived - gone == growth.capacity:
+                gone += growth.block
+            left.append(gone)
+        if not growth.capacity:
+            gone, left = new, [new] * new
+        exact = window.pass_on(keys, values, gone)
+        if gone:
+            self._compress(*(tokens[:, :gone] for tokens in exact))
+        self._generated += new
+        return *exact, left
+
     def room(self) -> int:
         """Tokens that can be appended, at least one: a block leaves the residual window if there is no other way."""
-        window, growth = self._opened(), self.growth
+        window, growth = self.window, self.growth
         if not growth.capacity:
             return sys.maxsize
         if not window.room:
@@ -81,14 +113,22 @@ class LayerContents:
         return window.room
 
     @property
-    def prompt(self) -> Operands:
-        """The prompt, with its part of the residual window until the first token is appended."""
-        return self._prompt.held
+    def window(self) -> ResidualWindow:
+        """The residual window, opened with the prompt's part of it when it is first asked for."""
+        if self._window is None:
+            growth, held = self.growth, self._prompt.held
+            scored = growth.watched != "nothing"
+            self._window = ResidualWindow(
+                held.keys.residual_window, held.values.residual_window, growth.capacity, scored=scored
+            )
+            self._prompt = self._prompt.without_window()
+        return self._window
 
     @property
-    def window(self) -> ResidualWindow | None:
-        """The residual window; None before the first token is appended."""
-        return self._window
+    def prompt(self) -> Operands:
+        """The prompt, without what is in :attr:`window`."""
+        _ = self.window
+        return self._prompt.held
 
     @property
     def generated(self) -> Operands | None:
@@ -144,16 +184,6 @@ class LayerContents:
             return torch.cat([older, arrived])
         row = self._judged[batch * prompt.held.kv_heads + head]
         return torch.cat([older, arrived[decode_kept(row)], arrived[8 * len(row) :]])
-
-    def _opened(self) -> ResidualWindow:
-        if self._window is None:
-            growth, held = self.growth, self._prompt.held
-            scored = growth.watched != "nothing"
-            self._window = ResidualWindow(
-                held.keys.residual_window, held.values.residual_window, growth.capacity, scored=scored
-            )
-            self._prompt = self._prompt.without_window()
-        return self._window
 
     def _compress(self, keys: Tensor, values: Tensor) -> None:
         before, growth = self._prompt.held, self.growth

@@ -5,14 +5,11 @@ Several tokens come as a chunk, which sees itself in full precision, or in turn,
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from autokv.errors import RequestError
-from autokv.kernels import Operands
 from autokv.kernels.reconstruct import materialize
 from autokv.runtime.attention import (
     QUERY_CHUNK,
@@ -74,25 +71,48 @@ def attend_in_turn(contents: LayerContents, call: AttentionCall) -> Tensor:
 
     Tokens between which nothing leaves the residual window attend together.
     """
+    held = _Dense(contents, call.key.dtype, call.query.shape[2])
+    if contents.blocks_are_alike:
+        return _attend_at_once(contents, call, held)
     keys, values, new = call.key.flatten(0, 1), call.value.flatten(0, 1), call.query.shape[2]
-    growth, outputs, done, prompt = contents.growth, list[Tensor](), 0, None
+    outputs, done, newest_only = [], 0, contents.growth.watched == "newest"
     while done < new:
         stop = min(done + contents.room(), new)
         window = contents.append(keys[:, done:stop], values[:, done:stop])
-        prompt = prompt or _dense(contents.prompt, call.key.dtype)
-        held, query, count = _held(contents, prompt), call.query[:, :, done:stop], stop - done
-        before = None if held.present is None else held.present[..., :-count]
-        mask = _mask(before, torch.arange(count, device=keys.device), count)
-        weights = attention_weights(call, query, held.keys, mask)
+        held.read(contents)
+        query, count = call.query[:, :, done:stop], stop - done
+        weights = attention_weights(call, query, held.keys, held.mask(torch.arange(count, device=keys.device), count))
         outputs.append(weigh_values(weights, query, held.values))
         if window.received is not None:
             seen = weights[..., -window.used :].mean(dim=2).flatten(0, 1)
             received = window.received[:, : window.used]
-            if growth.watched == "newest":
+            if newest_only:
                 received.copy_(seen[:, -1])
             else:
                 received.add_(seen.sum(dim=1))
         done = stop
+    return torch.cat(outputs, dim=2)
+
+
+def _attend_at_once(contents: LayerContents, call: AttentionCall, held: _Dense) -> Tensor:
+    """:func:`attend_in_turn` where all that leaves the residual window is encoded at once."""
+    held.read(contents)
+    new, end = call.query.shape[2], held.tokens
+    begin = end - contents.window.used
+    *exact, left = contents.append_in_turn(call.key.flatten(0, 1), call.value.flatten(0, 1))
+    held.put(begin, *exact)
+    done, known, outputs, encoded = 0, 0, [], None
+    while done < new:
+        count, leaves = left.count(left[done]), left[done]
+        if leaves > known:
+            encoded = encoded or [
+                side[:, :, -left[-1] :] for side in materialize(contents.generated, call.key.dtype)[:2]
+            ]
+            held.put(begin + known, *(side[:, :, known:leaves] for side in encoded))
+        held.tokens, known = end + done + count, leaves
+        query, places = call.query[:, :, done : done + count], torch.arange(count, device=call.key.device)
+        outputs.append(masked_attention(call, query, held.keys, held.values, held.mask(places, count)))
+        done += count
     return torch.cat(outputs, dim=2)
 
 
@@ -110,55 +130,63 @@ def _check_positions(contents: LayerContents, positions: object) -> None:
 
 
 def _attend_dense(contents: LayerContents, call: AttentionCall) -> Tensor:
-    held = _held(contents, _dense(contents.prompt, call.key.dtype))
     new = call.key.shape[2]
-    key, value = torch.cat([held.keys, call.key], dim=2), torch.cat([held.values, call.value], dim=2)
-    places = torch.arange(new, device=key.device)
+    held = _Dense(contents, call.key.dtype, new)
+    held.read(contents)
+    held.put(held.tokens, call.key, call.value)
+    held.tokens += new
+    places = torch.arange(new, device=call.key.device)
     outputs = []
     for query, at in zip(torch.split(call.query, QUERY_CHUNK, 2), torch.split(places, QUERY_CHUNK), strict=True):
-        outputs.append(masked_attention(call, query, key, value, _mask(held.present, at, new)))
+        outputs.append(masked_attention(call, query, held.keys, held.values, held.mask(at, new)))
     return torch.cat(outputs, dim=2)
 
 
-class _Dense(NamedTuple):
-    """Tokens out of their compressed form, oldest first."""
+class _Dense:
+    """What a layer holds, out of its compressed form, oldest first, with room for ``new`` tokens more."""
 
-    keys: Tensor
-    """``[batch, kv_heads, tokens, head_dim]``, as the values."""
-    values: Tensor
-    present: Tensor | None
-    """bool ``[batch, kv_heads, tokens]``, false where a shorter head is filled up; None if none is."""
+    def __init__(self, contents: LayerContents, dtype: torch.dtype, new: int) -> None:
+        keys, values, lengths = materialize(contents.prompt, dtype)
+        self._prompt = self.tokens = keys.shape[2]
+        present = torch.arange(self._prompt, device=keys.device) < lengths[:, :, None]
+        self._present = None if bool(present.all()) else present
+        generated = contents.generated
+        room = contents.window.used + new + (generated.older.longest if generated else 0)
+        self._keys, self._values = F.pad(keys, (0, 0, 0, room)), F.pad(values, (0, 0, 0, room))
 
+    @property
+    def keys(self) -> Tensor:
+        """``[batch, kv_heads, tokens, head_dim]``."""
+        return self._keys[:, :, : self.tokens]
 
-def _dense(part: Operands, dtype: torch.dtype) -> _Dense:
-    keys, values, lengths = materialize(part, dtype)
-    present = torch.arange(keys.shape[2], device=keys.device) < lengths[:, :, None]
-    return _Dense(keys, values, None if bool(present.all()) else present)
+    @property
+    def values(self) -> Tensor:
+        """As :attr:`keys`."""
+        return self._values[:, :, : self.tokens]
 
+    def read(self, contents: LayerContents) -> None:
+        """Take what stands behind the prompt anew."""
+        self.tokens = self._prompt
+        if contents.generated is not None:
+            keys, values, _ = materialize(contents.generated, self._keys.dtype)
+            self.put(self.tokens, keys, values)
+            self.tokens += keys.shape[2]
+        self.put(self.tokens, *contents.window.tokens())
+        self.tokens += contents.window.used
 
-def _held(contents: LayerContents, prompt: _Dense) -> _Dense:
-    """All that is held; ``prompt`` is :attr:`LayerContents.prompt`."""
-    parts, dtype, window = [prompt], prompt.keys.dtype, contents.window
-    if contents.generated is not None:
-        parts.append(_dense(contents.generated, dtype))
-    if window is not None and window.used:
-        keys, values = (tokens.unflatten(0, prompt.keys.shape[:2]).to(dtype) for tokens in window.tokens())
-        parts.append(_Dense(keys, values, None))
-    keys, values = torch.cat([part.keys for part in parts], dim=2), torch.cat([part.values for part in parts], dim=2)
-    present = prompt.present
-    if present is not None:
-        present = F.pad(present, (0, keys.shape[2] - present.shape[2]), value=True)
-    return _Dense(keys, values, present)
+    def put(self, place: int, keys: Tensor, values: Tensor) -> None:
+        """Write ``n`` tokens, of shape ``[batch, kv_heads, n, head_dim]`` or ``[rows, n, head_dim]``, at ``place``."""
+        for side, tokens in ((self._keys, keys), (self._values, values)):
+            side[:, :, place : place + tokens.shape[-2]] = tokens.reshape(*side.shape[:2], *tokens.shape[-2:])
 
-
-def _mask(present: Tensor | None, queries: Tensor, new: int) -> Tensor:
-    """For :func:`masked_attention`: ``queries`` are places among the ``new`` newest tokens, and see those up to their
-    own; ``present`` is of the tokens before, None if all of them are there."""
-    causal = causal_mask(queries, torch.arange(new, device=queries.device), None)
-    if present is None:
-        return causal
-    before = present[:, :, None, None].expand(-1, -1, -1, len(queries), -1)
-    return torch.cat([before, causal.expand(*before.shape[:-1], -1)], dim=-1)
+    def mask(self, queries: Tensor, new: int) -> Tensor:
+        """For :func:`masked_attention`: ``queries`` are places among the ``new`` newest tokens."""
+        causal = causal_mask(queries, torch.arange(new, device=queries.device), None)
+        if self._present is None:
+            return causal
+        before = F.pad(self._present, (0, self.tokens - self._prompt - new), value=True)[:, :, None, None]
+        before = before.expand(-1, -1, -1, len(queries), -1)
+        return torch.cat([before, causal.expand(*before.shape[:-1], -1)], dim=-1)
 
 
 def _receive(window: ResidualWindow, received: Tensor, call: AttentionCall, lse: Tensor, newest_only: bool) -> None:

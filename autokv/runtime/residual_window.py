@@ -83,6 +83,20 @@ class ResidualWindow:
         buffer[:, : rest.shape[1]] = rest
         return front[:, :leaving]
 
+    def pass_on(self, keys: Tensor, values: Tensor, leaving: int) -> tuple[Tensor, Tensor]:
+        """Append ``[rows, n, head_dim]``, any n, and take the oldest ``leaving`` tokens out.
+
+        Returns:
+            Keys and values ``[rows, used + n, head_dim]``: all that was here, and what came.
+        """
+        every = []
+        for buffer, tokens in ((self.keys, keys), (self.values, values)):
+            both = torch.cat([buffer[:, : self.used], held(tokens, buffer.dtype)], dim=1)
+            buffer[:, : both.shape[1] - leaving] = both[:, leaving:]
+            every.append(both)
+        self.used += keys.shape[1] - leaving
+        return every[0], every[1]
+
     def select(self, rows: Tensor) -> None:
         """Keep ``rows`` (int64, any order, repeats allowed)."""
         with torch.inference_mode(False):
