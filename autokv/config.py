@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from autokv.documents import first_problem, read_document
 from autokv.errors import ConfigError
+from autokv.formats import AnyKVFormat, KVFormat
 from autokv.open_union import OpenUnion
 
 SCHEMA_VERSION: Final = "autokv/v1"
@@ -241,7 +242,44 @@ class FP8Quantization(Strict):
     residual_tokens: int = Field(0, ge=0, le=32768)
 
 
-Quantization = Annotated[NoStage | IntegerQuantization | FP8Quantization, Field(discriminator="method")]
+class LayerFormats(Strict):
+    """Layers that are held otherwise than the rest."""
+
+    layers: tuple[int, ...] | Literal["sliding_window"] = Field(
+        description="indices in the model, negative ones from its last layer, or every layer with a sliding window"
+    )
+    key: AnyKVFormat
+    value: AnyKVFormat
+
+    def covers(self, layer: int, count: int, *, sliding: bool) -> bool:
+        """Whether these are the formats of ``layer`` of ``count``."""
+        if isinstance(self.layers, str):
+            return sliding
+        return layer in self.layers or layer - count in self.layers
+
+
+class FormatQuantization(Strict):
+    """Keys and values in the formats of an engine's KV cache; they are judged here, not run."""
+
+    method: Literal["format"]
+    key: AnyKVFormat
+    value: AnyKVFormat
+    layers: tuple[LayerFormats, ...] = Field(
+        (), description="layers held otherwise; the first entry that names one counts"
+    )
+    residual_tokens: int = Field(0, ge=0, le=32768, description="newest tokens held in 16 bits")
+
+    def of_layer(self, layer: int, count: int, *, sliding: bool) -> tuple[KVFormat, KVFormat]:
+        """Formats of keys and values of ``layer`` of a model of ``count`` layers."""
+        for entry in self.layers:
+            if entry.covers(layer, count, sliding=sliding):
+                return entry.key, entry.value
+        return self.key, self.value
+
+
+Quantization = Annotated[
+    NoStage | IntegerQuantization | FP8Quantization | FormatQuantization, Field(discriminator="method")
+]
 
 
 # --- low rank -------------------------------------------------------------------------------------------------------
@@ -275,15 +313,55 @@ class LatentLowRank(LowRankStage):
 LowRank = Annotated[NoStage | ResidualLowRank | LatentLowRank, Field(discriminator="method")]
 
 
+# --- how tokens are written -----------------------------------------------------------------------------------------
+
+
+class AfterPrefill(Strict):
+    """The prompt attends to itself in full precision and is compressed once it is read; a new token stays in the
+    residual window and is compressed when it leaves it. AutoKV's runtime and kvpress."""
+
+    rule: Literal["after_prefill"] = "after_prefill"
+
+
+class OnWrite(Strict):
+    """Every token is compressed when it is written, and whatever attends reads it compressed: the prompt's later tokens
+    and layers too. vLLM, SGLang, llama.cpp and other servers."""
+
+    rule: Literal["on_write"]
+    own_chunk: Literal["compressed", "exact"] = Field(
+        "compressed", description="how the tokens of a prefill chunk see each other"
+    )
+    chunk_tokens: int | None = Field(
+        None, ge=1, description="tokens of a prefill chunk, where own_chunk is exact; null: the whole prompt"
+    )
+
+
+Write = Annotated[AfterPrefill | OnWrite, Field(discriminator="rule")]
+
+
 # --- the configuration ----------------------------------------------------------------------------------------------
 
 
+def _is_after_prefill(value: object) -> bool:
+    return isinstance(value, AfterPrefill)
+
+
 class Pipeline(Strict):
-    """Eviction, then quantization, then low-rank."""
+    """Eviction, then quantization, then low-rank, and when a token is written."""
 
     eviction: Eviction = NoStage()
     quantization: Quantization = NoStage()
     low_rank: LowRank = NoStage()
+    write: Write = Field(
+        AfterPrefill(),
+        exclude_if=_is_after_prefill,
+        description="when a token is compressed; the name of the rule will do",
+    )
+
+    @field_validator("write", mode="before")
+    @classmethod
+    def _rule_by_name(cls, write: object) -> object:
+        return {"rule": write} if isinstance(write, str) else write
 
     @model_validator(mode="after")
     def _stages_agree(self) -> Self:
@@ -292,7 +370,41 @@ class Pipeline(Strict):
                 "low_rank.method 'residual' corrects a quantization error, but quantization.method is 'none'; "
                 "choose a quantization or low_rank.method 'latent'"
             )
+        if self.quantization.method == "format" and self.low_rank.method != "none":
+            raise ValueError('quantization.method \'format\' takes no low_rank stage; use {"method": "none"}')
+        if isinstance(self.write, OnWrite):
+            self._check_on_write(self.quantization)
+        elif isinstance(self.quantization, FormatQuantization) and self.quantization.layers:
+            raise ValueError("quantization.layers is for write 'on_write' only")
         return self
+
+    def _check_on_write(self, stage: Quantization) -> None:
+        """Check that a token can be compressed alone."""
+        for name, other in (("eviction", self.eviction), ("low_rank", self.low_rank)):
+            if other.method != "none":
+                raise ValueError(f'write \'on_write\' takes no {name} stage; use {{"method": "none"}}')
+        if isinstance(stage, NoStage):
+            return
+        if stage.residual_tokens:
+            raise ValueError("write 'on_write' has no residual window; set quantization.residual_tokens to 0")
+        if stage.method == "fp8":
+            raise ValueError(
+                "quantization.method 'fp8' finds its scales in the whole prompt; for write 'on_write' use method "
+                "'format' with fp8_e4m3"
+            )
+        sides: list[tuple[str, IntegerFormat | KVFormat]] = [("key", stage.key), ("value", stage.value)]
+        if isinstance(stage, FormatQuantization):
+            sides += [
+                (f"layers.{i}.{side}", getattr(e, side))
+                for i, e in enumerate(stage.layers)
+                for side in ("key", "value")
+            ]
+        for name, form in sides:
+            if not (form.axis == "token" if isinstance(form, IntegerFormat) else form.per_token):
+                raise ValueError(
+                    f"quantization.{name} shares scales between tokens, which write 'on_write' cannot; choose a format "
+                    "that scales each token by itself"
+                )
 
     @property
     def is_identity(self) -> bool:
@@ -394,6 +506,13 @@ def check_fits(config: CompressionConfig, *, head_dim: int, context_tokens: int,
                 refuse(f"low_rank.{side}_rank", f"{rank} exceeds head_dim {head_dim}", f"use at most {head_dim}")
             if isinstance(low_rank, LatentLowRank) and rank:
                 widths[side] = rank
+    if isinstance(quantization, FormatQuantization):
+        try:
+            for one in (quantization, *quantization.layers):
+                one.key.check(head_dim)
+                one.value.check(head_dim)
+        except ValueError as error:
+            refuse("quantization", str(error), "choose another format")
     if isinstance(quantization, IntegerQuantization):
         for side, width in widths.items():
             form: IntegerFormat = getattr(quantization, side)

@@ -15,10 +15,10 @@ Axis = Literal["channel", "token"]
 
 @dataclass(frozen=True)
 class Plain:
-    """Coordinates held in 16 bits."""
+    """Coordinates held in 16 bits, or in float32 where they are only read back."""
 
     data: Tensor
-    """``[tokens, width]``, float16 or bfloat16."""
+    """``[tokens, width]``; float16 or bfloat16 for the kernels."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autokv.compression.kept import decode_kept
+from autokv.config import FormatQuantization, Quantization
 from autokv.kernels import Operands, held_tensors, join, select
 from autokv.kernels.reconstruct import materialize
 
@@ -78,3 +79,13 @@ class CompressedKV:
         bitmap = torch.full((rows, -(-tokens // 8)), 255, dtype=torch.uint8, device=device)
         bitmap[:, -1] = 255 >> -tokens % 8
         return bitmap
+
+
+def stored_bytes(compressed: CompressedKV, stage: Quantization) -> int:
+    """Bytes that a cache holds for ``compressed``: of an engine's format, what that engine allocates."""
+    if not isinstance(stage, FormatQuantization):
+        return compressed.nbytes
+    held, formats = compressed.held, (stage.key, stage.value)
+    older = sum(form.nbytes(tokens, 1, held.head_dim) for tokens in held.older.lengths.tolist() for form in formats)
+    windows = held.keys.residual_window.nbytes + held.values.residual_window.nbytes
+    return older + windows + (0 if compressed.kept is None else compressed.kept.nbytes)

@@ -7,7 +7,7 @@ from typing import Literal, assert_never
 import torch
 from torch import Tensor
 
-from autokv.config import FP8Quantization, IntegerQuantization, NoStage, Quantization
+from autokv.config import FormatQuantization, FP8Quantization, IntegerQuantization, NoStage, Quantization
 from autokv.kernels import Backend, Packed, Plain, Rows
 from autokv.kernels.quantize_pack import HALF_MAX
 
@@ -27,6 +27,9 @@ def quantize(
 ) -> Packed:
     """Store ``coordinates`` ``[rows, longest, width]`` as ``stage`` says, in the Hadamard basis if ``rotated``.
 
+    An engine's format is stored as what is read of it, in float32; what the engine holds of it is told by
+    :func:`~autokv.compression.compressed.stored_bytes`.
+
     ``scale``: of fp8, float32 ``[rows]``, where it is not to be found from ``coordinates``.
     """
     match stage:
@@ -34,6 +37,9 @@ def quantize(
             return Plain(older.to_flat(held(coordinates, storage_dtype)))
         case FP8Quantization():
             return kernels.quantize_float8(coordinates, older, rotated=rotated, scale=scale)
+        case FormatQuantization():
+            kv_format = stage.key if side == "key" else stage.value
+            return Plain(older.to_flat(kv_format.round_trip(coordinates.float()[None])[0]))
         case IntegerQuantization():
             form = stage.key if side == "key" else stage.value
             return kernels.quantize_integers(
@@ -48,8 +54,8 @@ def residual_tokens(stage: Quantization) -> int:
 
 
 def rotates(stage: Quantization) -> bool:
-    """Whether ``stage`` rotates what it quantizes."""
-    return not isinstance(stage, NoStage) and stage.rotation == "hadamard"
+    """Whether ``stage`` rotates what it quantizes; an engine's format rotates by itself."""
+    return isinstance(stage, IntegerQuantization | FP8Quantization) and stage.rotation == "hadamard"
 
 
 def held(tensor: Tensor, dtype: torch.dtype) -> Tensor:

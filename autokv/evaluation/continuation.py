@@ -2,87 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from autokv.compression.on_write import LayerWriter
 from autokv.evaluation.snapshot import LayerSnapshot, Snapshot
 from autokv.models import LoadedModel
 from autokv.runtime.attention import AttentionCall, attending, causal_mask, masked_attention
 from autokv.runtime.contents import LayerContents
 from autokv.runtime.continuing import attend_in_turn, attend_one
 
-Source = Callable[[LayerSnapshot], LayerContents]
-"""What one sequence continues from: a layer's compressed context, which then grows as the runtime's does. Asked for
-layers with full attention only; those with a sliding window are left as they are."""
 
+class DenseLayer:
+    """One sequence's keys and values of one layer, as attention reads them.
 
-@dataclass
-class _Layer:
-    """One sequence's keys and values of one layer in full precision, with room for the tokens to come."""
+    Args:
+        keys: ``[1, kv_heads, tokens, head_dim]``.
+        values: as ``keys``.
+        room: tokens that will be appended.
+        writer: what compresses a token that is appended; None keeps it as it is.
+    """
 
-    keys: Tensor
-    values: Tensor
-    used: int
-
-    @classmethod
-    def of(cls, layer: LayerSnapshot, room: int) -> _Layer:
-        return cls(F.pad(layer.keys, (0, 0, 0, room)), F.pad(layer.values, (0, 0, 0, room)), layer.keys.shape[2])
+    def __init__(self, keys: Tensor, values: Tensor, room: int, writer: LayerWriter | None = None) -> None:
+        self._keys, self._values = F.pad(keys, (0, 0, 0, room)), F.pad(values, (0, 0, 0, room))
+        self._used, self._writer = keys.shape[2], writer
 
     def attend(self, call: AttentionCall) -> Tensor:
-        new, device = call.key.shape[2], call.query.device
-        end = self.used + new
-        self.keys[:, :, self.used : end] = call.key
-        self.values[:, :, self.used : end] = call.value
-        rows, mask = torch.arange(self.used, end, device=device), None
-        self.used = end
-        if new > 1 or call.sliding_window is not None:
+        """Append the tokens of ``call`` and attend from them."""
+        end, device = self._used + call.key.shape[2], call.query.device
+        new = self._writer(call.key, call.value) if self._writer else None
+        self._keys[:, :, self._used : end] = new.keys if new else call.key
+        self._values[:, :, self._used : end] = new.values if new else call.value
+        rows, mask = torch.arange(self._used, end, device=device), None
+        self._used = end
+        if len(rows) > 1 or call.sliding_window is not None:
             columns = rows if call.sliding_window is None else torch.arange(end, device=device)
             mask = causal_mask(rows, columns, call.sliding_window)
-        return masked_attention(call, call.query, self.keys[:, :, :end], self.values[:, :, :end], mask)
+        return masked_attention(call, call.query, self._keys[:, :, :end], self._values[:, :, :end], mask)
+
+
+class Source(Protocol):
+    """What one sequence continues from."""
+
+    @property
+    def next_logits(self) -> Tensor:
+        """``[vocabulary]`` float32: what follows the context's last token."""
+        ...
+
+    def open(self, layer: LayerSnapshot, room: int) -> LayerContents | DenseLayer:
+        """What is held of a layer's context, with room for ``room`` tokens more."""
+        ...
+
+
+@dataclass(frozen=True)
+class FullContext:
+    """The context as it was: what everything is compared with."""
+
+    next_logits: Tensor
+
+    def open(self, layer: LayerSnapshot, room: int) -> DenseLayer:
+        """As :meth:`Source.open`."""
+        return DenseLayer(layer.keys, layer.values, room)
 
 
 class Continuation:
     """The mode of a continuation: sequences that share a prompt, each over its own version of the context.
 
-    A source of ``None`` is the context as it was, which everything is compared with. A layer's context is asked for
-    when the layer first runs. With ``capacity`` it is then kept, and new tokens are appended to it; without, it is
-    dropped at once, so that a single pass holds one layer of one sequence at a time.
+    A layer is opened when it first runs. With ``capacity`` it is then kept, and new tokens are appended to it; without,
+    it is dropped at once, so that a single pass holds one layer of one sequence at a time.
     """
 
-    def __init__(self, snapshot: Snapshot, sources: Sequence[Source | None], capacity: int = 0) -> None:
+    def __init__(self, snapshot: Snapshot, sources: Sequence[Source], capacity: int = 0) -> None:
         self._snapshot = snapshot
         self._sources = sources
         self._capacity = capacity
-        self._layers: dict[tuple[int, int], _Layer | LayerContents] = {}
+        self._layers: dict[tuple[int, int], LayerContents | DenseLayer] = {}
 
     def attend(self, call: AttentionCall) -> Tensor:
         outputs = []
         for index, source in enumerate(self._sources):
             one = slice(index, index + 1)
             part = replace(call, query=call.query[one], key=call.key[one], value=call.value[one])
-            held = self._layers.get((index, call.layer)) or self._open(source, call)
+            held = self._layers.get((index, call.layer))
+            if held is None:
+                held = source.open(self._snapshot.layers[call.layer], self._capacity or call.key.shape[2])
             if self._capacity:
                 self._layers[index, call.layer] = held
-            if isinstance(held, _Layer):
+            if isinstance(held, DenseLayer):
                 outputs.append(held.attend(part))
             else:
-                attend = attend_one if call.query.shape[2] == 1 else attend_in_turn
-                outputs.append(attend(held, part))
+                by_kernels = call.query.shape[2] == 1 and held.growth.has_kernels
+                outputs.append((attend_one if by_kernels else attend_in_turn)(held, part))
         return torch.cat(outputs)
-
-    def _open(self, source: Source | None, call: AttentionCall) -> _Layer | LayerContents:
-        layer = self._snapshot.layers[call.layer]
-        if source is None or layer.window is not None:
-            return _Layer.of(layer, self._capacity or call.key.shape[2])
-        return source(layer)
 
 
 def continuation_logits(
-    model: LoadedModel, snapshot: Snapshot, tokens: Sequence[int], sources: Sequence[Source | None]
+    model: LoadedModel, snapshot: Snapshot, tokens: Sequence[int], sources: Sequence[Source]
 ) -> Tensor:
     """Feed ``tokens`` behind the context, once for every source, in one forward pass.
 
@@ -94,14 +114,13 @@ def continuation_logits(
 
 
 def greedy(
-    model: LoadedModel, snapshot: Snapshot, sources: Sequence[Source | None], max_tokens: int, stop: frozenset[int]
+    model: LoadedModel, snapshot: Snapshot, sources: Sequence[Source], max_tokens: int, stop: frozenset[int]
 ) -> list[list[int]]:
     """Greedy continuation of every source, all in one batch, until a token of ``stop`` (left out) or ``max_tokens``."""
     mode = Continuation(snapshot, sources, capacity=max_tokens)
-    token = int(snapshot.next_logits.argmax())
     answers: list[list[int]] = [[] for _ in sources]
-    current = [token] * len(sources)
-    alive = [token not in stop] * len(sources)
+    current = [int(source.next_logits.argmax()) for source in sources]
+    alive = [token not in stop for token in current]
     for step in range(max_tokens):
         for index, running in enumerate(alive):
             if running:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -13,24 +12,22 @@ import torch
 from torch import Tensor
 
 from autokv import settings
-from autokv.compression import CompressedKV, compress, statistics_needed
-from autokv.compression.context import PrefillStatistics, StatisticsNeeded
-from autokv.config import CompressionConfig, check_fits
+from autokv.compression import statistics_needed
+from autokv.compression.context import StatisticsNeeded
+from autokv.config import CompressionConfig
 from autokv.errors import AutoKVError, ConfigError, ModelError, PromptError
-from autokv.evaluation.clock import Timing, clock_us
-from autokv.evaluation.continuation import Source, continuation_logits, greedy
+from autokv.evaluation.candidate import Candidate, apply
+from autokv.evaluation.continuation import FullContext, continuation_logits, greedy
 from autokv.evaluation.latency import AttentionTimer
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.prompt import Prompt
 from autokv.evaluation.quality import Reference, compare, compare_answers, compare_scores
-from autokv.evaluation.snapshot import LayerSnapshot, Snapshot, take_snapshot
+from autokv.evaluation.snapshot import Snapshot, take_snapshot
 from autokv.evaluation.tasks import grade
 from autokv.kernels import backend
 from autokv.models import LoadedModel, ModelFacts
 from autokv.models.context import crosses
 from autokv.runtime.attention import install
-from autokv.runtime.contents import LayerContents
-from autokv.runtime.growth import Growth
 
 SHARED_LOGIT_BYTES = 1 << 28
 """Candidates share a forward pass as long as their logits stay under this."""
@@ -47,13 +44,13 @@ class _Sample:
     def __init__(
         self, model: LoadedModel, snapshot: Snapshot, length: int, stop: frozenset[int], generate: bool
     ) -> None:
-        self.snapshot = snapshot
+        self.snapshot, full = snapshot, FullContext(snapshot.next_logits)
         prompt = snapshot.prompt
         self.answer: list[int] = []
         if prompt.continuation is None or generate:
-            self.answer = greedy(model, snapshot, [None], length, stop)[0]
+            self.answer = greedy(model, snapshot, [full], length, stop)[0]
         tokens = prompt.continuation or tuple(self.answer) or (int(snapshot.next_logits.argmax()),)
-        logits = continuation_logits(model, snapshot, tokens, [None])[0]
+        logits = continuation_logits(model, snapshot, tokens, [full])[0]
         _check_numbers(model, torch.cat([snapshot.next_logits[None], logits]))
         self.reference = Reference.of(tokens, logits)
         self.baseline_us: dict[int, float] = {}
@@ -132,8 +129,7 @@ class Evaluator:
             for index, config in enumerate(configs):
                 if index not in errors:
                     try:
-                        check_fits(config, head_dim=self._model.facts.head_dim, context_tokens=sample.snapshot.tokens)
-                        candidates[index] = Candidate(sample.snapshot, config)
+                        candidates[index] = apply(self._model, sample.snapshot, config)
                     except (AutoKVError, RuntimeError, ValueError, MemoryError) as error:
                         errors[index] = as_error(error)
             if candidates:
@@ -153,23 +149,28 @@ class Evaluator:
 
     def _judge_sample(self, sample: _Sample, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
         model, snapshot = self._model, sample.snapshot
-        sources = [candidate.source for candidate in candidates]
-        logits = continuation_logits(model, snapshot, sample.reference.tokens, sources)
+        logits = continuation_logits(model, snapshot, sample.reference.tokens, candidates)
         metrics = [compare(sample.reference, row) for row in logits]
         for row, candidate in zip(metrics, candidates, strict=True):
             row.update(candidate.size())
         if self._generate and sample.answer:
-            self._judge_answers(sample, sources, metrics)
+            self._judge_answers(sample, candidates, metrics)
         if self._timer is not None:
-            for row, candidate in zip(metrics, candidates, strict=True):
-                row["compress_us"] = candidate.compress_us
-            if sample in self._timed:
-                self._time(self._timer, sample, candidates, metrics)
+            timed = [
+                (candidate, row) for candidate, row in zip(candidates, metrics, strict=True) if candidate.compressed
+            ]
+            for candidate, row in timed:
+                if candidate.compress_us is not None:
+                    row["compress_us"] = candidate.compress_us
+            if sample in self._timed and timed:
+                self._time(self._timer, sample, *zip(*timed, strict=True))
         return metrics
 
-    def _judge_answers(self, sample: _Sample, sources: Sequence[Source], metrics: Sequence[dict[str, float]]) -> None:
+    def _judge_answers(
+        self, sample: _Sample, candidates: Sequence[Candidate], metrics: Sequence[dict[str, float]]
+    ) -> None:
         prompt = sample.snapshot.prompt
-        answers = greedy(self._model, sample.snapshot, sources, self._length, self._stop)
+        answers = greedy(self._model, sample.snapshot, candidates, self._length, self._stop)
         for row, answer in zip(metrics, answers, strict=True):
             row.update(compare_answers(sample.answer, answer))
             if prompt.is_graded:
@@ -203,40 +204,6 @@ class Evaluator:
             for name, one in {"attention_us": timing, "attention_fp8_us": times.float8}.items():
                 if one is not None:
                     row[name], row[f"{name}_spread"] = one.median, one.spread
-
-
-class Candidate:
-    """One configuration applied to the full-attention layers of one snapshot."""
-
-    def __init__(self, snapshot: Snapshot, config: CompressionConfig) -> None:
-        self._snapshot = snapshot
-        layers = snapshot.full_layers
-        self._growth = Growth(config, layers[0].context.kernels_on(layers[0].keys.device))
-        self.compressed: list[CompressedKV] = []
-        with torch.inference_mode():
-            microseconds = [
-                clock_us(lambda layer=layer: self._compress(layer, config), layer.keys.device)  # type: ignore[misc]
-                for layer in layers
-            ]
-        self.compress_us = Timing.of(microseconds).median
-
-    def _compress(self, layer: LayerSnapshot, config: CompressionConfig) -> None:
-        self.compressed.append(compress(layer.keys, layer.values, layer.context, config))
-
-    def source(self, layer: LayerSnapshot) -> LayerContents:
-        """A full-attention layer's compressed context, to continue from."""
-        context = replace(layer.context, statistics=PrefillStatistics())
-        return LayerContents(self._growth, self.compressed[context.layer_index], context)
-
-    def size(self) -> dict[str, float]:
-        """``kv_bytes_per_token`` and ``compression_ratio``."""
-        fixed = self._snapshot.sliding_bytes
-        held = sum(compressed.nbytes for compressed in self.compressed)
-        full = sum(2 * (layer.keys.numel() + layer.values.numel()) for layer in self._snapshot.full_layers)
-        return {
-            "kv_bytes_per_token": (held + fixed) / self._snapshot.tokens,
-            "compression_ratio": (full + fixed) / (held + fixed),
-        }
 
 
 def _spread_of(samples: Sequence[_Sample]) -> list[_Sample]:

@@ -77,9 +77,10 @@ class Measurement:
         return self.metrics[name].mean
 
     def to_dict(self) -> dict[str, Any]:
-        """``digest``, ``config``, ``metrics`` and ``samples``, ready for JSON."""
+        """``digest``, ``config``, ``write``, ``metrics`` and ``samples``, ready for JSON."""
         return {
             "digest": self.config.digest,
+            "write": self.config.pipeline.write.rule,
             "config": self.config.model_dump(mode="json"),
             "metrics": {name: asdict(statistics) for name, statistics in self.metrics.items()},
             "samples": [dict(sample) for sample in self.samples],

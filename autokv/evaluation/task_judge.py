@@ -7,11 +7,12 @@ from typing import Any
 
 from autokv import settings
 from autokv.compression.context import StatisticsNeeded
-from autokv.config import CompressionConfig, check_fits
+from autokv.config import CompressionConfig
 from autokv.errors import AutoKVError, ConfigError
-from autokv.evaluation.continuation import Source, greedy
+from autokv.evaluation.candidate import apply
+from autokv.evaluation.continuation import FullContext, Source, greedy
 from autokv.evaluation.encoding import encode
-from autokv.evaluation.evaluator import Candidate, as_error, stop_tokens
+from autokv.evaluation.evaluator import as_error, stop_tokens
 from autokv.evaluation.prompt import Prompt
 from autokv.evaluation.quality import RIGHT, compare_scores
 from autokv.evaluation.snapshot import Snapshot, take_snapshot
@@ -84,8 +85,7 @@ class TaskJudge:
             for index, config in enumerate(configs):
                 if isinstance(rows[index], list):
                     try:
-                        check_fits(config, head_dim=self._model.facts.head_dim, context_tokens=snapshot.tokens)
-                        sources[index] = Candidate(snapshot, config).source
+                        sources[index] = apply(self._model, snapshot, config)
                     except ConfigError:
                         continue
                     except (AutoKVError, RuntimeError, ValueError, MemoryError) as error:
@@ -101,12 +101,12 @@ class TaskJudge:
     def _solves(self, prompt: Prompt) -> bool:
         self._check()
         snapshot = take_snapshot(self._model, prompt, self._needs, self._backend)
-        [full] = self._scores(snapshot, [None])
+        [full] = self._scores(snapshot, [FullContext(snapshot.next_logits)])
         if full >= RIGHT:
             self._solved.append((snapshot, full))
         return full >= RIGHT
 
-    def _scores(self, snapshot: Snapshot, sources: Sequence[Source | None]) -> list[float]:
+    def _scores(self, snapshot: Snapshot, sources: Sequence[Source]) -> list[float]:
         references, tokenizer = snapshot.prompt.references, self._model.tokenizer
         answers = greedy(self._model, snapshot, sources, self._room(references), self._stop) if sources else []
         return [score(str(tokenizer.decode(answer, skip_special_tokens=True)), references) for answer in answers]

@@ -26,13 +26,13 @@ def e2m1(x: Tensor, tie: Tie) -> Tensor:
     import torch
 
     levels = torch.tensor(E2M1, device=x.device)
-    between = (levels[1:] + levels[:-1]) / 2
-    above = torch.bucketize(x.abs(), between, right=True)
+    between, size = (levels[1:] + levels[:-1]) / 2, x.abs().contiguous()
+    above = torch.bucketize(size, between, right=True)
     if tie == "even":
-        below = torch.bucketize(x.abs(), between, right=False)
+        below = torch.bucketize(size, between, right=False)
         above = torch.where(above % 2 == 1, below, above)
     elif tie == "down":
-        above = torch.where(x > 0, torch.bucketize(x.abs(), between, right=False), above)
+        above = torch.where(x > 0, torch.bucketize(size, between, right=False), above)
     return levels[above].copysign(x)
 
 

@@ -88,17 +88,18 @@ class LayerContents:
             each new token, how many of these had left when it had just come.
         """
         window, growth, new = self.window, self.growth, keys.shape[1]
+        self._generated += new
+        if not growth.capacity:
+            self._compress(keys, values)
+            return keys, values, [new] * new
         before, gone, left = window.used, 0, []
         for arrived in range(before, before + new):
             if arrived - gone == growth.capacity:
                 gone += growth.block
             left.append(gone)
-        if not growth.capacity:
-            gone, left = new, [new] * new
         exact = window.pass_on(keys, values, gone)
         if gone:
             self._compress(*(tokens[:, :gone] for tokens in exact))
-        self._generated += new
         return *exact, left
 
     def room(self) -> int:

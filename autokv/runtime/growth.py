@@ -10,7 +10,7 @@ from autokv.compression.eviction import Scorer, scorer_of
 from autokv.compression.eviction.base import Watched
 from autokv.compression.extend import group_of
 from autokv.compression.quantization import residual_tokens
-from autokv.config import CompressionConfig, EvictionStage, NoStage
+from autokv.config import CompressionConfig, EvictionStage, FormatQuantization, NoStage
 from autokv.kernels import Backend
 
 BLOCK = 16
@@ -24,6 +24,11 @@ class Growth:
     config: CompressionConfig
     kernels: Backend
     """What runs the operations."""
+
+    @property
+    def has_kernels(self) -> bool:
+        """Whether :attr:`kernels` can read what is stored; an engine's own format is only judged."""
+        return not isinstance(self.config.pipeline.quantization, FormatQuantization)
 
     @property
     def eviction(self) -> EvictionStage | None:

@@ -17,7 +17,9 @@ from autokv.compression import StatisticsNeeded, statistics_needed
 from autokv.config import (
     CompressionConfig,
     ConfigurationDocument,
+    FormatQuantization,
     FP8Quantization,
+    OnWrite,
     check_fits,
 )
 from autokv.errors import ConfigError, RequestError
@@ -73,6 +75,7 @@ def make_plan(model: PreTrainedModel, config: CompressionConfig | str | Path) ->
         _check_made_for(config, facts, where)
         config = config.config()
     check_fits(config, head_dim=facts.head_dim, context_tokens=sys.maxsize)
+    _check_runs(config)
     _check_float8(config, model.device)
     needs, modules = statistics_needed(config), _modules(model, facts)
     if needs.query_moments and not any(rotation_is_known(module) for module in modules[facts.full_layers[0]]):
@@ -97,6 +100,23 @@ def _check_made_for(document: ConfigurationDocument, facts: ModelFacts, where: s
                 field=f"{where}: model.{key}",
                 remedy="tune this model, or pass `ConfigurationDocument.load(path).config()` to use it unmeasured",
             )
+
+
+def _check_runs(config: CompressionConfig) -> None:
+    """An engine's formats and its way of writing are judged, not run."""
+    pipeline = config.pipeline
+    if isinstance(pipeline.quantization, FormatQuantization):
+        raise ConfigError(
+            "no kernel of AutoKV reads an engine's own formats; they are judged, not run here",
+            field="pipeline.quantization.method",
+            remedy="run it in that engine, judge it with `autokv evaluate --config`, or choose integer or fp8",
+        )
+    if isinstance(pipeline.write, OnWrite):
+        raise ConfigError(
+            "AutoKV's runtime compresses a prompt after its prefill; on_write is judged, not run here",
+            field="pipeline.write",
+            remedy="run it in a server, judge it with `autokv evaluate --config`, or leave write out",
+        )
 
 
 def _check_float8(config: CompressionConfig, device: torch.device) -> None:

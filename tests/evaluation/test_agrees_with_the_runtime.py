@@ -11,8 +11,9 @@ import torch
 
 from autokv import CompressedCache, CompressionConfig
 from autokv.evaluation import Prompt
-from autokv.evaluation.continuation import continuation_logits, greedy
-from autokv.evaluation.evaluator import Candidate, needs_of
+from autokv.evaluation.candidate import apply
+from autokv.evaluation.continuation import FullContext, continuation_logits, greedy
+from autokv.evaluation.evaluator import needs_of
 from autokv.evaluation.snapshot import take_snapshot
 from autokv.kernels import backend
 from autokv.models import LoadedModel, load
@@ -67,9 +68,9 @@ def test_a_judged_continuation_is_the_runtimes(stages: dict[str, Any], model: Lo
     made = torch.randint(0, 256, (CONTEXT + CONTINUATION,), generator=torch.Generator().manual_seed(0)).tolist()
     prompt = Prompt("p", "text", tuple(made[:CONTEXT]), tuple(made[CONTEXT:]))
     snapshot = take_snapshot(model, prompt, needs_of([config]), backend(model.device))
-    candidate = Candidate(snapshot, config)
-    judged, full = continuation_logits(model, snapshot, made[CONTEXT:], [candidate.source, None])
-    answer = greedy(model, snapshot, [candidate.source], 24, frozenset())[0]
+    candidate = apply(model, snapshot, config)
+    judged, full = continuation_logits(model, snapshot, made[CONTEXT:], [candidate, FullContext(snapshot.next_logits)])
+    answer = greedy(model, snapshot, [candidate], 24, frozenset())[0]
 
     cache = CompressedCache.from_config(model.model, config)
     with torch.inference_mode():

@@ -15,7 +15,7 @@ from autokv.compression.context import StatisticsNeeded
 from autokv.config import CompressionConfig
 from autokv.errors import AutoKVError, ModelError, PromptError
 from autokv.evaluation import Measurement, Prompt
-from autokv.evaluation.continuation import continuation_logits, greedy
+from autokv.evaluation.continuation import FullContext, continuation_logits, greedy
 from autokv.evaluation.evaluator import Evaluator
 from autokv.evaluation.snapshot import Snapshot, take_snapshot
 from autokv.kernels import Float8, backend
@@ -63,7 +63,7 @@ def test_a_full_context_continues_as_transformers_own_cache_does(family: tuple[L
     model, plain = family
     asked = prompt()
     snapshot = snapshot_of(model, asked)
-    logits = continuation_logits(model, snapshot, asked.continuation or (), [None, None])
+    logits = continuation_logits(model, snapshot, asked.continuation or (), [FullContext(snapshot.next_logits)] * 2)
     with torch.inference_mode():
         cache = DynamicCache(config=plain.config)
         first = plain(torch.tensor([asked.context]), past_key_values=cache).logits[0, -1]
@@ -143,7 +143,7 @@ def test_greedy_is_transformers_greedy(family: tuple[LoadedModel, torch.nn.Modul
     model, plain = family
     asked = prompt(context=40)
     snapshot = snapshot_of(model, asked)
-    answers = greedy(model, snapshot, [None, None], 10, frozenset({257}))
+    answers = greedy(model, snapshot, [FullContext(snapshot.next_logits)] * 2, 10, frozenset({257}))
     with torch.inference_mode():
         generated = plain.generate(torch.tensor([asked.context]), max_new_tokens=10, do_sample=False, eos_token_id=257)
     expected = [token for token in generated[0, 40:].tolist() if token != 257]

@@ -14,7 +14,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, DynamicCache
 from autokv import CompressedCache, CompressionConfig
 from autokv.compression import StatisticsNeeded
 from autokv.errors import ModelError
-from autokv.evaluation.continuation import continuation_logits
+from autokv.evaluation.continuation import FullContext, continuation_logits
 from autokv.evaluation.prompt import Prompt
 from autokv.evaluation.snapshot import take_snapshot
 from autokv.kernels.backend import CPU
@@ -74,7 +74,7 @@ def test_the_reference_and_the_cache_are_the_plain_model(
         steps += [loaded.model(text[:, [i]], past_key_values=cache).logits[0, -1] for i in range(48, 60)]
         install(loaded.model)
         snapshot = take_snapshot(loaded, Prompt("text", "text", tuple(context)), StatisticsNeeded(), CPU)
-        reference = continuation_logits(loaded, snapshot, rest, [None])[0]
+        reference = continuation_logits(loaded, snapshot, rest, [FullContext(snapshot.next_logits)])[0]
     torch.testing.assert_close(reference, expected[48:], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(snapshot.next_logits, expected[47], rtol=1e-3, atol=1e-3)
     # Through a cache that holds 16 bits.
