@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -142,7 +142,7 @@ def _told(model: type[BaseModel], first: ErrorDetails) -> tuple[str, str, str | 
     if first["type"] == "value_error":  # of a validator of our own: what is wrong; what to do
         message, _, remedy = message.removeprefix("Value error, ").partition("; ")
     if first["type"] == "union_tag_invalid":
-        path.append(".method")
+        path.append("." + first["ctx"]["discriminator"].strip("'"))
         tag, known = str(first["ctx"]["tag"]), _quoted(first["ctx"]["expected_tags"])
         message, remedy = f"{tag!r:.80} is unknown", nearest(tag, known) or f"choose from {', '.join(known)}"
     elif first["type"] == "extra_forbidden":
@@ -179,9 +179,11 @@ def _models(annotation: object) -> Iterator[type[BaseModel]]:
 
 
 def _tags(model: type[BaseModel]) -> tuple[object, ...]:
-    """What ``method`` says in a document of this member of a union."""
-    method = model.model_fields.get("method")
-    return () if method is None else get_args(method.annotation)
+    """What the discriminator (``method``, ``format``, ``rule``) says in a document of this member of a union."""
+    said = [
+        get_args(field.annotation) for field in model.model_fields.values() if get_origin(field.annotation) is Literal
+    ]
+    return tuple(values[0] for values in said if len(values) == 1)
 
 
 def _names(name: str, field: FieldInfo) -> list[str]:

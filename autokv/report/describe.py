@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from autokv.config import CompressionConfig, EvictionStage, FP8Quantization, IntegerQuantization, LowRankStage
+from autokv.config import (
+    CompressionConfig,
+    EvictionStage,
+    FormatQuantization,
+    FP8Quantization,
+    IntegerQuantization,
+    LowRankStage,
+    NoStage,
+    OnWrite,
+)
 
 UNCOMPRESSED = "16-bit cache"
 
@@ -20,11 +29,13 @@ def describe(config: CompressionConfig) -> str:
     parts: list[str] = []
     if isinstance(pipeline.eviction, EvictionStage):
         parts.append(_eviction(pipeline.eviction))
-    if isinstance(pipeline.quantization, IntegerQuantization | FP8Quantization):
+    if not isinstance(pipeline.quantization, NoStage):
         parts.extend(_quantization(pipeline.quantization))
     if isinstance(pipeline.low_rank, LowRankStage):
         stage = pipeline.low_rank
         parts.append(f"{_low_rank_name(stage)} r{_pair(stage.key_rank, stage.value_rank)}")
+    if isinstance(pipeline.write, OnWrite):
+        parts.append("on write")
     return ", ".join(parts) or UNCOMPRESSED
 
 
@@ -40,6 +51,10 @@ def explain(config: CompressionConfig) -> str:
         parts.append(f"holds {widths}{_newest(pipeline.quantization.residual_tokens)}")
     elif isinstance(pipeline.quantization, FP8Quantization):
         parts.append(f"holds keys and values in 8-bit floats{_newest(pipeline.quantization.residual_tokens)}")
+    elif isinstance(pipeline.quantization, FormatQuantization):
+        names = pipeline.quantization.key.title, pipeline.quantization.value.title
+        kinds = f"keys and values as {names[0]}" if len({*names}) == 1 else "keys as {} and values as {}".format(*names)
+        parts.append(f"holds {kinds}{_newest(pipeline.quantization.residual_tokens)}")
     if isinstance(pipeline.low_rank, LowRankStage):
         ranks = _pair(pipeline.low_rank.key_rank, pipeline.low_rank.value_rank)
         if pipeline.low_rank.method == "residual":
@@ -57,16 +72,21 @@ def _eviction(stage: EvictionStage) -> str:
     return " ".join([_method(stage), kept, *budgets])
 
 
-def _quantization(stage: IntegerQuantization | FP8Quantization) -> list[str]:
+def _quantization(stage: IntegerQuantization | FP8Quantization | FormatQuantization) -> list[str]:
     if isinstance(stage, FP8Quantization):
         parts = ["FP8"]
+    elif isinstance(stage, FormatQuantization):
+        key, value = stage.key.title, stage.value.title
+        parts = [key if key == value else f"{key}/{value}"]
+        if stage.layers:
+            parts[0] += " (some layers otherwise)"
     else:
         parts = [f"K{stage.key.bits}V{stage.value.bits} g{_pair(stage.key.group_size, stage.value.group_size)}"]
         for side, usual in USUAL_AXES.items():
             axis = getattr(stage, side).axis
             if axis != usual:
                 parts[0] += f" {side}/{axis}"
-    if stage.rotation != "none":
+    if not isinstance(stage, FormatQuantization) and stage.rotation != "none":
         parts[0] += f" {stage.rotation.capitalize()}"
     if stage.residual_tokens:
         parts.append(f"residual {stage.residual_tokens}")

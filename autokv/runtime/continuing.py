@@ -101,13 +101,13 @@ def _attend_at_once(contents: LayerContents, call: AttentionCall, held: _Dense) 
     begin = end - contents.window.used
     *exact, left = contents.append_in_turn(call.key.flatten(0, 1), call.value.flatten(0, 1))
     held.put(begin, *exact)
-    done, known, outputs, encoded = 0, 0, [], None
+    generated, most, encoded = contents.generated, left[-1], list[Tensor]()
+    if generated and most:
+        encoded = [side[:, :, -most:] for side in materialize(generated, call.key.dtype)[:2]]
+    done, known, outputs = 0, 0, []
     while done < new:
         count, leaves = left.count(left[done]), left[done]
         if leaves > known:
-            encoded = encoded or [
-                side[:, :, -left[-1] :] for side in materialize(contents.generated, call.key.dtype)[:2]
-            ]
             held.put(begin + known, *(side[:, :, known:leaves] for side in encoded))
         held.tokens, known = end + done + count, leaves
         query, places = call.query[:, :, done : done + count], torch.arange(count, device=call.key.device)
