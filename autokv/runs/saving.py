@@ -62,6 +62,7 @@ def _document(
             **provenance,
             "trial": point.trial,
             "source": point.source,
+            "write": point.calibration.config.pipeline.write.rule,
             "predicted": sorted((SERVING_METRICS | CONFIRMED_METRICS).intersection(judged.metrics)),
         },
     )
