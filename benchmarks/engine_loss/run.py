@@ -89,7 +89,7 @@ ENGINES = {
         floor="bf16:bf16",
     ),
     "OpenVINO": Engine(
-        "openvino_genai.py",
+        "openvino_cpu.py",
         ("openvino==2026.4.1", "openvino-genai==2026.4.1.0", "openvino-tokenizers==2026.4.1.0"),
         "f32",
         {

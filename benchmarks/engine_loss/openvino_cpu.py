@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino
+import openvino_genai
 from worker import Judge, log_softmax, work
 
 BITS = {"f32": 32, "f16": 16, "u8": 8, "u4": 4}
@@ -13,7 +15,10 @@ BITS = {"f32": 32, "f16": 16, "u8": 8, "u4": 4}
 
 def judge(task: dict[str, Any]) -> Judge:
     core = openvino.Core()
-    model = core.read_model(task["gguf"])
+    graph = Path(task["gguf"]).with_name("openvino_model.xml")
+    # OpenVINO GenAI alone reads GGUF; it writes the graph beside the file.
+    openvino_genai.LLMPipeline(task["gguf"], "CPU", enable_save_ov_model=True)
+    model = core.read_model(graph)
     known = {port.any_name for port in model.inputs}
 
     def judged(name: str) -> tuple[list[np.ndarray], float | None]:
