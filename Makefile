@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/installed
 DEMO_MODEL := $(VENV)/demo-model
 # mypy and import-linter do not follow the editable install's import hook: they read the packages laid out as installed.
 LAYOUT := $(VENV)/layout
-BENCHMARKS := $(filter-out benchmarks/steadiness.py benchmarks/common.py benchmarks/load.py benchmarks/process.py benchmarks/gpu.py benchmarks/calibration.py benchmarks/silicon.py,$(wildcard benchmarks/*.py)) benchmarks/kvpress_comparison/run.py
+BENCHMARKS := $(filter-out benchmarks/steadiness.py benchmarks/common.py benchmarks/kernel_cases.py benchmarks/load.py benchmarks/process.py benchmarks/gpu.py benchmarks/calibration.py benchmarks/silicon.py,$(wildcard benchmarks/*.py)) benchmarks/kvpress_comparison/run.py
 # kvpress_worker.py lives in another environment.
 CHECKED_SCRIPTS := $(filter-out %/kvpress_worker.py,$(wildcard benchmarks/*.py benchmarks/*/*.py docs/building/*.py))
 BENCHMARK_PATH := $(CURDIR)/benchmarks:$(CURDIR)/benchmarks/kvpress_comparison
