@@ -131,7 +131,7 @@ def read_trace(path: Path, given: Given) -> WorkloadTrace:
     if options.get("time_unit", units[0]) not in units:
         raise RequestError(f"is {given['time_unit']!r}", field="--time-unit", remedy=f"choose from {', '.join(units)}")
     if "tokenizer" in given:
-        from autokv.models.tokenizer import LazyTokenizer
+        from autokv.models.loading import LazyTokenizer
 
         options["tokenizer"] = LazyTokenizer(given["tokenizer"])
     if "max_bad_rows" in given:

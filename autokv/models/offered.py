@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections import Counter
@@ -24,7 +25,6 @@ from huggingface_hub.constants import HF_HUB_CACHE
 
 from autokv.errors import ModelError
 from autokv.models.context import context_tokens
-from autokv.models.names import is_hub_id
 from autokv.settings import Settings
 
 MAX_DEPTH = 4
@@ -37,6 +37,7 @@ FRESH_SECONDS = 5.0
 """How long a look at the disk is good for."""
 AGAIN_SECONDS = 1.0
 """The same where a name is not found: it may have come since."""
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ def resolve(name: str, settings: Settings) -> str:
             remedy="start it elsewhere",
         )
     return hub_id
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether ``name`` is spelled as a model on the Hugging Face Hub is: ``name`` or ``owner/name``."""
+    return _HUB_ID.fullmatch(name) is not None
 
 
 _lock = threading.Lock()

@@ -15,7 +15,6 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from autokv import settings
 from autokv.errors import ModelError
-from autokv.models.checkpoint import check_folder
 from autokv.models.facts import ModelFacts
 from autokv.models.inspection import facts_of, folder_config
 from autokv.models.loading import LoadedModel
@@ -72,8 +71,6 @@ def outline(model: str) -> ModelOutline:
     source = locate(model, settings.current(), weights=False)
     if source.kind == "gguf":
         raise ModelError("a GGUF file is outlined once it is loaded", field=source.name)
-    with reading(source.name, "the folder"):
-        check_folder(source.path, source.name, weights=False)
     config = folder_config(source)
     facts = facts_of(config, source.name)
     with torch.device("meta"):
