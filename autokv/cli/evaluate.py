@@ -96,7 +96,7 @@ def evaluate(
             raise InputError(result.message, field=f"{source}: {result.field or 'pipeline'}", remedy=result.remedy)
         measurements.append(result)
     if plot is not None:
-        from autokv.report.figures import picture
+        from autokv.report.front_chart import picture
 
         judged = zip([*(FULL for _ in reference), *_names(config)], measurements, strict=True)
         write_atomic(plot, picture(list(judged), plot.suffix.lower()))

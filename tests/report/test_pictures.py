@@ -13,11 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from autokv.report.environment import DARK, LIGHT
 from autokv.report.front_chart import frame
 from autokv.report.labels import Box, Label, place
 from autokv.report.lines import Lines, Series
 from autokv.report.page import page
-from autokv.report.palette import DARK, LIGHT
 from autokv.report.plot import SIZES
 from autokv.report.projection import projections
 from autokv.report.view import FULL
