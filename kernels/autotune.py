@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -21,6 +20,7 @@ import torch
 from filelock import FileLock
 
 from autokv.errors import StorageError
+from autokv.files import write_atomic
 from autokv.kernels.cache_folder import cache_folder
 
 SCHEMA = "autokv/launches/v1"
@@ -69,9 +69,7 @@ def bucket(length: int) -> int:
     return 1 << max(length - 1, 0).bit_length()
 
 
-def choose(
-    kernel: str, key: Key, candidates: Sequence[Launch], device: torch.device | str | int | None = None
-) -> Launch:
+def choose(kernel: str, key: Key, candidates: Sequence[Launch], device: torch.device | str | None = None) -> Launch:
     """The launch of ``kernel`` for ``key``: what was measured on the device, else the first of ``candidates``.
 
     A stored choice that is no longer among ``candidates`` is passed over. ``device``: the current CUDA device if None.
@@ -84,7 +82,7 @@ def choose(
 def tune(
     operation: Callable[[], object],
     measure: Callable[[Callable[[], object]], float],
-    device: torch.device | str | int | None = None,
+    device: torch.device | str | None = None,
 ) -> list[Choice]:
     """Measure the candidates of every kernel that ``operation`` launches, where it has several, and store the best.
 
@@ -133,14 +131,9 @@ def store(choices: Sequence[Choice], device: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock"), timeout=60):
             entries = _read(path) | {_name(choice.kernel, choice.key): _encode(choice) for choice in choices}
-            temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-            try:
-                document = {"schema_version": SCHEMA, "device": device, "launches": entries}
-                temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-    except (OSError, TimeoutError) as error:
+            document = {"schema_version": SCHEMA, "device": device, "launches": entries}
+            write_atomic(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
+    except OSError as error:  # of the lock, a TimeoutError too
         raise StorageError(
             f"cannot be written ({error})", field=str(path), remedy="set AUTOKV_CACHE_DIR to a folder that can be"
         ) from None
@@ -164,14 +157,12 @@ def launches_file(device: str) -> Path:
     return cache_folder() / f"launches-{re.sub(r'[^A-Za-z0-9]+', '-', device).strip('-').lower()}.json"
 
 
-def device_name(device: torch.device | str | int | None = None) -> str:
-    """The model of a CUDA device; ``interpreter`` for any other."""
-    if isinstance(device, str):
-        device = torch.device(device)
-    if not torch.cuda.is_available() or (isinstance(device, torch.device) and device.type != "cuda"):
+def device_name(device: torch.device | str | None = None) -> str:
+    """The model of a CUDA device, the current one if None; ``interpreter`` for any other."""
+    place = device if isinstance(device, torch.device) else torch.device(device or "cuda")
+    if place.type != "cuda" or not torch.cuda.is_available():
         return "interpreter"
-    index = device.index if isinstance(device, torch.device) else device
-    return _cuda_name(torch.cuda.current_device() if index is None else index)
+    return _cuda_name(torch.cuda.current_device() if place.index is None else place.index)
 
 
 def triton_version() -> str | None:

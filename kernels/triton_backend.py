@@ -50,7 +50,7 @@ def triton_operations() -> Backend:
     from autokv.kernels.decode_attention import triton as decode_attention
     from autokv.kernels.evict_gather import triton_kernels as gather
     from autokv.kernels.quantize_pack import triton_quantize
-    from autokv.kernels.window_scores import triton_scores
+    from autokv.kernels.window_scores import triton_kernels as scores
 
     return Backend(
         name="triton",
@@ -59,5 +59,5 @@ def triton_operations() -> Backend:
         quantize_integers=triton_quantize.quantize_integers,
         quantize_float8=triton_quantize.quantize_float8,
         evict_gather=gather.evict_gather,
-        window_scores=triton_scores.window_scores,
+        window_scores=scores.window_scores,
     )

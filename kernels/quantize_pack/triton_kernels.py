@@ -152,6 +152,7 @@ def quantize_by_channel(
         within = tl.arange(0, PLACES)
         place = group * GROUP + within
         inside = (within < GROUP) & (place < length)
+        base = tokens + row.to(tl.int64) * row_stride
         LEVELS: tl.constexpr = (1 << BITS) - 1
         even = tl.zeros([PLACES, COLUMNS], tl.int32)
         odd = tl.zeros([PLACES, COLUMNS], tl.int32)
@@ -159,18 +160,7 @@ def quantize_by_channel(
         for index in tl.range(SPLITS):
             channel = index * STEP + column
             seen = (column < STEP) & (channel < WIDTH)
-            x = _coordinates(
-                tokens + row.to(tl.int64) * row_stride,
-                token_stride,
-                place,
-                inside,
-                channel,
-                seen,
-                WIDTH,
-                BLOCK,
-                DEPTH,
-                PRECISION,
-            )
+            x = _coordinates(base, token_stride, place, inside, channel, seen, WIDTH, BLOCK, DEPTH, PRECISION)
             lowest = tl.min(tl.where(inside[:, None], x, float("inf")), axis=0)
             highest = tl.max(tl.where(inside[:, None], x, float("-inf")), axis=0)
             half_minimum, half_scale = _scaling(lowest, highest, LEVELS)
@@ -230,18 +220,8 @@ def quantize_by_token(
             # The groups that share channels with this piece; the last one may reach into the next piece.
             for group in tl.range(index * STEP // GROUP, ((index + 1) * STEP + GROUP - 1) // GROUP):
                 belongs = (member < GROUP) & (group < GROUPS)
-                y = _coordinates(
-                    base,
-                    token_stride,
-                    place,
-                    inside,
-                    group * GROUP + member,
-                    belongs,
-                    WIDTH,
-                    BLOCK,
-                    DEPTH,
-                    PRECISION,
-                )
+                members = group * GROUP + member
+                y = _coordinates(base, token_stride, place, inside, members, belongs, WIDTH, BLOCK, DEPTH, PRECISION)
                 lowest = tl.min(tl.where(belongs[None, :], y, float("inf")), axis=1)
                 highest = tl.max(tl.where(belongs[None, :], y, float("-inf")), axis=1)
                 half_minimum, half_scale = _scaling(lowest, highest, LEVELS)
