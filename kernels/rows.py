@@ -69,13 +69,17 @@ class Rows:
             return None
         return torch.arange(self.longest, device=self.offsets.device) < self.lengths[:, None]
 
-    def to_dense(self, flat: Tensor) -> Tensor:
-        """Flat ``[tokens, ...]`` to dense ``[count, longest, ...]``; a view if the rows are uniform."""
+    def to_dense(self, flat: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Flat ``[tokens, ...]`` to dense ``[count, longest, ...]``; a view if the rows are uniform.
+
+        With ``stop``, the dense places from ``start`` to it alone.
+        """
         if self.offsets is None:
-            return flat.view(self.count, self.longest, *flat.shape[1:])
-        place = torch.arange(self.longest, device=flat.device)
+            dense = flat.view(self.count, self.longest, *flat.shape[1:])
+            return dense if stop is None else dense[:, start:stop]
+        place = torch.arange(start, self.longest if stop is None else stop, device=flat.device)
         index = self.offsets[:-1, None] + torch.minimum(place, self.lengths[:, None] - 1)
-        return flat.index_select(0, index.clamp_min_(0).view(-1)).view(self.count, self.longest, *flat.shape[1:])
+        return flat.index_select(0, index.clamp_min_(0).view(-1)).view(self.count, len(place), *flat.shape[1:])
 
     def to_flat(self, dense: Tensor) -> Tensor:
         """Dense ``[count, longest, ...]`` to flat ``[tokens, ...]``; a view if the rows are uniform."""

@@ -47,14 +47,14 @@ def triton_backend(device: torch.device) -> Backend:
 @cache
 def triton_operations() -> Backend:
     """The backend ``triton``, wherever; Triton itself says where it cannot run. Imports Triton."""
-    from autokv.kernels.decode_attention import triton as decode_attention
+    from autokv.kernels.decode_attention.triton.launch import decode_attention
     from autokv.kernels.evict_gather import triton_kernels as gather
     from autokv.kernels.quantize_pack import triton_quantize
     from autokv.kernels.window_scores import triton_kernels as scores
 
     return Backend(
         name="triton",
-        decode_attention=decode_attention.decode_attention,
+        decode_attention=decode_attention,
         attention_16bit=eager.attention_16bit,
         quantize_integers=triton_quantize.quantize_integers,
         quantize_float8=triton_quantize.quantize_float8,

@@ -73,10 +73,11 @@ def outline(model: str) -> ModelOutline:
         raise ModelError("a GGUF file is outlined once it is loaded", field=source.name)
     config = folder_config(source)
     facts = facts_of(config, source.name)
+    dtype = getattr(torch, str(config.dtype).removeprefix("torch."), None)
     with torch.device("meta"):
         made: PreTrainedModel = model_class(config, source.name)(config)
         made.tie_weights()
-    return ModelOutline(facts, source.name, _own(config), _matrices(made, facts), config=config)
+    return ModelOutline(facts, source.name, _16_bits(dtype), _matrices(made, facts), config=config)
 
 
 def outline_of(model: LoadedModel) -> ModelOutline:
@@ -84,10 +85,6 @@ def outline_of(model: LoadedModel) -> ModelOutline:
     return ModelOutline(
         model.facts, model.name, _16_bits(model.checkpoint_dtype), _matrices(model.model, model.facts), loaded=model
     )
-
-
-def _own(config: PreTrainedConfig) -> torch.dtype:
-    return _16_bits(getattr(torch, str(config.dtype).removeprefix("torch."), None))
 
 
 def _16_bits(dtype: torch.dtype | None) -> torch.dtype:

@@ -24,7 +24,8 @@ def describe(config: CompressionConfig) -> str:
         parts.extend(_quantization(pipeline.quantization))
     if isinstance(pipeline.low_rank, LowRankStage):
         stage = pipeline.low_rank
-        parts.append(f"{_low_rank_name(stage)} r{_pair(stage.key_rank, stage.value_rank)}")
+        method: str = stage.method  # type: ignore[attr-defined]
+        parts.append(f"{LOW_RANK_NAMES.get(method, method)} r{_pair(stage.key_rank, stage.value_rank)}")
     return ", ".join(parts) or UNCOMPRESSED
 
 
@@ -75,11 +76,6 @@ def _quantization(stage: IntegerQuantization | FP8Quantization) -> list[str]:
 
 def _method(stage: EvictionStage) -> str:
     return stage.title or stage.method
-
-
-def _low_rank_name(stage: LowRankStage) -> str:
-    method: str = stage.method  # type: ignore[attr-defined]
-    return LOW_RANK_NAMES.get(method, method)
 
 
 def _newest(residual_tokens: int) -> str:

@@ -59,7 +59,7 @@ def find_library() -> Library:
     ahead = compiler.built_ahead(BUILT_AHEAD)
     if ahead is not None:
         try:
-            return Library(bind(load(ahead)), ahead, "the compiler of this installation")
+            return Library(bind(ctypes.CDLL(str(ahead))), ahead, "the compiler of this installation")
         except OSError as error:
             reason = f"{reason}; {' '.join(str(error).split())}"
     _LOG.warning(
@@ -68,15 +68,6 @@ def find_library() -> Library:
         reason,
     )
     return Library(None, reason=reason)
-
-
-def load(path: Path) -> ctypes.CDLL:
-    """The library at ``path``.
-
-    Raises:
-        OSError: it is no library, or lies where nothing may be executed.
-    """
-    return ctypes.CDLL(str(path))
 
 
 def bind(loaded: ctypes.CDLL) -> Callable[[Call], None]:
@@ -106,7 +97,7 @@ def _load(found: compiler.Compiler) -> tuple[Path | None, ctypes.CDLL]:
         _LOG.info("compiled kernels are not kept: %s", error)
     # What is loaded stays when its file is gone.
     with tempfile.TemporaryDirectory(prefix="autokv-", ignore_cleanup_errors=True) as private:
-        return None, load(compiler.compiled(Path(private), found))
+        return None, ctypes.CDLL(str(compiler.compiled(Path(private), found)))
 
 
 def _kept(folder: Path, found: compiler.Compiler) -> tuple[Path, ctypes.CDLL]:
@@ -114,11 +105,11 @@ def _kept(folder: Path, found: compiler.Compiler) -> tuple[Path, ctypes.CDLL]:
         raise PermissionError(f"others may write to {folder}")
     path = compiler.compiled(folder, found)
     try:
-        return path, load(path)
+        return path, ctypes.CDLL(str(path))
     except OSError:
         # A damaged file: once more.
         path.unlink(missing_ok=True)
-        return path, load(compiler.compiled(folder, found))
+        return path, ctypes.CDLL(str(compiler.compiled(folder, found)))
 
 
 def _trusted(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from autokv.kernels import Operands, Plain, Rows, Side, select
 from autokv.kernels.backend import CPU
 from autokv.kernels.decode_attention import native
 from autokv.kernels.native import Library, compiler, library
-from autokv.kernels.native.library import bind, find_library, load
+from autokv.kernels.native.library import bind, find_library
 from autokv.kernels.parity import LIMIT_FLOAT32, attention_error_at_size
 from kernel_cases import CASES, Case, Form, attention_error, build
 
@@ -47,7 +48,7 @@ def compiled_for(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     # Optimised less, which takes half the time.
     flags = (*PROCESSORS[request.param], "-O1")
     path = compiler.compiled(tmp_path_factory.mktemp("kernels"), compiler.find(), flags)
-    return Library(bind(load(path)), path)
+    return Library(bind(ctypes.CDLL(str(path))), path)
 
 
 @needs_compiler
