@@ -32,6 +32,12 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET", "0").lower() in {"1", "true", "yes", "on", "y"}
 
 
+@cache
+def multiprocessors(device: torch.device) -> int:
+    """Of a CUDA device; 1 for any other."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+
+
 def triton_backend(device: torch.device) -> Backend:
     """The backend ``triton``.
 

@@ -6,8 +6,6 @@ spans few positions and most of what causality hides is never worked out.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 import triton
 import triton.language as tl
@@ -16,7 +14,7 @@ from torch import Tensor
 from autokv.kernels.autotune import Launch, bucket, choose
 from autokv.kernels.decode_attention.triton.codes import bound
 from autokv.kernels.decode_attention.triton.softmax import LOG2_E
-from autokv.kernels.triton_backend import interpreted
+from autokv.kernels.triton_backend import interpreted, multiprocessors
 
 _LAUNCHES = (
     Launch.of(warps=4, stages=2, ROWS=64, PLACES=64),
@@ -47,7 +45,7 @@ def window_scores(query: Tensor, keys: Tensor, scaling: float, *, softcap: float
     launches = _FLOAT32_LAUNCHES if query.dtype == torch.float32 else _LAUNCHES
     launch = choose("window_scores", key, launches, query.device)
     row_tiles = -(-window * group // launch["ROWS"])
-    wanted = -(-_processors(query.device) * PROGRAMS_PER_PROCESSOR // (row_tiles * pairs))
+    wanted = -(-multiprocessors(query.device) * PROGRAMS_PER_PROCESSOR // (row_tiles * pairs))
     splits = max(1, min(wanted, tokens // MIN_CHUNK))
     chunk = -(-tokens // (splits * launch["PLACES"])) * launch["PLACES"]
     common = {
@@ -68,11 +66,6 @@ def window_scores(query: Tensor, keys: Tensor, scaling: float, *, softcap: float
     received = torch.empty(batch, kv_heads, tokens, dtype=torch.float32, device=query.device)
     column_sums[-(-tokens // launch["PLACES"]), pairs](*tensors, sums, received, kv_heads, window, tokens, **common)
     return received
-
-
-@lru_cache(maxsize=16)
-def _processors(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 
 
 @triton.jit

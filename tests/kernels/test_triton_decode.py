@@ -84,7 +84,7 @@ def test_splits_cover_what_is_seen(blocks: int, longest: int, newest: int, seen:
     ids=lambda case: case.name,
 )
 def test_as_many_splits_as_a_large_device_takes(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(splits, "_multiprocessors", lambda device: 132)
+    monkeypatch.setattr(splits, "multiprocessors", lambda device: 132)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     splits.split_tokens.cache_clear()
     try:
