@@ -197,11 +197,6 @@ def _choice(kernel: str, key: Key, candidates: tuple[Launch, ...], device: str) 
     return launch if launch in candidates else candidates[0]
 
 
-@lru_cache(maxsize=16)
-def _stored(path: Path) -> dict[str, Any]:
-    return _read(path)
-
-
 def _name(kernel: str, key: Key) -> str:
     return " ".join(map(str, (kernel, triton_version(), *key)))
 
@@ -232,3 +227,6 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     entries = document.get("launches")
     return entries if isinstance(entries, dict) else {}
+
+
+_stored = lru_cache(maxsize=16)(_read)

@@ -161,17 +161,14 @@ def _converted(cache: Path) -> list[OfferedModel]:
     now = _transformers()
     if now is None:
         return []
-    newest: dict[str, tuple[float, OfferedModel]] = {}
-    for entry in _entries(cache / "gguf"):
-        for inner in _entries(Path(entry.path)) if entry.is_dir() else ():
-            folder = Path(inner.path)
-            model = _folder(folder, inner.name, "cache") if inner.is_dir() else None
-            if model is None or _config(folder).get("transformers_version") != now:
-                continue
-            made = inner.stat().st_mtime
-            if inner.name not in newest or newest[inner.name][0] < made:
-                newest[inner.name] = (made, model)
-    return [model for _, model in newest.values()]
+    made = [
+        (folder.stat().st_mtime, model)
+        for folder in (cache / "gguf").glob("*/*")
+        if (model := _folder(folder, folder.name, "cache")) is not None
+        and _config(folder).get("transformers_version") == now
+    ]
+    newest = {model.name: model for _, model in sorted(made, key=lambda one: one[0])}
+    return list(newest.values())
 
 
 @cache

@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 
 from autokv.kernels.autotune import Launch
-from autokv.kernels.decode_attention.triton.format import Format
+from autokv.kernels.decode_attention.triton.structures import Format
 from autokv.kernels.triton_backend import interpreted, multiprocessors
 
 _RESIDENT_WARPS = 12
