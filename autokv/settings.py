@@ -13,14 +13,11 @@ from pydantic import ByteSize, Field, ValidationError, field_validator, model_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from autokv.errors import RequestError
+from autokv.files import default_cache_folder
 
 PREFIX = "AUTOKV_"
 LOCAL_SERVER = "http://127.0.0.1:8765"
 """Where `autokv serve` listens unless it is told otherwise."""
-
-
-def _default_cache_dir() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autokv"
 
 
 class Settings(BaseSettings):
@@ -31,7 +28,7 @@ class Settings(BaseSettings):
     )
 
     cache_dir: Path = Field(
-        default_factory=_default_cache_dir, description="folder of converted models, made when it is needed"
+        default_factory=default_cache_folder, description="folder of converted models, made when it is needed"
     )
     database_url: str = Field(
         default="sqlite:///autokv.db", min_length=1, description="SQLAlchemy URL of the database of jobs and results"

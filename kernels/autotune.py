@@ -20,8 +20,7 @@ import torch
 from filelock import FileLock
 
 from autokv.errors import StorageError
-from autokv.files import write_atomic
-from autokv.kernels.cache_folder import cache_folder
+from autokv.files import cache_folder, write_atomic
 
 SCHEMA = "autokv/launches/v1"
 MAX_BYTES = 8 * 2**20
@@ -154,7 +153,7 @@ def stored_launches(device: str) -> int:
 
 def launches_file(device: str) -> Path:
     """Where the launches of the device of that name are kept."""
-    return cache_folder() / f"launches-{re.sub(r'[^A-Za-z0-9]+', '-', device).strip('-').lower()}.json"
+    return cache_folder("kernels") / f"launches-{re.sub(r'[^A-Za-z0-9]+', '-', device).strip('-').lower()}.json"
 
 
 def device_name(device: torch.device | str | None = None) -> str:

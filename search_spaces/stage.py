@@ -141,13 +141,9 @@ class Stage:
         """Path and parameter of every searched field of ``method``."""
         return ((path, field) for path, field in self.methods[method].items() if isinstance(field, Parameter))
 
-    def method(self, params: Mapping[str, Any]) -> str:
-        """The method that ``params`` choose."""
-        return str(params.get(self._choice, next(iter(self.methods))))
-
     def document(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The stage of a configuration's document that ``params`` describe."""
-        method = self.method(params)
+        method = str(params.get(self._choice, next(iter(self.methods))))
         document: dict[str, Any] = {"method": method}
         for path, field in self.methods[method].items():
             put(document, path, params[field.name] if isinstance(field, Parameter) else field)

@@ -105,9 +105,9 @@ def build() -> None:
 
 def _document(place: torch.device) -> dict[str, Any]:
     from autokv import settings
+    from autokv.files import cache_folder
     from autokv.kernels.autotune import device_name, stored_launches
     from autokv.kernels.backend import backend, default_backend
-    from autokv.kernels.cache_folder import cache_folder
 
     forced = settings.current().kernels
     used, reason = (forced, "AUTOKV_KERNELS says so") if forced else default_backend(place)
@@ -117,7 +117,7 @@ def _document(place: torch.device) -> dict[str, Any]:
         "used": used,
         "reason": reason,
         "kernels": _kernels(place),
-        "folder": str(cache_folder()),
+        "folder": str(cache_folder("kernels")),
         "launches": stored_launches(device_name(place)),
     }
 

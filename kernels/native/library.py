@@ -15,7 +15,7 @@ from threading import Lock
 
 import torch
 
-from autokv.kernels.cache_folder import cache_folder
+from autokv.files import cache_folder
 from autokv.kernels.native import compiler
 from autokv.kernels.native.compiler import BUILT_AHEAD
 from autokv.kernels.native.structures import Call
@@ -90,7 +90,7 @@ def bind(loaded: ctypes.CDLL) -> Callable[[Call], None]:
 
 def _load(found: compiler.Compiler) -> tuple[Path | None, ctypes.CDLL]:
     """From the cache folder, or from a folder of this process's own if that one does not do."""
-    folder = cache_folder()
+    folder = cache_folder("kernels")
     try:
         return _kept(folder, found)
     except (compiler.CompilerError, OSError) as error:
