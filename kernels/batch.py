@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -84,6 +84,7 @@ def _join_sides(sides: Sequence[Side]) -> Side:
 
 def _joined(every: Sequence[Held]) -> Held:
     """The first of ``every``, with the tensors of all, one behind the other."""
-    first = every[0]
+    first: Any = every[0]
     tensors = [field.name for field in fields(first) if isinstance(getattr(first, field.name), Tensor)]
-    return replace(first, **{name: torch.cat([getattr(one, name) for one in every]) for name in tensors})
+    joined: Held = replace(first, **{name: torch.cat([getattr(one, name) for one in every]) for name in tensors})
+    return joined

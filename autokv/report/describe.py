@@ -24,8 +24,8 @@ def describe(config: CompressionConfig) -> str:
         parts.extend(_quantization(pipeline.quantization))
     if isinstance(pipeline.low_rank, LowRankStage):
         stage = pipeline.low_rank
-        method: str = stage.method  # type: ignore[attr-defined]
-        parts.append(f"{LOW_RANK_NAMES.get(method, method)} r{_pair(stage.key_rank, stage.value_rank)}")
+        name = LOW_RANK_NAMES.get(stage.method, stage.method)
+        parts.append(f"{name} r{_pair(stage.key_rank, stage.value_rank)}")
     return ", ".join(parts) or UNCOMPRESSED
 
 
