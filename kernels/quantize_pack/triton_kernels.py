@@ -152,7 +152,6 @@ def quantize_by_channel(
         within = tl.arange(0, PLACES)
         place = group * GROUP + within
         inside = (within < GROUP) & (place < length)
-        base = tokens + row.to(tl.int64) * row_stride
         LEVELS: tl.constexpr = (1 << BITS) - 1
         even = tl.zeros([PLACES, COLUMNS], tl.int32)
         odd = tl.zeros([PLACES, COLUMNS], tl.int32)
@@ -160,7 +159,18 @@ def quantize_by_channel(
         for index in tl.range(SPLITS):
             channel = index * STEP + column
             seen = (column < STEP) & (channel < WIDTH)
-            x = _coordinates(base, token_stride, place, inside, channel, seen, WIDTH, BLOCK, DEPTH, PRECISION)
+            x = _coordinates(
+                tokens + row.to(tl.int64) * row_stride,
+                token_stride,
+                place,
+                inside,
+                channel,
+                seen,
+                WIDTH,
+                BLOCK,
+                DEPTH,
+                PRECISION,
+            )
             lowest = tl.min(tl.where(inside[:, None], x, float("inf")), axis=0)
             highest = tl.max(tl.where(inside[:, None], x, float("-inf")), axis=0)
             half_minimum, half_scale = _scaling(lowest, highest, LEVELS)
