@@ -22,16 +22,10 @@ from autokv.api.paging import PageQuery
 from autokv.api.responses import answer, located, problems
 from autokv.errors import PreconditionError, RequestError
 from autokv.storage.aliases import Alias
-from autokv.wire import AliasMove, AliasMoveRequest, AliasRollbackRequest, AliasView, Page
+from autokv.wire import AliasMove, AliasMoveRequest, AliasName, AliasRollbackRequest, AliasView, Page
 
 router = APIRouter(tags=["aliases"])
-Name = Annotated[
-    str,
-    Path(
-        pattern=r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$",
-        description="lower-case letters, digits, and . _ - between them",
-    ),
-]
+Name = Annotated[AliasName, Path(description="lower-case letters, digits, and . _ - between them")]
 IfMatch = Annotated[
     str | None,
     Header(alias="If-Match", max_length=MAX_HEADER, description='the revision that is replaced, as in `"3"`'),
