@@ -23,11 +23,6 @@ DEFAULTS = {"cpu": ((1,), (1024, 8192)), "cuda": ((1, 8, 32), (4096, 16384, 6553
 PACKAGES = ("autokv", "torch", "triton")
 
 
-@app.callback()
-def _group() -> None:
-    """Measurements of this device."""
-
-
 @app.command()
 def kernels(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

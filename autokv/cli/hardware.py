@@ -18,11 +18,6 @@ app = typer.Typer(no_args_is_help=True)
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
-@app.callback()
-def _group() -> None:
-    """Devices: this one measured, others from their data sheets."""
-
-
 @app.command()
 def probe(
     device: DeviceOption = "auto",

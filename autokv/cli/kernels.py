@@ -22,11 +22,6 @@ app = typer.Typer(no_args_is_help=True)
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
-@app.callback()
-def _group() -> None:
-    """Kernels: what computes attention over compressed caches here."""
-
-
 @app.command("list")
 def list_kernels(device: DeviceOption = "auto", json_output: JsonOption = False) -> None:
     """List the kernels, and which of them a device uses."""

@@ -10,14 +10,13 @@ import typer
 from autokv.cli import aliases, configs, jobs
 from autokv.cli.renamed import Moved
 from autokv.cli.store import ServerOption, open_server
-from autokv.cli.submit import submit
 from autokv.cli.tables import JsonOption, print_json
 from autokv.errors import RequestError
 from autokv.runs.commands import RESULTS
 
 app, _alias = typer.Typer(no_args_is_help=True), typer.Typer(no_args_is_help=True)
 app.add_typer(_alias, name="alias", help="Now `autokv aliases`.")
-app.command(cls=Moved)(submit)
+app.command(cls=Moved)(jobs.submit)
 app.command("list", cls=Moved)(jobs.list_jobs)
 app.command(cls=Moved)(jobs.watch)
 app.command(cls=Moved)(jobs.cancel)

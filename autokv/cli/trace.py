@@ -30,11 +30,6 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace OUT if it is
 SeedOption = Annotated[int, typer.Option(min=0, help="Random seed.")]
 
 
-@app.callback()
-def _group() -> None:
-    """Traces: inspect, convert, slice and synthesize them."""
-
-
 @app.command(cls=Renamed)
 @takes(SearchFields, *READING)
 def inspect(
