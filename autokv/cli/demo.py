@@ -34,8 +34,8 @@ def demo(
     Text and trace ship with AutoKV; the server is stopped at the end. The same command again resumes a stopped run.
     """
     from autokv.cli.console import output as console
-    from autokv.cli.following import follow
     from autokv.cli.processes import own_server
+    from autokv.cli.progress import follow
     from autokv.cli.server_store import ServerStore
     from autokv.runs.result_files import export
     from autokv.storage import Database

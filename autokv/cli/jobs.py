@@ -12,7 +12,6 @@ import typer
 
 from autokv.cli import complete
 from autokv.cli import options as asked
-from autokv.cli.renamed import Renamed
 from autokv.cli.store import ServerOption, open_server, open_store
 from autokv.cli.tables import (
     DatabaseOption,
@@ -42,7 +41,7 @@ JobArgument = Annotated[
 ]
 
 
-@app.command(cls=Renamed)
+@app.command(cls=asked.Renamed)
 @asked.takes(JobSubmission)
 def submit(
     *,
@@ -59,7 +58,7 @@ def submit(
     as_json: JsonOption = False,
 ) -> None:
     """Submit a tuning job; files are uploaded first."""
-    from autokv.cli.following import say_who_is_missing, watch_job
+    from autokv.cli.progress import say_who_is_missing, watch_job
 
     fields = {**(read_request_file(request_file) if request_file else {}), **given}
     with open_server(server) as client:
@@ -130,7 +129,7 @@ def watch(job: JobArgument, server: ServerOption = None, database: DatabaseOptio
 
     The exit code is 0 if it recommends a configuration, 3 if it recommends none, else 1.
     """
-    from autokv.cli.following import watch_job
+    from autokv.cli.progress import watch_job
 
     with open_store(server, database) as store:
         watch_job(store, store.jobs.get(job))

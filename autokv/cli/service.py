@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from autokv import settings
-from autokv.cli.tables import DatabaseOption
+from autokv.cli.tables import DatabaseOption, DeviceOption
 from autokv.errors import RequestError
 
 PORT = 8765
@@ -75,7 +75,7 @@ Executor = Literal["local", "ray"]
 
 def worker(
     database: DatabaseOption = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceOption = "auto",
     labels: Annotated[str, typer.Option(help="Labels that jobs may ask for, such as zone=a,tier=b.")] = "",
     name: Annotated[str, typer.Option(help="Name of the worker: short for --labels name=NAME.")] = "",
     once: Annotated[bool, typer.Option("--once", help="Exit after one job, or if none waits.")] = False,
