@@ -80,15 +80,12 @@ class _Stored(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("autokv_database_up", "Whether the database answers.")
         try:
             found = self._database.summaries.figures()
         except StorageError:
-            up.add_metric([], 0)
-            yield up
+            yield GaugeMetricFamily("autokv_database_up", "Whether the database answers.", value=0)
             return
-        up.add_metric([], 1)
-        yield up
+        yield GaugeMetricFamily("autokv_database_up", "Whether the database answers.", value=1)
         jobs = GaugeMetricFamily("autokv_jobs", "Jobs that are stored.", labels=["state"])
         for state, count in found.jobs.items():
             jobs.add_metric([state], count)
@@ -97,12 +94,10 @@ class _Stored(Collector):
         for state, count in found.workers.items():
             workers.add_metric([state], count)
         yield workers
-        age = GaugeMetricFamily("autokv_queue_oldest_age_seconds", "How long the oldest queued job has waited.")
-        age.add_metric([], found.oldest_seconds)
-        yield age
-        trials = CounterMetricFamily("autokv_trials", "Trials that are stored.")
-        trials.add_metric([], found.trials)
-        yield trials
+        yield GaugeMetricFamily(
+            "autokv_queue_oldest_age_seconds", "How long the oldest queued job has waited.", value=found.oldest_seconds
+        )
+        yield CounterMetricFamily("autokv_trials", "Trials that are stored.", value=found.trials)
 
 
 router = APIRouter(tags=["health"])

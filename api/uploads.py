@@ -24,7 +24,7 @@ from autokv.api.headers import IfNoneMatch, known
 from autokv.api.inspection import prompts_facts, trace_facts
 from autokv.api.paging import PageQuery
 from autokv.api.paging import Query as Parameters
-from autokv.api.responses import answer, located, problems
+from autokv.api.responses import UNCHANGED, answer, located, problems
 from autokv.errors import NotFoundError
 from autokv.storage import Database
 from autokv.storage.uploads import Upload
@@ -148,12 +148,12 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
         tags=tags,
         response_class=StreamingResponse,
         responses=problems(404)
+        | UNCHANGED
         | {
             200: {
                 "description": "The bytes of the file.",
                 "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}},
-            },
-            304: {"description": "Not modified: it matches `If-None-Match`."},
+            }
         },
     )
     def download(upload_id: Id, database: DatabaseDep, if_none_match: IfNoneMatch = None) -> Response:
