@@ -81,7 +81,7 @@ def worker(
     once: Annotated[bool, typer.Option("--once", help="Exit after one job, or if none waits.")] = False,
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="Seconds for the batch of trials to finish when stopped.")
-    ] = 60.0,
+    ] = DRAIN_SECONDS,
     executor: Annotated[
         Executor, typer.Option(help="Where configurations are judged: in one process, or by Ray actors.")
     ] = "local",
@@ -91,7 +91,6 @@ def worker(
 
     SIGTERM or Ctrl-C stops it after the current batch of trials; a second one stops it at once.
     """
-    from autokv import settings
     from autokv.api.logs import install
     from autokv.cli.options import label_map
     from autokv.jobs.probing import probe_apart
