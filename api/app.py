@@ -16,7 +16,7 @@ from autokv import __version__, settings
 from autokv.api import aliases, configurations, events, health, jobs, problems, resources, responses, uploads
 from autokv.api.dependencies import known_parameters
 from autokv.api.health import Metrics
-from autokv.api.middleware import Limits, Surroundings
+from autokv.api.middleware import Surroundings
 from autokv.api.responses import PREFIX
 from autokv.api.views import Fleet
 from autokv.api.waiting import Hub, beside
@@ -60,8 +60,8 @@ def create_app(database_url: str) -> FastAPI:
 
     app = FastAPI(title="AutoKV", version=__version__, description=DESCRIPTION, lifespan=opened)
     app.state.settings, app.state.metrics, app.state.parameters = machine, metrics, {}
-    limits = Limits({f"{PREFIX}/{name}": machine.max_upload_bytes for name in FILES})
-    app.add_middleware(partial(Surroundings, metrics=metrics, limits=limits))
+    sizes = {f"{PREFIX}/{name}": machine.max_upload_bytes for name in FILES}
+    app.add_middleware(partial(Surroundings, metrics=metrics, uploads=sizes))
     problems.install(app)
     responses.install(app)
     checked = [Depends(known_parameters)]

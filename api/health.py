@@ -28,7 +28,6 @@ from autokv.errors import StorageError
 from autokv.storage import Database
 from autokv.wire import View
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds."""
 
@@ -134,4 +133,4 @@ def readyz(request: Request, database: DatabaseDep) -> Health | Response:
 def metrics(request: Request) -> Response:
     """Counts of requests, jobs and workers, and times, in base units."""
     found: Metrics = request.app.state.metrics
-    return Response(found.text(), media_type=CONTENT_TYPE)
+    return Response(found.text(), media_type=CONTENT_TYPE_LATEST)
