@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -21,6 +22,7 @@ from autokv.cli.tables import (
     print_table,
     short_model,
 )
+from autokv.errors import RequestError
 from autokv.runs.commands import RESULTS
 from autokv.tuning.request import JobSubmission, read_request_file
 from autokv.wire import JobState, JobView
@@ -33,6 +35,7 @@ app = typer.Typer(no_args_is_help=True)
 
 PAGE = 200
 """Jobs that are asked for at once, at most."""
+STATES: tuple[JobState, ...] = get_args(JobState)
 JobArgument = Annotated[
     str, typer.Argument(help="Id of a job; in a database also how it begins.", autocompletion=complete.job)
 ]
@@ -76,7 +79,7 @@ def submit(
 
 @app.command("list")
 def list_jobs(
-    state: Annotated[list[JobState] | None, typer.Option(help="Only jobs in this state; repeat for more.")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; repeat for more.")] = None,
     model: Annotated[str | None, typer.Option(help="Only jobs of this model.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Number of jobs to list, at most; default: all.")] = None,
     server: ServerOption = None,
@@ -85,7 +88,7 @@ def list_jobs(
 ) -> None:
     """List jobs, the newest first."""
     with open_store(server, database) as store:
-        found = store.jobs.list(state=state or (), model=model, limit=min(limit or PAGE, PAGE))
+        found = store.jobs.list(state=_states(state or ()), model=model, limit=min(limit or PAGE, PAGE))
         jobs = list(islice(found, limit))
     if as_json:
         print_json(jobs)
@@ -193,6 +196,13 @@ def _outcome(result: TuningResult) -> dict[str, Any]:
             for point in result.front
         ],
     }
+
+
+def _states(given: Sequence[str]) -> Sequence[JobState]:
+    for state in given:
+        if state not in STATES:
+            raise RequestError(f"{state!r} is no state", field="--state", remedy=f"choose from {', '.join(STATES)}")
+    return [state for state in STATES if state in given]
 
 
 def _trials(job: JobView) -> str:
