@@ -56,7 +56,7 @@ class _Client(Bound[C]):
         return Operation("GET", path("recommendations"), page(Recommendation), params=params)
 
     @Method
-    def uploaded(self, **fields: Any) -> Flow[dict[str, Any]]:  # noqa: ANN401 - JobSubmission's fields
+    def uploaded(self, /, **fields: Any) -> Flow[dict[str, Any]]:  # noqa: ANN401 - JobSubmission's fields
         """The fields of :class:`~autokv.wire.JobSubmission`, with every file uploaded; ``None`` leaves a field out.
 
         ``workload``, ``prompts``, ``hardware`` and ``run_on`` may be paths: the files are uploaded, and their ids take

@@ -89,7 +89,7 @@ class _Connected(Generic[H]):
     """A server, and how patient to be with it."""
 
     def __init__(self, http: H, *, retries: int, patience: float) -> None:
-        self._http = http
+        self._http: H = http
         self._retries = retries
         self._patience = patience
         self._memory = _Memory()
