@@ -7,31 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Response
 from starlette.exceptions import HTTPException
 
-from autokv.api.configurations import (
-    ASK_AGAIN,
-    UNCHANGED,
-    As,
-    document_answer,
-    documented,
-    tag,
-    unchanged,
-)
+from autokv.api.configurations import ASK_AGAIN, As, document_answer, documented, tag, unchanged
 from autokv.api.dependencies import DatabaseDep
 from autokv.api.headers import MAX_HEADER, Accept, IfNoneMatch, chosen, known, tags
 from autokv.api.paging import PageQuery
-from autokv.api.responses import answer, located, problems
+from autokv.api.responses import UNCHANGED, answer, located, problems
 from autokv.errors import PreconditionError, RequestError
 from autokv.storage.aliases import Alias
-from autokv.wire import AliasMove, AliasMoveRequest, AliasRollbackRequest, AliasView, Page
+from autokv.wire import AliasMove, AliasMoveRequest, AliasName, AliasRollbackRequest, AliasView, Page
 
 router = APIRouter(tags=["aliases"])
-Name = Annotated[
-    str,
-    Path(
-        pattern=r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$",
-        description="lower-case letters, digits, and . _ - between them",
-    ),
-]
+Name = Annotated[AliasName, Path(description="lower-case letters, digits, and . _ - between them")]
 IfMatch = Annotated[
     str | None,
     Header(alias="If-Match", max_length=MAX_HEADER, description='the revision that is replaced, as in `"3"`'),

@@ -13,10 +13,11 @@ from starlette.requests import ClientDisconnect
 
 from autokv import settings
 from autokv.api.dependencies import DatabaseDep, Id
+from autokv.api.headers import check_media_type
 from autokv.api.paging import PageQuery
 from autokv.api.responses import answer, located, problems
 from autokv.errors import ConflictError, TooLargeError
-from autokv.hardware import HardwareProfile, catalog
+from autokv.hardware import catalog
 from autokv.hardware.documents import MAX_PROFILE_BYTES, parse_profile
 from autokv.models.offered import offered
 from autokv.storage import Database
@@ -47,9 +48,7 @@ _CATALOG = datetime.fromtimestamp(0, UTC)
 )
 async def upload(request: Request, database: DatabaseDep) -> Response:
     """Store a profile as `autokv hardware probe --output` writes it, or a data sheet; JSON or YAML."""
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media not in MEDIA_TYPES:
-        raise HTTPException(415, f"the body is {media[:100] or 'of no media type'}; send JSON or YAML")
+    check_media_type(request.headers.get("content-type", ""), MEDIA_TYPES, "JSON or YAML")
     body = await _read(request)
     added, new = await run_in_threadpool(_keep, database, body)
     headers = {"Location": f"/v1/hardware-profiles/{added.id}"}
@@ -116,7 +115,7 @@ def _keep(database: Database, body: bytes) -> tuple[StoredProfile, bool]:
 
 
 def _of_catalog(name: str) -> HardwareProfileView:
-    sheet: HardwareProfile = catalog.sheets()[name].profile()
+    sheet = catalog.sheets()[name].profile()
     return HardwareProfileView(
         id=name, name=sheet.name, source="catalog", fingerprint=sheet.fingerprint, profile=sheet.to_dict()
     )

@@ -20,11 +20,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from autokv.api.dependencies import DatabaseDep, Id
-from autokv.api.headers import IfNoneMatch, known
+from autokv.api.headers import IfNoneMatch, check_media_type, known
 from autokv.api.inspection import prompts_facts, trace_facts
 from autokv.api.paging import PageQuery
 from autokv.api.paging import Query as Parameters
-from autokv.api.responses import answer, located, problems
+from autokv.api.responses import UNCHANGED, answer, located, problems
 from autokv.errors import NotFoundError
 from autokv.storage import Database
 from autokv.storage.uploads import Upload
@@ -97,7 +97,7 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
 
     async def upload(request: Request, query: UploadQuery, database: DatabaseDep) -> Response:
         """Store the body, once all of it has been read and checked; a file that cannot be used is refused (422)."""
-        _check_media_type(request.headers.get("content-type", BINARY))
+        check_media_type(request.headers.get("content-type", BINARY), MEDIA_TYPES, f"the file itself as {BINARY}")
         with TemporaryDirectory(prefix="autokv-upload-") as folder:
             file = Path(folder) / kind
             await _receive(request, file)
@@ -148,12 +148,12 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
         tags=tags,
         response_class=StreamingResponse,
         responses=problems(404)
+        | UNCHANGED
         | {
             200: {
                 "description": "The bytes of the file.",
                 "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}},
-            },
-            304: {"description": "Not modified: it matches `If-None-Match`."},
+            }
         },
     )
     def download(upload_id: Id, database: DatabaseDep, if_none_match: IfNoneMatch = None) -> Response:
@@ -182,12 +182,6 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
         """Delete a file that no job uses."""
         _get(database, kind, upload_id)
         database.uploads.delete(upload_id)
-
-
-def _check_media_type(header: str) -> None:
-    media = header.partition(";")[0].strip().lower()
-    if media not in MEDIA_TYPES:
-        raise HTTPException(415, f"the body is {media[:100] or 'of no media type'}; send the file itself as {BINARY}")
 
 
 async def _receive(request: Request, file: Path) -> None:

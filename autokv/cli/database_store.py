@@ -13,8 +13,7 @@ from autokv.api.views import Fleet, configuration_view, job_view, look
 from autokv.errors import RequestError
 from autokv.storage import Database
 from autokv.tuning.trial import TuningResult
-from autokv.wire import ENDED_STATES, AliasMove, AliasView, ConfigurationView, Event, JobState, JobView
-from autokv.wire.configurations import AliasName
+from autokv.wire import ENDED_STATES, AliasMove, AliasName, AliasView, ConfigurationView, Event, JobState, JobView
 
 Item = TypeVar("Item")
 Cursor = TypeVar("Cursor")

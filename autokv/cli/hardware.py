@@ -8,19 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autokv.cli.tables import JsonOption, print_facts, print_json, print_table
+from autokv.cli.tables import DeviceOption, JsonOption, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
     from autokv.hardware import HardwareProfile, Rate
 
 app = typer.Typer(no_args_is_help=True)
-
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-
-
-@app.callback()
-def _group() -> None:
-    """Devices: this one measured, others from their data sheets."""
 
 
 @app.command()

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from autokv.cli.options import Given, byte_size, check_output, read_trace, takes
-from autokv.cli.renamed import Renamed
+from autokv.cli.options import Given, Renamed, byte_size, check_output, read_trace, takes
 from autokv.cli.tables import JsonOption, print_facts, print_json, print_table
 from autokv.errors import RequestError
 from autokv.tuning.request import READING, SearchFields
@@ -28,11 +27,6 @@ FormatOption = Annotated[
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Random seed.")]
-
-
-@app.callback()
-def _group() -> None:
-    """Traces: inspect, convert, slice and synthesize them."""
 
 
 @app.command(cls=Renamed)
@@ -58,6 +52,7 @@ def inspect(
 
     Also its bursts, its requests in flight, and its conversations.
     """
+    from autokv import models
     from autokv.report import trace_rows
     from autokv.workload import statistics_of
 
@@ -67,7 +62,7 @@ def inspect(
     memory = None if kv_memory is None else byte_size(kv_memory, "--kv-memory")
     trace = read_trace(file, given)
     found = statistics_of(trace, tokens_per_second)
-    known = None if model is None else _facts_of(model)
+    known = None if model is None else models.inspect(model)
     scenario = None if known is None else _scenario(trace, known, hardware, memory)
     cached = None if known is None or memory is None else _cached(trace, known, memory)
     if page is not None:
@@ -217,12 +212,6 @@ def synthesize(
             seed=seed,
         )
     _write(trace, out, format)
-
-
-def _facts_of(model: str) -> ModelFacts:
-    from autokv import models
-
-    return models.inspect(model)
 
 
 def _scenario(trace: WorkloadTrace, facts: ModelFacts, hardware: str | None, kv_memory: float | None) -> Scenario:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from autokv.errors import RequestError
+from autokv.files import cache_folder
 from autokv.hardware.documents import read_profile
 from autokv.hardware.profile import HardwareProfile
 
 
 def measured_folder() -> Path:
-    """``hardware`` in the cache folder, which ``AUTOKV_CACHE_DIR`` sets; it need not exist.
-
-    The rule is that of :class:`autokv.settings.Settings`, which this room does not import.
-    """
-    chosen = os.environ.get("AUTOKV_CACHE_DIR")
-    root = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autokv"
-    return root.expanduser() / "hardware"
+    """Where they are kept; it need not exist."""
+    return cache_folder("hardware")
 
 
 def measured_file(profile: HardwareProfile) -> Path:

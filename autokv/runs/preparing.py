@@ -18,8 +18,8 @@ from autokv.evaluation.prompts.records import prompt_file_facts
 from autokv.evaluation.prompts.text import read_text
 from autokv.hardware import HardwareProfile, find, probe
 from autokv.models import LoadedModel, load
+from autokv.models.loading import LazyTokenizer
 from autokv.models.placement import choose_device
-from autokv.models.tokenizer import LazyTokenizer
 from autokv.runs.evaluation_plan import EvaluationPlan, plan_evaluation
 from autokv.runs.listener import Listener, Stop
 from autokv.runs.serving_judge import ServingJudge

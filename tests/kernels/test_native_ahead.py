@@ -11,7 +11,7 @@ import pytest
 from autokv.kernels.backend import CPU
 from autokv.kernels.decode_attention import native
 from autokv.kernels.native import compiler
-from autokv.kernels.parity import CASES, attention_error
+from kernel_cases import CASES, attention_error
 
 library = importlib.import_module("autokv.kernels.native.library")
 VARIANTS = compiler.VARIANTS.get(platform.machine(), ())
