@@ -19,9 +19,8 @@ from autokv.search_spaces import build_space, names
 from autokv.settings import Settings
 from autokv.storage import Database
 from autokv.storage.jobs import Job
-from autokv.storage.uploads import Upload
 from autokv.tuning.request import ANY, TuningRequest
-from autokv.wire import JobSubmission, UploadKind
+from autokv.wire import JobSubmission, UploadKind, UploadView
 
 INLINE = "inline"
 """The request's space where the submission spells one out."""
@@ -131,7 +130,7 @@ def _offers(known: Sequence[str]) -> str:
     return f"choose from {', '.join(known[:NAMED])}{more}, or name an id of the Hugging Face Hub"
 
 
-def _upload(database: Database, kind: UploadKind, field: str, upload_id: str | None) -> Upload | None:
+def _upload(database: Database, kind: UploadKind, field: str, upload_id: str | None) -> UploadView | None:
     if upload_id is None:
         return None
     where = "/v1/traces" if kind == "trace" else "/v1/prompts"
@@ -147,7 +146,7 @@ def _upload(database: Database, kind: UploadKind, field: str, upload_id: str | N
     return upload
 
 
-def _check_serving(submission: JobSubmission, trace: Upload | None) -> None:
+def _check_serving(submission: JobSubmission, trace: UploadView | None) -> None:
     if submission.scenario is not None:
         # Traces are read with a large library, which few submissions need.
         from autokv.workload.scenarios import scenario_kind
@@ -182,7 +181,7 @@ def _named(database: Database, field: str, name: str, otherwise: str) -> _Named:
         found = database.profiles.get(name)
     except NotFoundError:
         raise RequestError(f"no device {name!r} is known", field=field, remedy=remedy) from None
-    profile = HardwareProfile.from_dict(dict(found.document))
+    profile = HardwareProfile.from_dict(found.profile)
     return _Named(profile, Device.of(profile), found.id)
 
 
@@ -234,7 +233,7 @@ def _inside(value: object) -> Iterator[object]:
         yield from value
 
 
-def _about(request: TuningRequest, trace: Upload | None, prompts: Upload | None) -> Iterator[str]:
+def _about(request: TuningRequest, trace: UploadView | None, prompts: UploadView | None) -> Iterator[str]:
     yield f"{request.trials} trials of the space {request.space!r}, seed {request.seed}"
     if trace is not None:
         yield f"workload: {trace.name}"

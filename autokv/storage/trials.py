@@ -15,7 +15,7 @@ from autokv.evaluation.measurement import Measurement
 from autokv.storage.columns import fingerprint
 from autokv.storage.events import append
 from autokv.storage.lease import Lease
-from autokv.storage.repository import Sessions, through_outages
+from autokv.storage.repository import Repository, through_outages
 from autokv.storage.tables import JobRow, MeasurementRow, Phase, SampleRow, TrialRow
 from autokv.tuning.trial import TrialRecord
 
@@ -67,11 +67,8 @@ def load_measurements(session: Session, *where: ColumnElement[bool]) -> list[Sto
     return list(found.values())
 
 
-class Trials:
+class Trials(Repository):
     """The repository of trials."""
-
-    def __init__(self, reading: Sessions, writing: Sessions) -> None:
-        self._reading, self._writing = reading, writing
 
     def add(self, job_id: str, record: TrialRecord, *, lease: Lease | None = None) -> None:
         """Store a finished trial with its samples, all or nothing; it is durable when this returns.
@@ -98,26 +95,14 @@ class Trials:
                 raise ConflictError(
                     f"has a trial {record.number} already", field=f"job {job_id}", remedy="does another process run it?"
                 )
-            digest = None if record.config is None else record.config.digest
-            config = None if record.config is None else record.config.model_dump(mode="json")
-            session.add(
-                TrialRow(
-                    job_id=job_id,
-                    number=record.number,
-                    state=record.state,
-                    params=record.params,
-                    source=record.source,
-                    config=config,
-                    digest=digest,
-                    reason=record.reason,
-                    seconds=record.seconds,
-                )
-            )
+            session.add(TrialRow(job_id=job_id, params=record.params, **_columns(record)))
             session.flush()
             if record.measurement is not None:
                 add_measurement(session, job_id, record.number, "calibration", record.measurement)
             if row is not None:
-                append(session, row, "trial", _told(record))
+                metrics = {} if record.measurement is None else record.measurement.metrics
+                means = {name: statistics.mean for name, statistics in metrics.items()}
+                append(session, row, "trial", {**_columns(record), "metrics": means})
 
     def of(self, job_id: str) -> list[TrialRecord]:
         """Every trial of a job as it was stored, by number."""
@@ -167,20 +152,17 @@ def _same(session: Session, job_id: str, record: TrialRecord) -> bool:
 def _key(record: TrialRecord) -> str:
     """Equal for equal records; NaN is equal to itself here."""
     measurement = None if record.measurement is None else record.measurement.to_dict()
-    config = None if record.config is None else record.config.model_dump(mode="json")
-    rest = [record.number, record.state, record.params, record.source, record.reason, record.seconds]
-    return fingerprint([*rest, config, measurement])
+    return fingerprint([_columns(record), record.params, measurement])
 
 
-def _told(record: TrialRecord) -> dict[str, Any]:
-    metrics = {} if record.measurement is None else record.measurement.metrics
+def _columns(record: TrialRecord) -> dict[str, Any]:
+    """What is stored of a trial, and told of it, beside its parameters and its measurement."""
     return {
         "number": record.number,
         "state": record.state,
         "source": record.source,
-        "digest": None if record.config is None else record.config.digest,
         "config": None if record.config is None else record.config.model_dump(mode="json"),
-        "metrics": {name: statistics.mean for name, statistics in metrics.items()},
+        "digest": None if record.config is None else record.config.digest,
         "reason": record.reason,
         "seconds": record.seconds,
     }

@@ -11,12 +11,10 @@ from sqlalchemy import Select, select, update
 
 from autokv.errors import NotFoundError
 from autokv.storage.devices import put
-from autokv.storage.repository import Sessions, now
+from autokv.storage.repository import Repository, now
 from autokv.storage.service_tables import HardwareProfileRow, WorkerRow
 from autokv.storage.tables import JobRow, new_id
 from autokv.wire import WorkerState
-
-Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -41,11 +39,8 @@ class Worker:
     seen: datetime
 
 
-class Workers:
+class Workers(Repository):
     """The repository of workers. Rows stay when a worker has stopped: attempts name them."""
-
-    def __init__(self, reading: Sessions, writing: Sessions) -> None:
-        self._reading, self._writing = reading, writing
 
     def register(
         self,
@@ -54,7 +49,7 @@ class Workers:
         process: int,
         device: str,
         labels: Mapping[str, str],
-        profile: Facts,
+        profile: Mapping[str, Any],
         versions: Mapping[str, str],
         seconds: float,
         state: WorkerState = "ready",
