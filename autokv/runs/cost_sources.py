@@ -11,7 +11,7 @@ from autokv.evaluation.baselines import UNCOMPRESSED
 from autokv.evaluation.costs.meter import CostMeter, bytes_of_sequences
 from autokv.evaluation.costs.synthetic import Layers
 from autokv.hardware import HardwareProfile
-from autokv.hardware.silicon import SiliconTables, tables_of
+from autokv.hardware.silicon import tables_of
 from autokv.models.outline import ModelOutline
 from autokv.runtime.plan import make_plan
 from autokv.serving import CostModel, SequenceBytes, ServingOptions
@@ -154,12 +154,8 @@ class DerivedCosts:
 def tabled(sizes: CacheSizes, shape: ModelShape, target: HardwareProfile, options: ServingOptions) -> CostSource | None:
     """Costs from kernel tables; None where there are none for the device or the model."""
     tables = tables_of(target)
-    return None if tables is None else _tabled(tables, sizes, shape, target, options)
-
-
-def _tabled(
-    tables: SiliconTables, sizes: CacheSizes, shape: ModelShape, target: HardwareProfile, options: ServingOptions
-) -> CostSource | None:
+    if tables is None:
+        return None
     sequence = sizes.of(UNCOMPRESSED)
     common: dict[str, Any] = {"device": target.name, "max_batch": options.max_num_seqs}
     full = silicon_costs(tables, shape, sequence, **common)

@@ -26,8 +26,7 @@ from autokv.runs.serving_judge import ServingJudge
 from autokv.runs.versions import versions
 from autokv.search_spaces import SearchSpace, load_space
 from autokv.storage import Job
-from autokv.tuning.choice import chosen
-from autokv.tuning.request import TuningRequest
+from autokv.tuning.request import DEFAULT_OBJECTIVES, TuningRequest
 from autokv.tuning.sampling import check_sampler
 from autokv.workload import WorkloadTrace, read_trace
 from autokv.workload.features import MEMORY_SHARE
@@ -139,6 +138,25 @@ def prepare_run(
         for note in serving.notes:
             listener.say(note)
     return PreparedRun(request, fitted, model, hardware, trace, scenario, serving, plan, prompts)
+
+
+def chosen(request: TuningRequest, scenario: Scenario, *, served: bool) -> TuningRequest:
+    """``request`` with the scenario's space and objectives, unless it names its own.
+
+    Args:
+        request: what was asked.
+        scenario: of the workload.
+        served: whether the trace can be simulated; without arrivals no serving metric exists.
+    """
+    objectives = scenario.objectives
+    if not served:
+        objectives = tuple(name for name in objectives if name not in SERVING_METRICS)
+        if len(objectives) < 2:
+            objectives = DEFAULT_OBJECTIVES
+    follows = {"space": scenario.space, "objectives": objectives}
+    return request.model_copy(
+        update={name: value for name, value in follows.items() if name not in request.model_fields_set}
+    )
 
 
 def _check_names(request: TuningRequest) -> None:

@@ -11,11 +11,11 @@ from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.naming import aim
 from autokv.search_spaces import SearchSpace
 from autokv.tuning.hypervolume import history
-from autokv.tuning.importance import importance
 from autokv.tuning.objectives import Constraint, constraints_of, losses, meets, speedup, unusable
 from autokv.tuning.pareto import pareto_front
 from autokv.tuning.recommend import BYTES, Recommendation, no_rival, passes, recommend, required
 from autokv.tuning.request import TuningRequest
+from autokv.tuning.sampling import importance
 from autokv.tuning.search import Evaluate, Progress, SearchOutcome, search
 from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
 
