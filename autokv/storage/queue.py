@@ -77,7 +77,7 @@ class Queue(Repository):
         """
         asked = fingerprint(submission)
         with self._writing() as session:
-            before = None if key is None else _known(session, key, asked)
+            before = _known(session, key, asked)
             if before is not None:
                 return before, False
             row = JobRow(
@@ -101,7 +101,7 @@ class Queue(Repository):
                     if key is not None:
                         session.add(IdempotencyKeyRow(key=key, fingerprint=asked, job_id=row.id))
             except IntegrityError:
-                before = None if key is None else _known(session, key, asked)
+                before = _known(session, key, asked)
                 if before is None:
                     raise
                 return before, False
@@ -340,8 +340,8 @@ def _place(session: Session, job: Job) -> tuple[int, int] | None:
     return (position, length) if position else None
 
 
-def _known(session: Session, key: str, asked: str) -> Job | None:
-    row = session.get(IdempotencyKeyRow, key)
+def _known(session: Session, key: str | None, asked: str) -> Job | None:
+    row = None if key is None else session.get(IdempotencyKeyRow, key)
     if row is None:
         return None
     if row.fingerprint != asked:

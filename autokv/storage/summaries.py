@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session, aliased
@@ -15,6 +14,12 @@ from autokv.storage.service_tables import WorkerRow
 from autokv.storage.tables import ConfigurationRow, FrontPointRow, JobRow, MeasurementRow, ResultRow, TrialRow
 from autokv.storage.tuning_results import latest
 from autokv.wire import FrontPointView, FrontView, TrialView
+
+_CALIBRATION = and_(
+    MeasurementRow.job_id == TrialRow.job_id,
+    MeasurementRow.trial == TrialRow.number,
+    MeasurementRow.phase == "calibration",
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Summaries(Repository):
         """The trials of a job that follow number ``after``, at most ``limit``."""
         query = (
             select(TrialRow, MeasurementRow.metrics)
-            .outerjoin(MeasurementRow, and_(*_measured(TrialRow, MeasurementRow)))
+            .outerjoin(MeasurementRow, _CALIBRATION)
             .where(TrialRow.job_id == job_id, TrialRow.number > after)
             .order_by(TrialRow.number)
             .limit(limit)
@@ -92,20 +97,12 @@ class Summaries(Repository):
         return Figures(jobs, counted, seconds, trials)
 
 
-def _measured(trial: type[TrialRow], measurement: type[MeasurementRow]) -> tuple[Any, ...]:
-    return (
-        measurement.job_id == trial.job_id,
-        measurement.trial == trial.number,
-        measurement.phase == "calibration",
-    )
-
-
 def _points(session: Session, result: ResultRow) -> list[FrontPointView]:
     validation = aliased(MeasurementRow)
     query = (
         select(FrontPointRow, TrialRow, MeasurementRow.metrics, validation.metrics, ConfigurationRow)
         .join(TrialRow, and_(TrialRow.job_id == FrontPointRow.job_id, TrialRow.number == FrontPointRow.trial))
-        .join(MeasurementRow, and_(*_measured(TrialRow, MeasurementRow)))
+        .join(MeasurementRow, _CALIBRATION)
         .outerjoin(validation, validation.id == FrontPointRow.validation)
         .outerjoin(
             ConfigurationRow,

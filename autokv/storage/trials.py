@@ -89,8 +89,9 @@ class Trials(Repository):
                 row: JobRow | None = lease.require(session)
             else:
                 row = session.get(JobRow, job_id, with_for_update=True)
-            if session.get(TrialRow, (job_id, record.number)) is not None:
-                if lease is not None and _same(session, job_id, record):
+            known = session.get(TrialRow, (job_id, record.number))
+            if known is not None:
+                if lease is not None and _same(session, known, record):
                     return
                 raise ConflictError(
                     f"has a trial {record.number} already", field=f"job {job_id}", remedy="does another process run it?"
@@ -141,10 +142,8 @@ def _record(row: TrialRow, measured: StoredMeasurement | None) -> TrialRecord:
     )
 
 
-def _same(session: Session, job_id: str, record: TrialRecord) -> bool:
-    mine = (TrialRow.job_id == job_id, TrialRow.number == record.number)
-    row = session.scalars(select(TrialRow).where(*mine)).one()
-    about = (MeasurementRow.job_id == job_id, MeasurementRow.trial == record.number)
+def _same(session: Session, row: TrialRow, record: TrialRecord) -> bool:
+    about = (MeasurementRow.job_id == row.job_id, MeasurementRow.trial == row.number)
     measured = load_measurements(session, *about, MeasurementRow.phase == "calibration")
     return _key(_record(row, measured[0] if measured else None)) == _key(record)
 

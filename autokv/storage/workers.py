@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -14,29 +13,18 @@ from autokv.storage.devices import put
 from autokv.storage.repository import Repository, now
 from autokv.storage.service_tables import HardwareProfileRow, WorkerRow
 from autokv.storage.tables import JobRow, new_id
-from autokv.wire import WorkerState
+from autokv.wire import WorkerState, WorkerView
 
 
-@dataclass(frozen=True)
-class Worker:
-    """A worker as it stands. Times are UTC, from the database's clock."""
+class Worker(WorkerView):
+    """A worker as it stands, ``gone`` where it has not been heard of in time, and what only its side is told.
 
-    id: str
-    host: str
+    Times are UTC, from the database's clock.
+    """
+
     process: int
-    device: str
-    labels: Mapping[str, str]
-    hardware: str
-    """Id of its measured hardware profile."""
-    hardware_name: str
     fingerprint: str
-    versions: Mapping[str, str]
-    state: Literal[WorkerState, "gone"]
-    """``gone`` where it has not been heard of in time."""
-    job: str | None
-    """What it runs now."""
-    started: datetime
-    seen: datetime
+    """Of its measured hardware profile."""
 
 
 class Workers(Repository):
@@ -123,18 +111,14 @@ def _query() -> Select[Any]:
 
 def _worker(time: datetime, row: WorkerRow, name: str, fingerprint: str, job: str | None) -> Worker:
     gone = row.state != "stopped" and row.until < time
-    return Worker(
-        id=row.id,
-        host=row.host.partition(" pid:")[0],
-        process=row.process,
-        device=row.device,
-        labels=row.labels,
-        hardware=row.profile,
-        hardware_name=name,
-        fingerprint=fingerprint,
-        versions=row.versions,
-        state="gone" if gone else row.state,
-        job=job,
-        started=row.started_at,
-        seen=row.seen_at,
-    )
+    found = {
+        "host": row.host.partition(" pid:")[0],
+        "hardware": row.profile,
+        "hardware_name": name,
+        "fingerprint": fingerprint,
+        "state": "gone" if gone else row.state,
+        "job": job,
+        "started": row.started_at,
+        "seen": row.seen_at,
+    }
+    return Worker.model_validate({**vars(row), **found})

@@ -109,7 +109,9 @@ def recommend(
     quality = next((name for name in objectives if name in QUALITY), DEFAULT_QUALITY.metric)
     named = _named([one for one in measured if meets(one, constraints)] or measured, objectives, quality)
     wanted = required(constraints)
-    asked = " and ".join(one.words for one in wanted) + _said(constraints)
+    asked = " and ".join(one.words for one in wanted)
+    if len(wanted) > len(constraints):
+        asked += " (the default, since no constraint on quality was given)"
     passing = [(one, point) for one, point in confirmed if passes(one, constraints)]
     if not passing:
         return Recommendation(None, named, _why_none(measured, wanted, asked))
@@ -224,12 +226,6 @@ def _why_none(measured: Sequence[Measurement], wanted: Sequence[Constraint], ask
         f"no configuration of the front has {asked} on validation prompts, so none is recommended; "
         f"{closest.config.digest[:12]} comes closest with {missed}"
     )
-
-
-def _said(constraints: Sequence[Constraint]) -> str:
-    if DEFAULT_QUALITY in required(constraints) and DEFAULT_QUALITY not in constraints:
-        return " (the default, since no constraint on quality was given)"
-    return ""
 
 
 def _shortfall(measurement: Measurement, constraints: Sequence[Constraint]) -> float:
