@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,13 +54,28 @@ class PreparedRun:
     def facts(self) -> dict[str, dict[str, Any]]:
         """What a job stores of it: model, hardware and workload as JSON documents, and versions."""
         return {
-            "model": {
-                **self.model.facts.to_dict(),
-                "source": self.request.model,
-            },
+            "model": {**self.model.facts.to_dict(), "source": self.request.model},
             "hardware": {**self.hardware.to_dict(), "dtype": str(self.model.dtype).removeprefix("torch.")},
-            "workload": _workload_facts(self),
+            "workload": self._workload,
             "versions": versions(),
+        }
+
+    @property
+    def _workload(self) -> dict[str, Any]:
+        trace, sets = self.trace, self.prompts
+        traffic = {} if trace is None else {"trace": trace.name, "format": trace.format, **asdict(trace.summary())}
+        return {
+            **traffic,
+            **({} if self.scenario is None else {"scenario": asdict(self.scenario)}),
+            **({} if self.serving is None else {"serving": self.serving.facts}),
+            "prompts": sets.source,
+            "continuation_tokens": self.request.continuation_tokens,
+            "contexts": {
+                "calibration": [len(prompt.context) for prompt in sets.calibration],
+                "validation": [len(prompt.context) for prompt in sets.validation],
+                "notes": list(self.plan.notes),
+                "batch": self.plan.batch,
+            },
         }
 
 
@@ -217,26 +231,3 @@ def _scenario(request: TuningRequest, model: LoadedModel, trace: WorkloadTrace, 
         memory_bytes=memory,
     )
     return found if request.scenario is None else found.overruled(request.scenario)
-
-
-def _workload_facts(prepared: PreparedRun) -> dict[str, Any]:
-    trace = prepared.trace
-    traffic: Mapping[str, Any] = (
-        {} if trace is None else {"trace": trace.name, "format": trace.format, **asdict(trace.summary())}
-    )
-    scenario = {} if prepared.scenario is None else {"scenario": asdict(prepared.scenario)}
-    serving = {} if prepared.serving is None else {"serving": prepared.serving.facts}
-    sets = prepared.prompts
-    return {
-        **traffic,
-        **scenario,
-        **serving,
-        "prompts": sets.source,
-        "continuation_tokens": prepared.request.continuation_tokens,
-        "contexts": {
-            "calibration": [len(prompt.context) for prompt in sets.calibration],
-            "validation": [len(prompt.context) for prompt in sets.validation],
-            "notes": list(prepared.plan.notes),
-            "batch": prepared.plan.batch,
-        },
-    }

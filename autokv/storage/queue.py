@@ -16,7 +16,7 @@ from autokv.storage.columns import fingerprint
 from autokv.storage.events import append, is_told
 from autokv.storage.jobs import Facts, Job, as_job, job_of, job_query, model_key
 from autokv.storage.lease import GONE, Lease, locked, renew
-from autokv.storage.repository import Repository, now, through_outages
+from autokv.storage.repository import Repository, now
 from autokv.storage.service_tables import AttemptRow, IdempotencyKeyRow
 from autokv.storage.tables import JobRow, new_id
 from autokv.tuning.request import TuningRequest
@@ -320,15 +320,6 @@ class Queue(Repository):
             number = append(session, row, kind, data)
 
         self._persist(tell)
-
-    def _persist(self, write: Callable[[Session], None]) -> None:
-        """``write`` finds out whether it was stored already, and its answer lost."""
-
-        def transaction() -> None:
-            with self._writing() as session:
-                write(session)
-
-        through_outages(transaction)
 
 
 def _place(session: Session, job: Job) -> tuple[int, int] | None:

@@ -23,6 +23,18 @@ class Repository:
     def __init__(self, reading: Sessions, writing: Sessions) -> None:
         self._reading, self._writing = reading, writing
 
+    def _persist(self, write: Callable[[Session], None], *, again: bool = True) -> None:
+        """Write in one transaction, ``again`` while the database cannot be reached (:func:`through_outages`)."""
+
+        def transaction() -> None:
+            with self._writing() as session:
+                write(session)
+
+        if again:
+            through_outages(transaction)
+        else:
+            transaction()
+
 
 def now(session: Session) -> datetime:
     """The database's time, aware and in UTC."""

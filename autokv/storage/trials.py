@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, insert, select
@@ -15,7 +14,7 @@ from autokv.evaluation.measurement import Measurement
 from autokv.storage.columns import fingerprint
 from autokv.storage.events import append
 from autokv.storage.lease import Lease
-from autokv.storage.repository import Repository, through_outages
+from autokv.storage.repository import Repository
 from autokv.storage.tables import JobRow, MeasurementRow, Phase, SampleRow, TrialRow
 from autokv.tuning.trial import TrialRecord
 
@@ -80,15 +79,9 @@ class Trials(Repository):
             ConflictError: the job has another trial of this number, or does not exist.
             LeaseLostError: ``lease`` is lost.
         """
-        write = partial(self._add, job_id, record, lease)
-        return write() if lease is None else through_outages(write)
 
-    def _add(self, job_id: str, record: TrialRecord, lease: Lease | None) -> None:
-        with self._writing() as session:
-            if lease is not None:
-                row: JobRow | None = lease.require(session)
-            else:
-                row = session.get(JobRow, job_id, with_for_update=True)
+        def add(session: Session) -> None:
+            row = session.get(JobRow, job_id, with_for_update=True) if lease is None else lease.require(session)
             known = session.get(TrialRow, (job_id, record.number))
             if known is not None:
                 if lease is not None and _same(session, known, record):
@@ -104,6 +97,8 @@ class Trials(Repository):
                 metrics = {} if record.measurement is None else record.measurement.metrics
                 means = {name: statistics.mean for name, statistics in metrics.items()}
                 append(session, row, "trial", {**_columns(record), "metrics": means})
+
+        self._persist(add, again=lease is not None)
 
     def of(self, job_id: str) -> list[TrialRecord]:
         """Every trial of a job as it was stored, by number."""

@@ -13,7 +13,7 @@ from autokv.config import ConfigurationDocument
 from autokv.storage import attempts, trials
 from autokv.storage.columns import fingerprint
 from autokv.storage.lease import Lease, locked
-from autokv.storage.repository import Repository, now, through_outages
+from autokv.storage.repository import Repository, now
 from autokv.storage.tables import ConfigurationRow, FrontPointRow, JobRow, MeasurementRow, ResultRow
 from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
 
@@ -42,22 +42,21 @@ class Results(Repository):
         """
         key = fingerprint([_summary(result), [document.model_dump(mode="json") for document in documents]])
 
-        def write() -> None:
-            with self._writing() as session:
-                job, last = locked(session, job_id), latest(session, job_id)
-                known = last is not None and last.fingerprint == key
-                if known and job.state in {"done", "interrupted"}:
-                    return
-                if lease is not None:
-                    lease.require(session)
-                if not known:
-                    _add(session, job_id, 1 if last is None else last.number + 1, key, result, documents)
-                job.stopped_by = result.stopped_by
-                if workload:
-                    job.workload = {**(job.workload or {}), **workload}
-                _end(session, job, result)
+        def save(session: Session) -> None:
+            job, last = locked(session, job_id), latest(session, job_id)
+            known = last is not None and last.fingerprint == key
+            if known and job.state in {"done", "interrupted"}:
+                return
+            if lease is not None:
+                lease.require(session)
+            if not known:
+                _add(session, job_id, 1 if last is None else last.number + 1, key, result, documents)
+            job.stopped_by = result.stopped_by
+            if workload:
+                job.workload = {**(job.workload or {}), **workload}
+            _end(session, job, result)
 
-        return write() if lease is None else through_outages(write)
+        self._persist(save, again=lease is not None)
 
     def of(self, job_id: str) -> TuningResult | None:
         """The last result of a job, as it was saved; ``None`` where there is none yet."""
