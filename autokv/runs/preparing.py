@@ -140,8 +140,8 @@ def prepare_run(
     fitted = (load_space(request.space) if space is None else space).fitted(model.facts.head_dim)
     check_sampler(request.sampler, fitted)
     serving = None
-    about = bool(request.slo or request.kv_memory or request.price_per_hour)
-    about = about or bool(_SERVED.intersection((*request.metrics, *([request.utility] if request.utility else []))))
+    named = _SERVED.intersection((*request.metrics, request.utility))
+    about = bool(request.slo or request.kv_memory or request.price_per_hour or named)
     if trace is not None and not served and not about:
         listener.say(
             f"{trace.name}: has no arrivals, so it is not served; --rate says how many requests come per second"

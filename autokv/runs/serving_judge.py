@@ -115,15 +115,15 @@ class ServingJudge:
 
     def each(self, results: Sequence[Measurement | AutoKVError]) -> list[Measurement | AutoKVError]:
         """``results``, each measurement :meth:`judged`, or why the trace cannot be served with its configuration."""
-        return [self._judged_or_error(one) if isinstance(one, Measurement) else one for one in results]
-
-    def _judged_or_error(self, measurement: Measurement) -> Measurement | AutoKVError:
-        try:
-            return self.judged(measurement)
-        except Interrupted:
-            raise
-        except AutoKVError as error:
-            return error
+        found: list[Measurement | AutoKVError] = []
+        for one in results:
+            try:
+                found.append(self.judged(one) if isinstance(one, Measurement) else one)
+            except Interrupted:
+                raise
+            except AutoKVError as error:
+                found.append(error)
+        return found
 
     def judged(self, measurement: Measurement) -> Measurement:
         """``measurement`` with the metrics of serving the trace; its answers' length stretches the trace's."""

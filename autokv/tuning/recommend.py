@@ -119,9 +119,7 @@ def recommend(
     pool, where = (steady, "calibration and validation") if steady else ([one for one, _ in passing], "validation")
     served = all(UTILITY in one.metrics for one in pool)
     objective = utility or (_kept(pool) if served else BYTES)
-    judged = (
-        pool if all(objective in one.metrics for one in pool) else [one for one in pool if objective in one.metrics]
-    )
+    judged = [one for one in pool if objective in one.metrics]
     if not judged:
         reason = f"{label(objective)} was to decide, but no configuration has a value of it, so none is recommended"
         return Recommendation(None, named, reason)
