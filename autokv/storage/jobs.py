@@ -177,7 +177,7 @@ def as_job(row: JobRow, model: Facts | None, trials: int, time: datetime, *, fac
     """A row as what it means at ``time``."""
     running = runner(row, time)
     died = row.local and row.state == "running" and running is None
-    found = {
+    found: dict[str, Any] = {
         "state": "interrupted" if died else row.state,
         "request": TuningRequest.model_validate(row.request),
         "model": model,
