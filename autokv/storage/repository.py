@@ -47,8 +47,8 @@ Columns = tuple[InstrumentedAttribute[datetime], InstrumentedAttribute[str]]
 
 
 def newest_first(
-    session: Session, query: Select[Any], columns: Columns, cursor: Cursor, limit: int
-) -> tuple[Sequence[Row[Any]], Cursor]:
+    session: Session, query: Select[*tuple[Any, ...]], columns: Columns, cursor: Cursor, limit: int
+) -> tuple[Sequence[Row[*tuple[Any, ...]]], Cursor]:
     """The rows of one page, from behind ``cursor`` on, and where the next page begins.
 
     ``query`` selects the entity first whose time and id ``columns`` are.
