@@ -8,7 +8,7 @@ from statistics import median, quantiles
 
 import torch
 
-from autokv.clocks import processor_clock
+from autokv.clocks import clock_of
 from autokv.errors import RequestError
 from autokv.hardware import system
 from autokv.hardware.profile import HardwareProfile, Rate
@@ -136,15 +136,14 @@ def _rate(run: Callable[[], object], work: float, device: torch.device) -> Rate:
 
 def _seconds(run: Callable[[], object], device: torch.device) -> list[float]:
     """Seconds of timed runs, after one that warms up; at least two. On a CPU of its work, as costs are timed there."""
-    now = processor_clock() if device.type == "cpu" else time.perf_counter
+    now = clock_of(device)
     seconds: list[float] = []
     run()
-    _finish(device)
+    now()  # what runs on a GPU has ended
     end = time.perf_counter() + SECONDS_PER_RATE
     while len(seconds) < 2 or (len(seconds) < MAX_RUNS and time.perf_counter() < end):
         start = now()
         run()
-        _finish(device)
         seconds.append(now() - start)
     return seconds
 
@@ -152,8 +151,3 @@ def _seconds(run: Callable[[], object], device: torch.device) -> list[float]:
 def _summary(values: Sequence[float]) -> Rate:
     lower, _, upper = quantiles(values, n=4, method="inclusive")
     return Rate(median=median(values), spread=upper - lower, n=len(values))
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from autokv.clocks import counts_processor_time
+from autokv.clocks import PROCESSOR_TIME, counts_processor_time
 from autokv.evaluation.costs import CostCache, KernelTime, key_of
 from autokv.hardware import HardwareProfile, Rate
 
@@ -45,7 +45,7 @@ def _document(probed: HardwareProfile, name: str) -> Mapping[str, Any]:
         "device": probed.fingerprint,
         "threads": probed.threads,
         "torch": probed.torch_version,
-        **({"clock": "processor time"} if probed.kind == "cpu" and counts_processor_time() else {}),
+        **(PROCESSOR_TIME if probed.kind == "cpu" and counts_processor_time() else {}),
     }
 
 
