@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from autokv.serving.curves import Curve, Grid
 from autokv.serving.kv_memory import SequenceBytes
@@ -57,30 +60,19 @@ class CostModel:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {
-            "rest": self.rest.to_dict(),
-            "prefill_attention": self.prefill_attention.to_dict(),
-            "compress": self.compress.to_dict(),
-            "decode_attention": self.decode_attention.to_dict(),
-            "sequence": vars(self.sequence).copy(),
-            "predicted": self.predicted,
-            "basis": self.basis,
-            "remark": self.remark,
-        }
+        found: dict[str, Any] = _document().dump_python(self, mode="json")
+        return found
 
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> Self:
-        """The inverse of :meth:`to_dict`."""
-        return cls(
-            rest=Curve.from_dict(document["rest"]),
-            prefill_attention=Curve.from_dict(document["prefill_attention"]),
-            compress=Curve.from_dict(document["compress"]),
-            decode_attention=Grid.from_dict(document["decode_attention"]),
-            sequence=SequenceBytes(**document["sequence"]),
-            predicted=document["predicted"],
-            basis=document.get("basis") or ("measured" if document["predicted"] is None else "estimated"),
-            remark=document.get("remark"),
-        )
+    @staticmethod
+    def from_dict(document: dict[str, Any]) -> CostModel:
+        """The inverse of :meth:`to_dict`; a document that was written before there was a ``basis`` loads too."""
+        basis = document.get("basis") or ("measured" if document["predicted"] is None else "estimated")
+        return _document().validate_python({**document, "basis": basis})
+
+
+@cache
+def _document() -> TypeAdapter[CostModel]:
+    return TypeAdapter(CostModel)
 
 
 def by_bytes(full: CostModel, sequence: SequenceBytes, *, bandwidth: float, launch: float, layers: int) -> CostModel:

@@ -25,22 +25,22 @@ class PrefixCache:
     """Hashed blocks of prompts in KV memory. Those that nobody uses go first, the least recently used first.
 
     Args:
-        blocks: the trace's block hashes.
+        blocks: the trace's block hashes; None where nothing is shared.
         block_size: tokens of a block of KV memory.
 
     Raises:
         RequestError: hashed blocks are not whole blocks of KV memory.
     """
 
-    def __init__(self, blocks: PrefixBlocks, block_size: int) -> None:
-        if blocks.block_tokens % block_size:
+    def __init__(self, blocks: PrefixBlocks | None, block_size: int) -> None:
+        self.hash_block_size = 0 if blocks is None else blocks.block_tokens
+        if self.hash_block_size % block_size:
             raise RequestError(
-                f"hashed blocks of {blocks.block_tokens} tokens are not whole blocks of {block_size}",
+                f"hashed blocks of {self.hash_block_size} tokens are not whole blocks of {block_size}",
                 field="block_size",
-                remedy=f"give a divisor of {blocks.block_tokens}",
+                remedy=f"give a divisor of {self.hash_block_size}",
             )
-        self.hash_block_size = blocks.block_tokens
-        self.blocks_per_hash = blocks.block_tokens // block_size
+        self.blocks_per_hash = self.hash_block_size // block_size
         self._blocks = blocks
         self._users: dict[int, int] = {}
         self._idle: OrderedDict[int, None] = OrderedDict()
@@ -52,6 +52,8 @@ class PrefixCache:
 
     def chain(self, request: int, tokens: int) -> list[int]:
         """Hashes of the whole hashed blocks among a prompt's first ``tokens``."""
+        if self._blocks is None:
+            return []
         chain: list[int] = self._blocks.of(request)[: tokens // self.hash_block_size].tolist()
         return chain
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
+from scipy.integrate import cumulative_trapezoid
 
 from autokv.errors import RequestError
+from autokv.serving.closed_loop import Arrivals, recorded_arrivals
 from autokv.serving.cost_model import CostModel
 from autokv.serving.engine_options import ServingOptions
 from autokv.serving.kv_memory import KVMemory
-from autokv.serving.outcome import Outcome
-from autokv.serving.recording import Recording
+from autokv.serving.outcome import Outcome, Timeline
 from autokv.serving.scheduler import Scheduler
 from autokv.serving.step import Executor, Step
 from autokv.workload import WorkloadTrace
+
+SAMPLES = 2048
+"""A timeline has between half as many samples and this, if there are as many iterations."""
 
 
 def simulate(
@@ -70,10 +73,9 @@ def serve(trace: WorkloadTrace, memory: KVMemory, executor: Executor, options: S
     while True:
         step = scheduler.plan(now)
         if step is None:
-            arrival = scheduler.next_arrival
-            if arrival is None:
+            if scheduler.arrivals.next_s == float("inf"):
                 return recording.outcome(scheduler.arrivals)
-            now = max(now, arrival)
+            now = max(now, scheduler.arrivals.next_s)
             continue
         ran, seconds = executor.run(step, scheduler.admissible_at() - now)
         now += seconds
@@ -81,6 +83,85 @@ def serve(trace: WorkloadTrace, memory: KVMemory, executor: Executor, options: S
         recording.step(step, ran, seconds, now, prompted, finished, scheduler)
         if finished:
             executor.finished(finished)
+
+
+class Recording:
+    """Collects an :class:`~autokv.serving.outcome.Outcome`."""
+
+    def __init__(self, trace: WorkloadTrace, memory: KVMemory) -> None:
+        requests = len(trace)
+        self._trace, self._memory = trace, memory
+        self._first = np.full(requests, np.nan)
+        self._finish = np.full(requests, np.nan)
+        self._preemptions = np.zeros(requests, dtype=np.int64)
+        self._cached = np.full(requests, -1, dtype=np.int64)
+        self._iterations, self._busy = 0, 0.0
+        self._peak, self._most = 0, 0
+        self._samples: list[tuple[float, int, int, int]] = []
+        self._every, self._due = 0.0, 0.0
+
+    def step(
+        self,
+        step: Step,
+        ran: int,
+        seconds: float,
+        now: float,
+        prompted: Sequence[int],
+        finished: Sequence[int],
+        scheduler: Scheduler,
+    ) -> None:
+        """An iteration, or ``ran`` of them, ended at ``now``."""
+        self._iterations += ran
+        self._busy += seconds
+        running = scheduler.running + len(finished)
+        self._peak = max(self._peak, scheduler.step_blocks)
+        self._most = max(self._most, running)
+        for chunk in step.chunks:
+            if self._cached[chunk.request] < 0:
+                self._cached[chunk.request] = chunk.start
+        for request in (*step.dropped, *step.swapped_out):
+            self._preemptions[request] += 1
+        for request in prompted:
+            if np.isnan(self._first[request]):
+                self._first[request] = now
+        for request in finished:
+            self._finish[request] = now
+        if now >= self._due:
+            self._sample((now, scheduler.waiting, running, scheduler.step_blocks))
+
+    def _sample(self, sample: tuple[float, int, int, int]) -> None:
+        self._samples.append(sample)
+        if len(self._samples) == SAMPLES:
+            self._samples = self._samples[::2]
+            self._every = 2 * sample[0] / SAMPLES
+        self._due = sample[0] + self._every
+
+    def outcome(self, arrivals: Arrivals) -> Outcome:
+        """What was collected of requests that arrived so."""
+        trace, closed = self._trace, self._trace.session is not None
+        time, waiting, running, blocks = zip(*self._samples, strict=True) if self._samples else ((), (), (), ())
+        block_bytes = self._memory.block_bytes
+        return Outcome(
+            arrival_s=np.array(arrivals.moments) if closed else trace.arrival_s,
+            first_token_s=self._first,
+            finish_s=self._finish,
+            input_tokens=trace.input_tokens,
+            output_tokens=trace.output_tokens,
+            preemptions=self._preemptions,
+            cached_tokens=np.maximum(0, self._cached),
+            iterations=self._iterations,
+            busy_s=self._busy,
+            capacity_bytes=self._memory.capacity_bytes,
+            peak_kv_bytes=self._peak * block_bytes,
+            max_running=self._most,
+            timeline=Timeline(
+                np.array(time, dtype=np.float64),
+                np.array(waiting, dtype=np.int64),
+                np.array(running, dtype=np.int64),
+                np.array(blocks, dtype=np.float64) * block_bytes,
+            ),
+            recorded_s=recorded_arrivals(trace) if closed else None,
+        )
 
 
 class PredictedExecutor:
@@ -137,33 +218,28 @@ class _Pace:
         knots = sorted({0.0, *curve.x, far})
         self._x = knots
         self._y = [rest + curve(x) for x in knots]
-        self._slope = [
-            (y1 - y0) / (x1 - x0) for (x0, x1), (y0, y1) in zip(pairwise(knots), pairwise(self._y), strict=True)
-        ]
-        areas = [
-            (y0 + y1) / 2 * (x1 - x0) for (x0, x1), (y0, y1) in zip(pairwise(knots), pairwise(self._y), strict=True)
-        ]
-        self._area = np.concatenate([[0.0], np.cumsum(areas)]).tolist()
+        self._slope: list[float] = (np.diff(self._y) / np.diff(knots)).tolist()
+        self._area: list[float] = cumulative_trapezoid(self._y, knots, initial=0.0).tolist()
 
     def run(self, held: float, repeats: int, until: float) -> tuple[int, float]:
         """As :meth:`~autokv.serving.step.Executor.run`, from ``held`` mean tokens."""
         # The sum of a linear function over whole steps is its integral from half a step before to half a step behind.
         start = self._integral(held - 0.5)
-        seconds = self._integral(held + repeats - 0.5) - start
+
+        def spent(steps: int) -> float:
+            return self._integral(held + steps - 0.5) - start
+
+        seconds = spent(repeats)
         if repeats == 1 or seconds <= until:
             return repeats, seconds
         ran = max(1, min(repeats, round(repeats * until / seconds)))
-        seconds = self._integral(held + ran - 0.5) - start
-        while ran > 1 and self._integral(held + ran - 1.5) - start >= until:
+        while ran > 1 and spent(ran - 1) >= until:
             ran -= 1
-            seconds = self._integral(held + ran - 0.5) - start
-        while seconds < until and ran < repeats:
+        while ran < repeats and spent(ran) < until:
             ran += 1
-            seconds = self._integral(held + ran - 0.5) - start
-        return ran, seconds
+        return ran, spent(ran)
 
     def _integral(self, x: float) -> float:
         at = min(max(bisect_right(self._x, x), 1), len(self._x) - 1) - 1
         over = x - self._x[at]
-        area: float = self._area[at]
-        return area + over * (self._y[at] + self._slope[at] * over / 2)
+        return self._area[at] + over * (self._y[at] + self._slope[at] * over / 2)
