@@ -28,6 +28,7 @@ from autokv.workload.readers.times import (
     is_number,
     nanoseconds,
 )
+from autokv.workload.readers.turns import following
 from autokv.workload.source import Source
 
 INT64 = range(-(2**63), 2**63)
@@ -47,36 +48,6 @@ class JsonFields:
     hash_ids: str | None = None
     session: str | None = None
     """A conversation's name, text; may be missing or null in a row."""
-
-
-@dataclass(frozen=True)
-class JsonLinesReader:
-    """A format of JSON lines with these keys."""
-
-    name: str
-    expects: str
-    fields: JsonFields
-    unit: TimeUnit
-    required: frozenset[str]
-    block_tokens: int | None = None
-    """Tokens of a hashed block of a prompt, where its hashes do not tell another size."""
-    foreign: frozenset[str] = frozenset()
-    """Keys by which another format with the same keys is told apart."""
-
-    def recognizes(self, opening: Opening) -> bool:
-        """The first object has the required keys and none of the foreign ones."""
-        return opening.is_object and opening.keys >= self.required and not opening.keys & self.foreign
-
-    def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
-        """See :class:`~autokv.workload.readers.reader.Reader`."""
-        unit = checked_unit(options.time_unit, self.unit, self.name)
-        columns = self.rows(Opening(source.head), unit).read(source, bad)
-        return columns if self.block_tokens is None else in_blocks(columns, self.block_tokens, options, source)
-
-    def rows(self, opening: Opening, unit: TimeUnit) -> JsonRows:
-        """The parser of a file that opens like this."""
-        del opening
-        return JsonRows(self.fields, unit)
 
 
 @dataclass(frozen=True)
@@ -191,6 +162,36 @@ class JsonRows:
         if not isinstance(value, str):
             raise ValueError(f"{name} is not text")  # noqa: TRY004 - a bad line is a ValueError
         return nanoseconds(value, self.unit)
+
+
+@dataclass(frozen=True)
+class JsonLinesReader:
+    """A format of JSON lines with these keys."""
+
+    name: str
+    expects: str
+    fields: JsonFields
+    unit: TimeUnit
+    required: frozenset[str]
+    block_tokens: int | None = None
+    """Tokens of a hashed block of a prompt, where its hashes do not tell another size."""
+    foreign: frozenset[str] = frozenset()
+    """Keys by which another format with the same keys is told apart."""
+    parser: type[JsonRows] = JsonRows
+
+    def recognizes(self, opening: Opening) -> bool:
+        """The first object has the required keys and none of the foreign ones."""
+        return opening.is_object and opening.keys >= self.required and not opening.keys & self.foreign
+
+    def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
+        """See :class:`~autokv.workload.readers.reader.Reader`."""
+        unit = checked_unit(options.time_unit, self.unit, self.name)
+        timed = self.fields.arrival in Opening(source.head).keys
+        fields = self.fields if timed else replace(self.fields, arrival=None)
+        columns = self.parser(fields, unit).read(source, bad)
+        if self.block_tokens is not None:
+            columns = in_blocks(columns, self.block_tokens, options, source)
+        return following(columns)
 
 
 def _name(value: object) -> str:
