@@ -127,11 +127,9 @@ def _saturated(part: WorkloadTrace, serve: Serve) -> Outcome:
     that takes many at once would be timed while it fills up and runs empty."""
     waiting = replace(part, arrival_s=np.zeros(len(part)), delay_s=None)
     outcome = serve(waiting)
-    wanted = ENOUGH * outcome.max_running
-    if outcome.served.any() and len(part) < wanted <= ENOUGH * REQUESTS:
-        outcome = serve(repeated(waiting, math.ceil(wanted / len(part))))
+    for _ in range(2):
         wanted = ENOUGH * outcome.max_running
-        if len(outcome.finish_s) < wanted <= ENOUGH * REQUESTS:
+        if outcome.served.any() and len(outcome.finish_s) < wanted <= ENOUGH * REQUESTS:
             outcome = serve(repeated(waiting, math.ceil(wanted / len(part))))
     return outcome
 
