@@ -7,7 +7,6 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
@@ -54,27 +53,21 @@ def cpu() -> System:
 
 
 def cuda(device: torch.device) -> System:
-    """A CUDA or ROCm device; fp8 tensor cores came with compute capability 8.9, bf16 with 8.0."""
+    """A CUDA or ROCm device.
+
+    fp8 tensor cores came with compute capability 8.9, bf16 with 8.0. fp8 matrix cores came with CDNA 3 (gfx94x); bf16
+    is in every architecture that ROCm's PyTorch still supports.
+    """
     properties = torch.cuda.get_device_properties(device)
     if torch.version.hip:
-        return _rocm(properties)
-    version = (properties.major, properties.minor)
-    capabilities = [f"sm_{properties.major}{properties.minor}", "float16"]
-    capabilities += [name for name, since in (("bf16", (8, 0)), ("fp8", (8, 9))) if version >= since]
-    return System(
-        name=properties.name,
-        cores=properties.multi_processor_count,
-        memory_bytes=properties.total_memory,
-        capabilities=tuple(sorted(capabilities)),
-    )
-
-
-def _rocm(properties: Any) -> System:  # noqa: ANN401 - torch's own type has no public name
-    """fp8 matrix cores came with CDNA 3 (gfx94x); bf16 is in every architecture that ROCm's PyTorch still supports."""
-    architecture = properties.gcnArchName.partition(":")[0]
-    capabilities = [architecture, "bf16", "float16"]
-    if architecture.startswith(("gfx94", "gfx95", "gfx12")):
-        capabilities.append("fp8")
+        architecture = properties.gcnArchName.partition(":")[0]
+        capabilities = [architecture, "bf16", "float16"]
+        if architecture.startswith(("gfx94", "gfx95", "gfx12")):
+            capabilities.append("fp8")
+    else:
+        version = (properties.major, properties.minor)
+        capabilities = [f"sm_{properties.major}{properties.minor}", "float16"]
+        capabilities += [name for name, since in (("bf16", (8, 0)), ("fp8", (8, 9))) if version >= since]
     return System(
         name=properties.name,
         cores=properties.multi_processor_count,

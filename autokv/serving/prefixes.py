@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import takewhile
 
 from autokv.config import CompressionConfig, NoStage
 from autokv.errors import RequestError
@@ -59,10 +60,7 @@ class PrefixCache:
 
     def held(self, chain: Sequence[int]) -> int:
         """How many leading blocks of ``chain`` are in memory."""
-        for count, block in enumerate(chain):
-            if block not in self._users:
-                return count
-        return len(chain)
+        return sum(1 for _ in takewhile(self._users.__contains__, chain))
 
     def idle(self, chain: Sequence[int]) -> int:
         """How many blocks of ``chain`` are in memory and used by nobody."""

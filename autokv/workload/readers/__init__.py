@@ -8,7 +8,7 @@ from __future__ import annotations
 from autokv.errors import PluginError
 from autokv.plugins import plugins
 from autokv.workload.readers.chats import ChatReader
-from autokv.workload.readers.mapped import MappedReader, TableReader
+from autokv.workload.readers.mapped import MAPPED, TABLE
 from autokv.workload.readers.opening import Opening
 from autokv.workload.readers.published import AZURE, BAILIAN, BURSTGPT, MOONCAKE, VIDUR
 from autokv.workload.readers.reader import BadRows, Reader, ReadOptions, Tokenizer
@@ -22,13 +22,10 @@ __all__ = [
 ]  # fmt: skip
 
 _ALL: tuple[Reader, ...] = (
-    AZURE, MOONCAKE, BAILIAN, BURSTGPT, VIDUR, WekaReader(), BENCH, GUIDELLM, OTLP, TableReader(),
-    ChatReader(),
+    AZURE, MOONCAKE, BAILIAN, BURSTGPT, VIDUR, WekaReader(), BENCH, GUIDELLM, OTLP, TABLE, ChatReader(),
 )  # fmt: skip
 READERS: dict[str, Reader] = {reader.name: reader for reader in _ALL}
 """Formats that are told by their content; the first that knows a file reads it."""
-MAPPED: Reader = MappedReader()
-"""Reads a file whose columns are named; it is never told by content."""
 GROUP = "autokv.readers"
 """Entry points, each a :class:`Reader`."""
 

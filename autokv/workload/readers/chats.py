@@ -200,12 +200,10 @@ def _chat(document: Mapping[str, Any]) -> Chat:
     messages = _messages(call)
     if messages and messages[-1][0]:
         return Chat(messages, None, allowed=False, record=document)
-    for names in (STATED, ALLOWED):
-        for name in names:
-            for holder in (call, document):
-                if holder.get(name) is not None:
-                    stated = number_in(holder, name)
-                    return Chat(messages, int(stated), allowed=names is ALLOWED, record=document)
+    for name in (*STATED, *ALLOWED):
+        for holder in (call, document):
+            if holder.get(name) is not None:
+                return Chat(messages, int(number_in(holder, name)), allowed=name in ALLOWED, record=document)
     if any(answers for answers, _ in messages) or not messages:
         return Chat(messages, None, allowed=False, record=document)
     raise ValueError(UNANSWERED)

@@ -8,26 +8,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from autokv.workload.readers.arrow import integers, ragged, session_number, session_numbers, whole_numbers
+from autokv.workload.readers.arrow import TableFields, integers, ragged, session_number
 from autokv.workload.readers.blocks import in_blocks
 from autokv.workload.readers.columns import FAILED, NONE, Columns, Row, checked, from_rows, number_of
 from autokv.workload.readers.lines import read_lines
 from autokv.workload.readers.names import MISSING, value_at
 from autokv.workload.readers.opening import Opening
 from autokv.workload.readers.reader import BadRows, ReadOptions
-from autokv.workload.readers.times import (
-    DATES,
-    TimeUnit,
-    all_nanoseconds,
-    arrow_type,
-    checked_unit,
-    is_number,
-    nanoseconds,
-)
+from autokv.workload.readers.times import DATES, TimeUnit, checked_unit, is_number, nanoseconds
 from autokv.workload.readers.turns import following
 from autokv.workload.source import Source
 
@@ -35,19 +26,14 @@ INT64 = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True)
-class JsonFields:
+class JsonFields(TableFields):
     """The keys that are read. ``turn`` and ``hash_ids`` may be missing or null in a row."""
 
-    input_tokens: str
-    output_tokens: str
-    arrival: str | None = None
     number: str | None = None
     """The request's own number, to which the ``parent`` of others refers."""
     parent: str | None = None
     turn: str | None = None
     hash_ids: str | None = None
-    session: str | None = None
-    """A conversation's name, text; may be missing or null in a row."""
 
 
 @dataclass(frozen=True)
@@ -114,18 +100,11 @@ class JsonRows:
     def block(self, data: bytes) -> Columns:
         """See :class:`~autokv.workload.readers.lines.RowParser`."""
         fields = self.fields
-        kinds = {
-            fields.arrival: arrow_type(self.unit),
-            fields.input_tokens: pa.float64(),
-            fields.output_tokens: pa.float64(),
-            fields.number: pa.int64(),
-            fields.parent: pa.int64(),
-            fields.turn: pa.int64(),
-            fields.hash_ids: pa.list_(pa.int64()),
-            fields.session: pa.string(),
-        }
-        kinds.pop(None, None)
-        if any("." in name for name in kinds if name is not None):
+        kinds = fields.types(self.unit)
+        kinds |= {name: pa.int64() for name in (fields.number, fields.parent, fields.turn) if name is not None}
+        if fields.hash_ids is not None:
+            kinds[fields.hash_ids] = pa.list_(pa.int64())
+        if any("." in name for name in kinds):
             raise ValueError("a path is looked up row by row")
         table = pa.json.read_json(
             pa.BufferReader(data),
@@ -137,18 +116,11 @@ class JsonRows:
         may_lack = {fields.turn, fields.hash_ids, fields.session}
         if any(table[name].null_count for name in kinds if name not in may_lack):
             raise ValueError("missing values")
+        columns = fields.columns(table, self.unit)
         counts, hashes = (None, None) if fields.hash_ids is None else ragged(table[fields.hash_ids])
-        session = None if fields.number is None else integers(table[fields.number])
-        if fields.session is not None:
-            session = session_numbers(table[fields.session])
-        return Columns(
-            np.zeros(len(table), np.int64)
-            if fields.arrival is None
-            else all_nanoseconds(table[fields.arrival], self.unit),
-            whole_numbers(table[fields.input_tokens]),
-            whole_numbers(table[fields.output_tokens]),
-            lines=np.empty(0, np.int64),
-            session=session,
+        return replace(
+            columns,
+            session=columns.session if fields.number is None else integers(table[fields.number]),
             parent=None if fields.parent is None else integers(table[fields.parent]),
             turn=None if fields.turn is None else integers(table[fields.turn]),
             hash_counts=counts,
