@@ -106,6 +106,7 @@ def test_rates_are_work_over_time_with_median_and_quartiles(monkeypatch: pytest.
     seconds = iter([1.0, 2.0, 4.0, 5.0, 10.0])
 
     def ticks() -> Iterator[float]:
+        yield 0.0  # the run that warms up has ended
         yield -measuring.SECONDS_PER_RATE  # the end is at 0
         for number, length in enumerate(seconds):
             if number >= 2:
@@ -116,7 +117,7 @@ def test_rates_are_work_over_time_with_median_and_quartiles(monkeypatch: pytest.
 
     clock = ticks()
     monkeypatch.setattr(measuring, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    monkeypatch.setattr(measuring, "processor_clock", lambda: lambda: next(clock))
+    monkeypatch.setattr(measuring, "clock_of", lambda device: lambda: next(clock))
     runs: list[int] = []
     rate = measuring._rate(lambda: runs.append(1), 20.0, torch.device("cpu"))
     assert len(runs) == 6  # one to warm up
