@@ -227,7 +227,7 @@ def _facts_of(model: str) -> ModelFacts:
 
 def _scenario(trace: WorkloadTrace, facts: ModelFacts, hardware: str | None, kv_memory: float | None) -> Scenario:
     from autokv.workload import classify
-    from autokv.workload.features import MEMORY_SHARE
+    from autokv.workload.scenarios import MEMORY_SHARE
 
     weights = 2 * facts.parameters
     return classify(

@@ -7,8 +7,7 @@ from autokv.serving.engine_options import SLO, ServingOptions
 from autokv.serving.kv_memory import KVMemory, SequenceBytes, kv_capacity_bytes
 from autokv.serving.outcome import Outcome, Timeline
 from autokv.serving.rate import max_sustainable_rate
-from autokv.serving.simulated_engine import SimulatedEngine
-from autokv.serving.simulator import serve, simulate
+from autokv.serving.simulator import SimulatedEngine, serve, simulate
 from autokv.serving.step import Chunk, Executor, Step
 
 __all__ = [

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from autokv.serving.engine_options import SLO
-from autokv.serving.simulated_engine import SimulatedEngine, sustained_rate
+from autokv.serving.rate import sustained_rate
+from autokv.serving.simulator import SimulatedEngine
 from autokv.serving.verdict import SAME, more, size_text
 from autokv.workload import WorkloadTrace
 from autokv.workload.transform import scale_lengths

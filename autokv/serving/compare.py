@@ -13,8 +13,8 @@ from autokv.serving.cost_model import CostModel
 from autokv.serving.coverage import extrapolations, lateness, overload
 from autokv.serving.engine_options import SLO
 from autokv.serving.outcome import Outcome
-from autokv.serving.rate import default_slo
-from autokv.serving.simulated_engine import SimulatedEngine, sustained_rate
+from autokv.serving.rate import default_slo, sustained_rate
+from autokv.serving.simulator import SimulatedEngine
 from autokv.serving.verdict import size_text, verdict
 from autokv.workload import WorkloadTrace
 

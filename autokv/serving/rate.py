@@ -14,6 +14,7 @@ from autokv.serving.comparison import SustainableRate
 from autokv.serving.cost_model import CostModel
 from autokv.serving.engine_options import SLO
 from autokv.serving.outcome import Outcome
+from autokv.serving.simulator import SimulatedEngine
 from autokv.workload import WorkloadTrace
 from autokv.workload.excerpt import excerpt
 from autokv.workload.transform import SHORTEST_S, repeated, with_rate
@@ -105,6 +106,20 @@ def max_sustainable_rate(
     return SustainableRate(
         real[low], capacity, tried[low], len(part), simulations, limited_by_slo=low < capacity, sample=sample
     )
+
+
+def sustained_rate(trace: WorkloadTrace, engine: SimulatedEngine, slo: SLO) -> SustainableRate | None:
+    """What an engine sustains; None where no request fits into its memory.
+
+    Raises:
+        RequestError: all requests of the trace arrive at once.
+    """
+    try:
+        return max_sustainable_rate(trace, engine.serve, slo)
+    except RequestError:
+        if trace.timed:
+            return None
+        raise
 
 
 def default_slo(trace: WorkloadTrace, costs: CostModel) -> SLO:

@@ -81,8 +81,6 @@ class Scheduler:
         """Swapped requests to the tokens that they hold."""
         self._chains: dict[int, list[int]] = {}
         """Shared hashed blocks of running requests."""
-        self.refused: list[int] = []
-        """Requests that the memory can never hold."""
         self.step_blocks = 0
         """Blocks in use at the end of the last iteration, before what had finished was released."""
 
@@ -175,7 +173,6 @@ class Scheduler:
             whole = prompt <= self._options.max_num_batched_tokens
             most = max(memory.blocks_of(last), memory.blocks_of(prompt) if whole else memory.staged_blocks(prompt))
             if most > memory.blocks:
-                self.refused.append(request)
                 arrivals.ended(request, arrivals.moments[request])
             else:
                 self._wait(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.integrate import cumulative_trapezoid
@@ -18,9 +18,51 @@ from autokv.serving.outcome import Outcome, Timeline
 from autokv.serving.scheduler import Scheduler
 from autokv.serving.step import Executor, Step
 from autokv.workload import WorkloadTrace
+from autokv.workload.transform import scaled
 
 SAMPLES = 2048
 """A timeline has between half as many samples and this, if there are as many iterations."""
+
+
+@dataclass(frozen=True)
+class SimulatedEngine:
+    """One configuration on one device, ready to serve."""
+
+    name: str
+    costs: CostModel
+    capacity_bytes: float
+    """KV memory, see :func:`~autokv.serving.kv_memory.kv_capacity_bytes`."""
+    options: ServingOptions = field(default_factory=ServingOptions)
+    link_gb_per_s: float | None = None
+    output_length_ratio: float = 1.0
+    notes: tuple[str, ...] = ()
+    """What a reader of its figures must know."""
+
+    @property
+    def memory(self) -> KVMemory:
+        """Its blocks; raises RequestError where there is no room for one."""
+        return KVMemory(self.capacity_bytes, self.costs.sequence, self.options.block_size)
+
+    def serve(self, trace: WorkloadTrace) -> Outcome:
+        """Simulate ``trace``; raises what :func:`simulate` does."""
+        return simulate(
+            trace,
+            self.costs,
+            self.capacity_bytes,
+            self.options,
+            link_gb_per_s=self.link_gb_per_s,
+            output_length_ratio=self.output_length_ratio,
+        )
+
+    def concurrent_requests(self, trace: WorkloadTrace) -> float:
+        """How many requests of the trace's mean size fit into memory at once, each with all of its tokens."""
+        memory = self.memory
+        tokens = (
+            trace.input_tokens + scaled(trace.output_tokens, self.output_length_ratio) - 1
+        )  # the last one is never fed back
+        sizes, counts = np.unique(tokens, return_counts=True)
+        blocks = np.array([memory.blocks_of(int(size)) for size in sizes])
+        return float(memory.blocks / np.average(blocks, weights=counts))
 
 
 def simulate(
@@ -53,8 +95,7 @@ def simulate(
             remedy="use recompute",
         )
     if output_length_ratio != 1:
-        outputs = np.maximum(1, np.rint(trace.output_tokens * output_length_ratio)).astype(np.int64)
-        trace = replace(trace, output_tokens=outputs)
+        trace = replace(trace, output_tokens=scaled(trace.output_tokens, output_length_ratio))
     memory = KVMemory(capacity_bytes, costs.sequence, options.block_size)
     return serve(trace, memory, PredictedExecutor(costs, link_gb_per_s), options)
 

@@ -33,7 +33,7 @@ class Poisson:
     requests_per_s: float
 
     def __post_init__(self) -> None:
-        _check(self.requests_per_s, "rate")
+        check_positive(self.requests_per_s, "rate")
 
     def draw(self, rng: np.random.Generator, requests: int) -> NDArray[np.float64]:
         """See :class:`ArrivalProcess`."""
@@ -53,8 +53,8 @@ class Gamma:
     """Standard deviation of the gaps over their mean."""
 
     def __post_init__(self) -> None:
-        _check(self.requests_per_s, "rate")
-        _check(self.cv, "cv")
+        check_positive(self.requests_per_s, "rate")
+        check_positive(self.cv, "cv")
 
     def draw(self, rng: np.random.Generator, requests: int) -> NDArray[np.float64]:
         """See :class:`ArrivalProcess`."""
@@ -77,8 +77,8 @@ class Diurnal:
     """Share of the mean by which the rate rises and falls."""
 
     def __post_init__(self) -> None:
-        _check(self.requests_per_s, "rate")
-        _check(self.period_s, "period")
+        check_positive(self.requests_per_s, "rate")
+        check_positive(self.period_s, "period")
         if not 0 <= self.amplitude <= 1:
             raise WorkloadError(f"is {self.amplitude}", field="amplitude", remedy="give a number from 0 to 1")
 
@@ -100,6 +100,11 @@ def _from_gaps(gaps: NDArray[np.float64]) -> NDArray[np.float64]:
     return moments - moments[:1]
 
 
-def _check(value: float, field: str) -> None:
+def check_positive(value: float, field: str) -> None:
+    """Refuse what is no positive number.
+
+    Raises:
+        WorkloadError: it is none.
+    """
     if not 0 < value < math.inf:
         raise WorkloadError(f"is {value}", field=field, remedy="give a positive number")

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autokv.workload.concurrency import TOKENS_PER_SECOND, in_flight
-from autokv.workload.features import later_turns
 from autokv.workload.reuse import reuse_at, reused_tokens
 from autokv.workload.trace import RejectedRows, WorkloadTrace, percentiles
 
@@ -188,6 +187,6 @@ def _sessions(trace: WorkloadTrace) -> Sessions | None:
         count=len(turns),
         mean_turns=float(turns.mean()),
         max_turns=int(turns.max()),
-        later_turns=later_turns(trace),
+        later_turns=trace.later_turns,
         median_gap_s=float(np.median(gaps)) if trace.timed and len(gaps) else None,
     )

@@ -96,6 +96,11 @@ class WorkloadTrace:
         """Whether requests arrive at different times."""
         return bool(self.arrival_s[-1] > self.arrival_s[0])
 
+    @property
+    def later_turns(self) -> float:
+        """Share of the requests that are not the first of their conversation; 0 without sessions."""
+        return 0.0 if self.session is None else 1 - len(np.unique(self.session)) / len(self)
+
     def __len__(self) -> int:
         return len(self.arrival_s)
 

@@ -12,7 +12,7 @@ from autokv.errors import WorkloadError
 from autokv.serving import SLO, CostModel, Curve, Grid, SequenceBytes, ServingOptions
 from autokv.serving.compare import compare
 from autokv.serving.rate import default_slo
-from autokv.serving.simulated_engine import SimulatedEngine
+from autokv.serving.simulator import SimulatedEngine
 from autokv.workload import WorkloadTrace, synthesize
 
 FULL_BYTES = 1000.0
