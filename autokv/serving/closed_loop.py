@@ -58,11 +58,7 @@ def recorded_arrivals(trace: WorkloadTrace) -> NDArray[np.float64]:
 
 
 class Arrivals:
-    """The requests of a trace in the order in which they arrive; those at the same time in the order of the trace.
-
-    Args:
-        trace: the requests.
-    """
+    """The requests of a trace in the order in which they arrive; those at the same time in the order of the trace."""
 
     def __init__(self, trace: WorkloadTrace) -> None:
         self.moments: list[float] = trace.arrival_s.tolist()

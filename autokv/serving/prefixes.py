@@ -25,9 +25,7 @@ def shareable(config: CompressionConfig) -> bool:
 class PrefixCache:
     """Hashed blocks of prompts in KV memory. Those that nobody uses go first, the least recently used first.
 
-    Args:
-        blocks: the trace's block hashes; None where nothing is shared.
-        block_size: tokens of a block of KV memory.
+    Without ``blocks``, the trace's hashes, nothing is shared.
 
     Raises:
         RequestError: hashed blocks are not whole blocks of KV memory.

@@ -125,9 +125,7 @@ def sustained_rate(trace: WorkloadTrace, engine: SimulatedEngine, slo: SLO) -> S
 def default_slo(trace: WorkloadTrace, costs: CostModel) -> SLO:
     """Five times what an idle engine takes: for the trace's 95th-percentile prompt, and a step at its median context.
 
-    Args:
-        trace: the requests.
-        costs: of the 16-bit cache, so that a configuration is not judged by limits of its own making.
+    ``costs`` are to be those of the 16-bit cache, so that a configuration is not judged by limits of its own making.
     """
     prompt = float(np.percentile(trace.input_tokens, 95))
     context = float(np.median(trace.input_tokens + trace.output_tokens / 2))

@@ -40,11 +40,6 @@ class Scheduler:
     Call :meth:`plan` for the next iteration, carry it out, and tell :meth:`complete`. Turns of one conversation come
     one after the other, see :mod:`autokv.serving.closed_loop`.
 
-    Args:
-        trace: the requests.
-        memory: blocks for KV caches.
-        options: the policy.
-
     Raises:
         RequestError: prefix caching is asked for without block hashes.
     """

@@ -34,7 +34,9 @@ class SimulatedEngine:
     """KV memory, see :func:`~autokv.serving.kv_memory.kv_capacity_bytes`."""
     options: ServingOptions = field(default_factory=ServingOptions)
     link_gb_per_s: float | None = None
+    """Bandwidth between device and host memory, for preemption by swapping."""
     output_length_ratio: float = 1.0
+    """By how much the configuration stretches outputs."""
     notes: tuple[str, ...] = ()
     """What a reader of its figures must know."""
 
@@ -57,9 +59,8 @@ class SimulatedEngine:
     def concurrent_requests(self, trace: WorkloadTrace) -> float:
         """How many requests of the trace's mean size fit into memory at once, each with all of its tokens."""
         memory = self.memory
-        tokens = (
-            trace.input_tokens + scaled(trace.output_tokens, self.output_length_ratio) - 1
-        )  # the last one is never fed back
+        # The last token is never fed back.
+        tokens = trace.input_tokens + scaled(trace.output_tokens, self.output_length_ratio) - 1
         sizes, counts = np.unique(tokens, return_counts=True)
         blocks = np.array([memory.blocks_of(int(size)) for size in sizes])
         return float(memory.blocks / np.average(blocks, weights=counts))
@@ -76,13 +77,7 @@ def simulate(
 ) -> Outcome:
     """Predict how ``trace`` is served. The same arguments give the same outcome.
 
-    Args:
-        trace: the requests.
-        costs: of the configuration on the device.
-        capacity_bytes: KV memory, see :func:`kv_capacity_bytes`.
-        options: how the engine schedules.
-        link_gb_per_s: bandwidth between device and host memory, for preemption by swapping.
-        output_length_ratio: by how much the configuration stretches outputs.
+    Args are those of a :class:`SimulatedEngine`.
 
     Raises:
         RequestError: swapping without a link, prefix caching without block hashes, no memory for a block.
@@ -206,12 +201,7 @@ class Recording:
 
 
 class PredictedExecutor:
-    """Carries out iterations by saying how long they take.
-
-    Args:
-        costs: of one configuration on one device.
-        link_gb_per_s: bandwidth of swapping; None where nothing is swapped.
-    """
+    """Carries out iterations by saying how long they take; those that swap by ``link_gb_per_s``."""
 
     def __init__(self, costs: CostModel, link_gb_per_s: float | None = None) -> None:
         self._costs = costs

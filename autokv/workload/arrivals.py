@@ -101,10 +101,6 @@ def _from_gaps(gaps: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def check_positive(value: float, field: str) -> None:
-    """Refuse what is no positive number.
-
-    Raises:
-        WorkloadError: it is none.
-    """
+    """Raise a WorkloadError for what is no positive number."""
     if not 0 < value < math.inf:
         raise WorkloadError(f"is {value}", field=field, remedy="give a positive number")

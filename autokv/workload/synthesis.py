@@ -86,7 +86,6 @@ def resample(
     requests: int,
     seed: int = 0,
     arrivals: ArrivalProcess | None = None,
-    name: str = "synthesized",
 ) -> WorkloadTrace:
     """As many ``requests`` as wanted, drawn from a real trace: each keeps its input and its output.
 
@@ -109,7 +108,7 @@ def resample(
         moments = arrivals.draw(rng, requests)
     elif not trace.timed:
         moments = np.zeros(requests)
-    return WorkloadTrace(name, "synthesized", moments, trace.input_tokens[drawn], trace.output_tokens[drawn])
+    return WorkloadTrace("synthesized", "synthesized", moments, trace.input_tokens[drawn], trace.output_tokens[drawn])
 
 
 def _stretches(
@@ -151,7 +150,6 @@ def synthesize(
     requests_per_s: float,
     input_tokens: tuple[float, float],
     output_tokens: tuple[float, float],
-    name: str = "synthesized",
 ) -> WorkloadTrace:
     """Poisson arrivals and log-normal lengths of the given (median, 95th percentile), with Python's own generator.
 
@@ -165,7 +163,7 @@ def synthesize(
         inputs.append(_log_normal(rng, *input_tokens))
         outputs.append(_log_normal(rng, *output_tokens))
     arrival = np.array(arrivals[1:])
-    return WorkloadTrace(name, "synthesized", arrival - arrival[0], np.array(inputs), np.array(outputs))
+    return WorkloadTrace("synthesized", "synthesized", arrival - arrival[0], np.array(inputs), np.array(outputs))
 
 
 def synthesize_example() -> WorkloadTrace:
