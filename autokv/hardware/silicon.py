@@ -57,8 +57,11 @@ class SiliconTables:
     @property
     def words(self) -> str:
         """What was measured with what, for a sentence on where figures come from."""
+        import pyarrow.parquet
+
         name, _, number = self.framework.partition("/")
-        return f"{self._device()} with {name} {number} ({self.source})"
+        table = pyarrow.parquet.read_table(self.folder / _GEMM.format(self.framework), columns=["device"])
+        return f"{table.column('device')[0]} with {name} {number} ({self.source})"
 
     def gemm(self, outputs: int, inputs: int) -> Times:
         """Tokens to seconds of their product with a matrix of [outputs, inputs].
@@ -119,12 +122,6 @@ class SiliconTables:
     def _attention(self, table: str, head_dim: int, kv_dtype: str) -> Iterator[dict[str, Any]]:
         path = self.folder / table.format(self.framework)
         return _best(_rows(path, head_dim=head_dim, kv_cache_dtype=kv_dtype))
-
-    def _device(self) -> str:
-        import pyarrow.parquet
-
-        table = pyarrow.parquet.read_table(self.folder / _GEMM.format(self.framework), columns=["device"])
-        return str(table.column("device")[0])
 
 
 def tables_of(profile: HardwareProfile, root: Path | None = None) -> SiliconTables | None:

@@ -16,10 +16,9 @@ from autokv.models.outline import ModelOutline
 from autokv.runtime.plan import make_plan
 from autokv.serving import CostModel, SequenceBytes, ServingOptions
 from autokv.serving.calibration import Calibration, calibrate, doubts
-from autokv.serving.cost_model import by_bytes
+from autokv.serving.cost_model import Dtype, ModelShape, Product, by_bytes
 from autokv.serving.estimate import ATTAINED_BANDWIDTH, LAUNCH_US, estimate
 from autokv.serving.server_log import ServerLog
-from autokv.serving.shape import Dtype, ModelShape, Product
 from autokv.serving.silicon_costs import silicon_costs
 
 

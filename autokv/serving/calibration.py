@@ -24,13 +24,12 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
 
 from autokv.errors import RequestError
-from autokv.serving.cost_model import CostModel
+from autokv.serving.cost_model import CostModel, ModelShape
 from autokv.serving.curves import Curve, Grid
 from autokv.serving.engine_options import ServingOptions
 from autokv.serving.kv_memory import SequenceBytes
 from autokv.serving.outcome import Outcome
 from autokv.serving.server_log import FEWEST, ServerLog
-from autokv.serving.shape import ModelShape
 from autokv.serving.simulator import simulate
 
 FITTED_SHARE = 2 / 3

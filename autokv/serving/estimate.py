@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 
 from autokv.hardware import catalog
 from autokv.hardware.profile import HardwareProfile, Rate
-from autokv.serving.cost_model import COMPRESS_LAUNCHES, CostModel
+from autokv.serving.cost_model import COMPRESS_LAUNCHES, CostModel, ModelShape
 from autokv.serving.curves import Curve, Grid
-from autokv.serving.shape import ModelShape
 
 ATTAINED_BANDWIDTH = 0.85
 ATTAINED_ARITHMETIC = 0.7

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from autokv.errors import WorkloadError
 from autokv.workload.parquet import MAGIC, ParquetRows, is_own, read_parquet
@@ -25,14 +25,19 @@ from autokv.workload.readers import (
 )
 from autokv.workload.readers.chats import only_prompts
 from autokv.workload.readers.columns import NONE, Columns, Ints, counted
-from autokv.workload.readers.mapped import date_options, first_row, proposal
-from autokv.workload.readers.remedies import column_options, command, own_document
+from autokv.workload.readers.mapped import proposal
+from autokv.workload.readers.reader import command
 from autokv.workload.source import Source
 from autokv.workload.trace import PrefixBlocks, RejectedRows, WorkloadTrace
 from autokv.workload.units import mixed_units, perhaps_seconds, unit_notes
 
 LONGBENCH = frozenset({"context", "input"})
 """Keys of a benchmark's prompts."""
+OWN = {
+    "pipeline": ("a configuration", "autokv evaluate --model MODEL --config"),
+    "stages": ("a search space", "autokv tune --model MODEL --space"),
+}
+"""AutoKV's own documents by the key that tells them: what each is, and what reads it."""
 MAX_REJECTED_SHARE = 0.01
 """A file with a larger share of bad rows is refused."""
 
@@ -132,16 +137,17 @@ def _reader(source: Source, options: ReadOptions) -> Reader:
             return reader
     if opening.keys >= LONGBENCH:
         raise only_prompts(source)
-    own = own_document(source.path, opening.keys or opening.yaml_keys)
-    if own is not None:
-        raise own
-    guessed = proposal(opening)
-    named = guessed or {"input_tokens": "NAME", "output_tokens": "NAME"}
-    asked = [*column_options(named), *date_options(first_row(opening), named)]
+    for key in OWN.keys() & (opening.keys or opening.yaml_keys):
+        what, read = OWN[key]
+        raise WorkloadError(
+            f"is {what}, not a trace",
+            field=str(source.path),
+            remedy=f"it is read by `{read} {shlex.quote(str(source.path))}`",
+        )
     raise WorkloadError(
         f"unrecognized trace format ({opening.first_line[:40]!r})",
         field=f"{source.path}:{opening.first_line_number}",
-        remedy=f"say which columns hold the numbers of tokens: {command(source.path, *asked)}",
+        remedy=f"say which columns hold the numbers of tokens: {proposal(source.path, opening)}",
     )
 
 
@@ -157,6 +163,8 @@ def _assembled(name: str, form: str, columns: Columns, rejected: RejectedRows) -
     arrival = columns.arrival_ns[order]
     session = None if columns.session is None else _conversations(columns.session, columns.parent)[order]
     notes = [*columns.notes, *_disorder(columns), *unit_notes(columns)]
+    delay = columns.delay_ns
+    delay_s = None if delay is None else np.where(delay == NONE, np.nan, delay / 1e9)[order]
     prefixes = None
     if columns.hashes is not None and columns.hash_counts is not None and columns.block_tokens is not None:
         prefixes, trimmed = _prefixes(columns, columns.hash_counts, columns.hashes, columns.block_tokens)
@@ -175,16 +183,11 @@ def _assembled(name: str, form: str, columns: Columns, rejected: RejectedRows) -
         rejected=rejected,
         prefixes=prefixes,
         session=session,
-        delay_s=None if columns.delay_ns is None else _delays(columns.delay_ns[order]),
+        delay_s=delay_s,
         turn=None if session is None else _turns(session, None if columns.turn is None else columns.turn[order]),
         notes=tuple(notes),
         lines=columns.lines[order],
     )
-
-
-def _delays(delay_ns: Ints) -> NDArray[np.float64]:
-    """Seconds, NaN for a request without."""
-    return np.where(delay_ns == NONE, np.nan, delay_ns / 1e9)
 
 
 def _disorder(columns: Columns) -> Iterator[str]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from autokv.errors import WorkloadError, nearest
-from autokv.workload.concurrency import mean_concurrency
 from autokv.workload.reuse import reused_tokens
+from autokv.workload.series import mean_concurrency
 from autokv.workload.trace import WorkloadTrace
 
 CLEAR = 0.5

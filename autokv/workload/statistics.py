@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autokv.workload.concurrency import TOKENS_PER_SECOND, in_flight
 from autokv.workload.reuse import reuse_at, reused_tokens
+from autokv.workload.series import TOKENS_PER_SECOND, in_flight
 from autokv.workload.trace import RejectedRows, WorkloadTrace, percentiles
 
 WINDOWS_S = (1.0, 10.0, 60.0, 600.0, 3600.0)

@@ -23,8 +23,7 @@ from autokv.workload.readers.documents import documents
 from autokv.workload.readers.json_rows import number_in
 from autokv.workload.readers.names import NAMES
 from autokv.workload.readers.opening import Opening
-from autokv.workload.readers.reader import BadRows, ReadOptions, Tokenizer
-from autokv.workload.readers.remedies import command, evaluate_command
+from autokv.workload.readers.reader import BadRows, ReadOptions, Tokenizer, command, evaluate_command
 from autokv.workload.readers.times import TimeUnit, checked_unit, nanoseconds, unit_of
 from autokv.workload.readers.turns import following
 from autokv.workload.source import Source

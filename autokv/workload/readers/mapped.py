@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
 
 from autokv.errors import WorkloadError
@@ -18,8 +19,7 @@ from autokv.workload.readers.documents import documents
 from autokv.workload.readers.json_rows import JsonFields, JsonRows
 from autokv.workload.readers.names import FIELDS, REQUIRED, leaves, likely, stated_unit, understood
 from autokv.workload.readers.opening import DELIMITERS, Opening, split
-from autokv.workload.readers.reader import BadRows, ReadOptions
-from autokv.workload.readers.remedies import column_options, command
+from autokv.workload.readers.reader import BadRows, ReadOptions, column_options, command
 from autokv.workload.readers.times import DATES, TimeUnit, checked_unit, unit_of
 from autokv.workload.source import Source
 
@@ -77,12 +77,6 @@ def first_row(opening: Opening) -> dict[str, object]:
     return found if opening.rows else dict.fromkeys(header)
 
 
-def proposal(opening: Opening) -> dict[str, str]:
-    """Field to column, as far as can be guessed; what cannot is to be named by the user."""
-    found = likely(first_row(opening))
-    return found if all(field in found for field in REQUIRED) else {}
-
-
 def checked_mapping(columns: Mapping[str, str]) -> dict[str, str]:
     """The mapping, if its fields are the ones that there are.
 
@@ -110,6 +104,15 @@ def date_options(values: Mapping[str, object], columns: Mapping[str, str]) -> li
         return []
     first = DATES["mdy"].fullmatch(arrival.strip())
     return ["--time-unit", "dmy" if first is not None and int(first["month"]) > 12 else "mdy"]
+
+
+def proposal(path: Path, opening: Opening) -> str:
+    """The command that reads a table, as far as its columns can be guessed; what cannot is to be named by the user."""
+    values = first_row(opening)
+    columns = likely(values)
+    if not all(field in columns for field in REQUIRED):
+        columns = dict.fromkeys(REQUIRED, "NAME")
+    return command(path, *column_options(columns), *date_options(values, columns))
 
 
 def _read(
