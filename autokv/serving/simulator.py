@@ -210,7 +210,6 @@ class PredictedExecutor:
         self._rest: dict[int, float] = {}
 
     def run(self, step: Step, until: float) -> tuple[int, float]:
-        """See :class:`~autokv.serving.step.Executor`."""
         batch = len(step.decoding)
         if not step.chunks:
             pace = self._paces.get(batch)

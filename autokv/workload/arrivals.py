@@ -36,7 +36,6 @@ class Poisson:
         check_positive(self.requests_per_s, "rate")
 
     def draw(self, rng: np.random.Generator, requests: int) -> NDArray[np.float64]:
-        """See :class:`ArrivalProcess`."""
         return _from_gaps(rng.exponential(1 / self.requests_per_s, requests))
 
 
@@ -57,7 +56,6 @@ class Gamma:
         check_positive(self.cv, "cv")
 
     def draw(self, rng: np.random.Generator, requests: int) -> NDArray[np.float64]:
-        """See :class:`ArrivalProcess`."""
         shape = self.cv**-2
         return _from_gaps(rng.gamma(shape, 1 / (shape * self.requests_per_s), requests))
 

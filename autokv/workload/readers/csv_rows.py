@@ -50,7 +50,6 @@ class CsvReader:
         return self.fields.found_in(header, self.optional).required <= set(header)
 
     def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
-        """See :class:`~autokv.workload.readers.reader.Reader`."""
         header = Opening(source.head).names()
         unit = checked_unit(options.time_unit, self.unit, self.name)
         return CsvRows(tuple(header), self.fields.found_in(header, self.optional), unit).read(source, bad)
@@ -73,7 +72,6 @@ class CsvRows:
         return replace(columns, unit=None if self.fields.arrival is None else self.unit)
 
     def row(self, line: str) -> Row:
-        """See :class:`~autokv.workload.readers.lines.RowParser`."""
         values = split(line, self.delimiter)
         if len(values) != len(self.header):
             raise ValueError(f"{len(values)} columns instead of {len(self.header)}")
@@ -93,7 +91,6 @@ class CsvRows:
         )
 
     def block(self, data: bytes) -> Columns:
-        """See :class:`~autokv.workload.readers.lines.RowParser`."""
         types = self.fields.types(self.unit)
         # By place: names may occur twice, and then the first counts.
         places = {name: str(self.header.index(name)) for name in types}

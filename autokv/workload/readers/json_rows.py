@@ -65,7 +65,6 @@ class JsonRows:
         return replace(columns, unit=None if self.fields.arrival is None else self.unit)
 
     def row(self, line: str) -> Row:
-        """See :class:`~autokv.workload.readers.lines.RowParser`."""
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
@@ -98,7 +97,6 @@ class JsonRows:
         )
 
     def block(self, data: bytes) -> Columns:
-        """See :class:`~autokv.workload.readers.lines.RowParser`."""
         fields = self.fields
         kinds = fields.types(self.unit)
         kinds |= {name: pa.int64() for name in (fields.number, fields.parent, fields.turn) if name is not None}
@@ -156,7 +154,6 @@ class JsonLinesReader:
         return opening.is_object and opening.keys >= self.required and not opening.keys & self.foreign
 
     def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
-        """See :class:`~autokv.workload.readers.reader.Reader`."""
         unit = checked_unit(options.time_unit, self.unit, self.name)
         timed = self.fields.arrival in Opening(source.head).keys
         fields = self.fields if timed else replace(self.fields, arrival=None)

@@ -17,7 +17,6 @@ class MooncakeRows(JsonRows):
     """Rows of which some have a delay in place of a timestamp."""
 
     def row_of(self, record: Mapping[str, Any]) -> Row:
-        """See :class:`~autokv.workload.readers.json_rows.JsonRows`."""
         if record.get("delay") is None or record.get("timestamp") is not None:
             return super().row_of(record)
         row = super().row_of({**record, "timestamp": 0})
@@ -26,7 +25,6 @@ class MooncakeRows(JsonRows):
         return row._replace(delay_ns=nanoseconds(number_in(record, "delay"), self.unit))
 
     def block(self, data: bytes) -> Columns:
-        """See :class:`~autokv.workload.readers.lines.RowParser`."""
         if self.fields.arrival is None and b'"delay"' in data:
             raise ValueError("delays are read row by row")
         return super().block(data)
