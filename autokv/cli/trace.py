@@ -16,8 +16,7 @@ from autokv.tuning.request import READING, SearchFields
 if TYPE_CHECKING:
     from autokv.models import ModelFacts
     from autokv.workload import Scenario, TraceStatistics, WorkloadTrace
-    from autokv.workload.arrivals import ArrivalProcess
-    from autokv.workload.synthesis import Lengths
+    from autokv.workload.synthesis import ArrivalProcess, Lengths
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -295,7 +294,7 @@ def _write(trace: WorkloadTrace, out: Path, chosen: str | None) -> None:
 def _arrivals(
     name: str | None, rate: float | None, cv: float | None, period: float | None, amplitude: float | None
 ) -> ArrivalProcess:
-    from autokv.workload.arrivals import Diurnal, Gamma, Poisson
+    from autokv.workload.synthesis import Diurnal, Gamma, Poisson
 
     if rate is None:
         raise RequestError("is missing", field="--rate", remedy="say how many requests come per second")

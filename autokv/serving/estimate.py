@@ -8,6 +8,7 @@ efficiency that was reached; on the other device the same efficiency is assumed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from autokv.hardware import catalog
 from autokv.hardware.profile import HardwareProfile, Rate
@@ -125,8 +126,11 @@ def estimate(
     served = served or shape
     rates_of, rates_for, words = _comparable(measured, target)
     scale = Scaling(
-        _roofline(rates_of, shape, measured.launch_us, LAUNCH_US[measured.kind]),
-        _roofline(rates_for, served, target.launch_us, _launch_without(measured, target)),
+        _roofline(rates_of, shape, measured.launch_us),
+        # A target that does not say what a launch takes takes what the measured device does, if it is of its kind.
+        _roofline(
+            rates_for, served, target.launch_us or (measured.launch_us if measured.kind == target.kind else None)
+        ),
     )
     if served.dtype != shape.dtype:
         words += f"; measured in {shape.dtype}, predicted for {served.dtype}"
@@ -181,24 +185,20 @@ def _attained(sheet: HardwareProfile) -> HardwareProfile:
     shares = {"copy_gb_per_s": ATTAINED_BANDWIDTH}
     shares |= dict.fromkeys(("float32_gflops", "bfloat16_gflops", "float16_gflops"), ATTAINED_ARITHMETIC)
     rates = {name: getattr(sheet, name) for name in shares}
-    return replace(sheet, **{name: Rate(rate.median * shares[name], 0.0, 0) for name, rate in rates.items() if rate})
+    lowered: dict[str, Any] = {
+        name: Rate(rate.median * shares[name], 0.0, 0) for name, rate in rates.items() if rate is not None
+    }
+    return replace(sheet, **lowered)
 
 
-def _roofline(rates: HardwareProfile, shape: ModelShape, launch: Rate | None, otherwise: float) -> Roofline:
+def _roofline(rates: HardwareProfile, shape: ModelShape, launch: Rate | None) -> Roofline:
     """Without a rate for 16-bit floats of its own, the device computes in bfloat16."""
     arithmetic: Rate = getattr(rates, f"{shape.dtype}_gflops") or rates.bfloat16_gflops
     return Roofline(
         bandwidth=rates.copy_gb_per_s.median * 1e9,
         arithmetic=arithmetic.median * 1e9,
-        launch=(launch.median if launch else otherwise) / 1e6,
+        launch=(launch.median if launch else LAUNCH_US[rates.kind]) / 1e6,
     )
-
-
-def _launch_without(measured: HardwareProfile, target: HardwareProfile) -> float:
-    """Microseconds of a launch on a target that does not say: the measured device's where it is of the same kind."""
-    if measured.kind == target.kind and measured.launch_us:
-        return measured.launch_us.median
-    return LAUNCH_US[target.kind]
 
 
 def _beyond(pairs: list[tuple[float, Work]], scale: Scaling) -> str | None:

@@ -40,7 +40,7 @@ def _gained(found: Comparison) -> str:
         return f"{new.name} {_alone(new)}{_rates(found)}"
     if _same(new, full):
         return f"the 16-bit cache {_alone(full)}{_rates(found)}"
-    rates = [run.max_rate and run.max_rate.requests_per_s for run in (new, full)]
+    rates = [None if run.max_rate is None else run.max_rate.requests_per_s for run in (new, full)]
     if not found.memory_short and not _more(*rates):
         more_goodput = _more(new.report.goodput_requests_per_s, full.report.goodput_requests_per_s)
         share = found.attention_share or 0.0

@@ -191,8 +191,8 @@ def classify(
     clear = [name for name, weight in weights.items() if weight >= CLEAR]
     name = clear[0] if clear else max(weights, key=lambda each: weights[each])
     kind = SCENARIOS[name]
-    others = [each for each in SCENARIOS if each not in (name, FALLBACK) and weights[each] > 0]
-    others.sort(key=lambda each: -weights[each])
+    weightiest = sorted(SCENARIOS, key=lambda each: -weights[each])
+    others = [each for each in weightiest if each not in (name, FALLBACK) and weights[each] > 0]
     why = (
         f"{name} ({weights[name]:.2f}): {'; '.join(dict.fromkeys((evidence[name][1], kind.because)))}",
         *(f"{each} ({weights[each]:.2f}): {evidence[each][1]}" for each in others),

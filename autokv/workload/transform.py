@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autokv.errors import WorkloadError
-from autokv.workload.arrivals import Poisson, check_positive
 from autokv.workload.readers.columns import MAX_ARRIVAL_NS, MAX_TOKENS
+from autokv.workload.synthesis import Poisson, check_positive
 from autokv.workload.trace import WorkloadTrace
 
 SHORTEST_S, LONGEST_S = 1e-9, MAX_ARRIVAL_NS / 1e9
