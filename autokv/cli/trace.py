@@ -254,11 +254,11 @@ def _memory_bytes(hardware: str | None) -> int:
         from autokv.hardware import find
 
         return find(hardware).memory_bytes
-    from autokv.hardware import system
+    from autokv.hardware import measuring
     from autokv.models.placement import choose_device
 
     device = choose_device("auto")
-    return (system.cuda(device) if device.type == "cuda" else system.cpu()).memory_bytes
+    return (measuring.cuda(device) if device.type == "cuda" else measuring.cpu()).memory_bytes
 
 
 def _write_page(

@@ -125,13 +125,9 @@ def estimate(
         return costs
     served = served or shape
     rates_of, rates_for, words = _comparable(measured, target)
-    scale = Scaling(
-        _roofline(rates_of, shape, measured.launch_us),
-        # A target that does not say what a launch takes takes what the measured device does, if it is of its kind.
-        _roofline(
-            rates_for, served, target.launch_us or (measured.launch_us if measured.kind == target.kind else None)
-        ),
-    )
+    # A target that does not say what a launch takes is as fast as the measured device, if that is of its kind.
+    launch = target.launch_us or (measured.launch_us if measured.kind == target.kind else None)
+    scale = Scaling(_roofline(rates_of, shape, measured.launch_us), _roofline(rates_for, served, launch))
     if served.dtype != shape.dtype:
         words += f"; measured in {shape.dtype}, predicted for {served.dtype}"
     held = costs.sequence.per_token

@@ -39,11 +39,8 @@ def reuse_at(trace: WorkloadTrace, cache_tokens: Sequence[int]) -> tuple[float, 
     behind = np.empty(len(turned), dtype=np.int64)
     behind[turned] = np.arange(len(turned)) - np.repeat(offsets[:-1], np.diff(offsets))
     prompts = float(trace.input_tokens.sum())
-    shares = []
-    for tokens in cache_tokens:
-        hit = (distances >= 0) & (distances - behind < tokens // prefixes.block_tokens)
-        shares.append(float(_leading_tokens(trace, prefixes, hit).sum()) / prompts)
-    return tuple(shares)
+    hits = ((distances >= 0) & (distances - behind < tokens // prefixes.block_tokens) for tokens in cache_tokens)
+    return tuple(float(_leading_tokens(trace, prefixes, hit).sum()) / prompts for hit in hits)
 
 
 def stack_distances(keys: NDArray[np.int64]) -> NDArray[np.int64]:

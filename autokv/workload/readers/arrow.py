@@ -78,9 +78,15 @@ def session_numbers(column: pa.ChunkedArray) -> Ints:
     return result
 
 
-def session_number(text: str) -> int:
-    """The number of a session that is named in text, :data:`NONE` for no name."""
-    text = text.strip()
+def session_number(name: object) -> int:
+    """The number of a session, :data:`NONE` for an empty name.
+
+    Raises:
+        ValueError: the name is neither a text nor a number.
+    """
+    if not isinstance(name, str | int):
+        raise ValueError("the session is neither a text nor a number")  # noqa: TRY004 - a bad line is a ValueError
+    text = str(name).strip()
     return number_of(text) if text else NONE
 
 

@@ -160,7 +160,7 @@ def _requests(
         value = record.get(clock[0])
         arrival = nanoseconds(value if isinstance(value, str) else number_in(record, clock[0]), clock[1])
     named = record.get("session_id")
-    session = session_number(str(named)) if isinstance(named, str | int) else NONE
+    session = session_number(named) if isinstance(named, str | int) else NONE
     if chat.stated is not None:
         return [checked(Row(arrival, sum(tokens), chat.stated, session=session, delay_ns=delay))], 0
     rows: list[Row] = []

@@ -85,7 +85,7 @@ class JsonRows:
         turn = None if fields.turn is None else record.get(fields.turn)
         hashes = None if fields.hash_ids is None else record.get(fields.hash_ids)
         session = None if fields.session is None else value_at(record, fields.session)
-        number = NONE if session in (None, MISSING) else session_number(_name(session))
+        number = NONE if session in (None, MISSING) else session_number(session)
         return Row(
             0 if fields.arrival is None else self._arrival(record, fields.arrival),
             tokens(record, fields.input_tokens),
@@ -161,12 +161,6 @@ class JsonLinesReader:
         if self.block_tokens is not None:
             columns = in_blocks(columns, self.block_tokens, options, source)
         return following(columns)
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str | int):
-        raise ValueError("the session is neither a text nor a number")  # noqa: TRY004 - a bad line is a ValueError
-    return str(value)
 
 
 def _integer(value: object, name: str) -> int:
