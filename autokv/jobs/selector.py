@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from autokv.hardware.documents import DataSheet
 from autokv.hardware.profile import HardwareProfile
-from autokv.hardware.sheet import DataSheet
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, cast
 
-from autokv.clocks import counts_processor_time
+from autokv.clocks import PROCESSOR_TIME, counts_processor_time
 from autokv.config import CompressionConfig, FP8Quantization, NoStage
 from autokv.evaluation.baselines import UNCOMPRESSED
 from autokv.evaluation.costs import CostCache, KernelTime, key_of
@@ -19,10 +19,9 @@ from autokv.models.outline import ModelOutline
 from autokv.runtime.plan import make_plan
 from autokv.serving import CostModel, SequenceBytes, ServingOptions
 from autokv.serving.calibration import Calibration, calibrate, doubts
-from autokv.serving.cost_model import by_bytes
+from autokv.serving.cost_model import Dtype, ModelShape, Product, by_bytes
 from autokv.serving.estimate import ATTAINED_BANDWIDTH, LAUNCH_US, estimate
 from autokv.serving.server_log import ServerLog
-from autokv.serving.shape import Dtype, ModelShape, Product
 from autokv.serving.silicon_costs import silicon_costs
 
 RATES = ("copy_gb_per_s", "float32_gflops", "bfloat16_gflops", "float16_gflops", "launch_us")
@@ -204,7 +203,7 @@ def _document(probed: HardwareProfile, name: str) -> Mapping[str, Any]:
         "device": probed.fingerprint,
         "threads": probed.threads,
         "torch": probed.torch_version,
-        **({"clock": "processor time"} if probed.kind == "cpu" and counts_processor_time() else {}),
+        **(PROCESSOR_TIME if probed.kind == "cpu" and counts_processor_time() else {}),
     }
 
 

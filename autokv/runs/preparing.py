@@ -28,8 +28,7 @@ from autokv.storage import Job
 from autokv.tuning.request import DEFAULT_OBJECTIVES, TuningRequest
 from autokv.tuning.sampling import check_sampler
 from autokv.workload import WorkloadTrace, read_trace
-from autokv.workload.features import MEMORY_SHARE
-from autokv.workload.scenarios import Scenario, classify, scenario_kind
+from autokv.workload.scenarios import MEMORY_SHARE, Scenario, classify, scenario_kind
 
 _SERVED = SERVING_METRICS | CONFIRMED_METRICS
 

@@ -24,8 +24,8 @@ from autokv.serving.compare import FLOAT8 as FLOAT8_NAME
 from autokv.serving.compare import FULL, compare
 from autokv.serving.comparison import Comparison
 from autokv.serving.engine_options import usual_options
-from autokv.serving.rate import default_slo
-from autokv.serving.simulated_engine import SimulatedEngine, sustained_rate
+from autokv.serving.rate import default_slo, sustained_rate
+from autokv.serving.simulator import SimulatedEngine
 from autokv.serving.traffic import traffic
 from autokv.tuning.objectives import TIE
 from autokv.tuning.request import TuningRequest
