@@ -13,7 +13,6 @@ from autokv.api.headers import MAX_HEADER, Accept, IfNoneMatch, chosen, known, t
 from autokv.api.paging import PageQuery
 from autokv.api.responses import UNCHANGED, answer, located, problems
 from autokv.errors import PreconditionError, RequestError
-from autokv.storage.aliases import Alias
 from autokv.wire import AliasMove, AliasMoveRequest, AliasName, AliasRollbackRequest, AliasView, Page
 
 router = APIRouter(tags=["aliases"])
@@ -92,7 +91,7 @@ def history(name: Name, query: Annotated[HistoryQuery, Query()], database: Datab
     """Everything that an alias stood for, the newest first."""
     moves, before = database.aliases.history(name, query.after(int), query.limit)
     following = None if before is None else [before]
-    return Page(items=tuple(map(AliasMove.model_validate, moves)), next=query.encoded(following))
+    return Page(items=moves, next=query.encoded(following))
 
 
 @router.post(
@@ -134,13 +133,13 @@ def _revision(if_match: str | None) -> int:
     return int(text)
 
 
-def _answer(alias: Alias, status: int = 200, **headers: str) -> Response:
-    return answer(AliasView.model_validate(alias), status, _headers(alias) | headers)
+def _answer(alias: AliasView, status: int = 200, **headers: str) -> Response:
+    return answer(alias, status, _headers(alias) | headers)
 
 
-def _headers(alias: Alias) -> dict[str, str]:
+def _headers(alias: AliasView) -> dict[str, str]:
     return {"ETag": _tag(alias), "Cache-Control": ASK_AGAIN}
 
 
-def _tag(alias: Alias) -> str:
+def _tag(alias: AliasView) -> str:
     return f'"{alias.revision}"'

@@ -163,7 +163,7 @@ def trials(job_id: Id, query: Annotated[TrialsQuery, Query()], database: Databas
     found = database.summaries.trials(job_id, -1 if after is None else after, query.limit + 1)
     shown = found[: query.limit]
     following = [shown[-1].number] if len(found) > query.limit else None
-    return Page(items=tuple(map(TrialView.model_validate, shown)), next=query.encoded(following))
+    return Page(items=tuple(shown), next=query.encoded(following))
 
 
 @router.get("/jobs/{job_id}/front", summary="Pareto front of a job", responses=problems(404))
@@ -172,7 +172,7 @@ def front(job_id: Id, database: DatabaseDep) -> FrontView:
     found = database.summaries.front(job_id)
     if found is None:
         raise _no_result(database, job_id)
-    return FrontView.model_validate({"job": job_id, **vars(found)})
+    return found
 
 
 @router.get(

@@ -21,7 +21,6 @@ from autokv.hardware import catalog
 from autokv.hardware.documents import MAX_PROFILE_BYTES, parse_profile
 from autokv.models.offered import offered
 from autokv.storage import Database
-from autokv.storage.devices import StoredProfile
 from autokv.storage.repository import Cursor
 from autokv.wire import HardwareProfileView, ModelView, Page, WorkerView
 
@@ -52,7 +51,7 @@ async def upload(request: Request, database: DatabaseDep) -> Response:
     body = await _read(request)
     added, new = await run_in_threadpool(_keep, database, body)
     headers = {"Location": f"/v1/hardware-profiles/{added.id}"}
-    return answer(_stored(added), 201 if new else 200, headers)
+    return answer(added, 201 if new else 200, headers)
 
 
 @router.get("/hardware-profiles", tags=["hardware profiles"], summary="List hardware profiles", responses=problems())
@@ -62,7 +61,7 @@ def profiles(query: Annotated[PageQuery, Query()], database: DatabaseDep) -> Pag
     views: list[HardwareProfileView] = []
     if position is None or position[0] != _CATALOG:
         found, following = database.profiles.page(position, query.limit)
-        views = list(map(_stored, found))
+        views = list(found)
         if following is not None:
             return query.page(views, following)
         position = (_CATALOG, "")
@@ -80,7 +79,7 @@ def profiles(query: Annotated[PageQuery, Query()], database: DatabaseDep) -> Pag
 )
 def profile(profile_id: Id, database: DatabaseDep) -> HardwareProfileView:
     """A profile by its id, or by a name of the catalog."""
-    return _of_catalog(profile_id) if profile_id in catalog.sheets() else _stored(database.profiles.get(profile_id))
+    return _of_catalog(profile_id) if profile_id in catalog.sheets() else database.profiles.get(profile_id)
 
 
 @router.delete(
@@ -109,7 +108,7 @@ async def _read(request: Request) -> bytes:
     return bytes(body)
 
 
-def _keep(database: Database, body: bytes) -> tuple[StoredProfile, bool]:
+def _keep(database: Database, body: bytes) -> tuple[HardwareProfileView, bool]:
     found = parse_profile(body, "body")
     return database.profiles.add(found.to_dict(), found.name, "uploaded")
 
@@ -118,17 +117,6 @@ def _of_catalog(name: str) -> HardwareProfileView:
     sheet = catalog.sheets()[name].profile()
     return HardwareProfileView(
         id=name, name=sheet.name, source="catalog", fingerprint=sheet.fingerprint, profile=sheet.to_dict()
-    )
-
-
-def _stored(profile: StoredProfile) -> HardwareProfileView:
-    return HardwareProfileView(
-        id=profile.id,
-        name=profile.name,
-        source=profile.source,
-        fingerprint=profile.fingerprint,
-        created=profile.created,
-        profile=dict(profile.document),
     )
 
 

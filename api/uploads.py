@@ -27,7 +27,6 @@ from autokv.api.paging import Query as Parameters
 from autokv.api.responses import UNCHANGED, answer, located, problems
 from autokv.errors import NotFoundError
 from autokv.storage import Database
-from autokv.storage.uploads import Upload
 from autokv.wire import Page, UploadKind, UploadView
 
 router = APIRouter()
@@ -104,7 +103,7 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
             async with _turn():
                 added, new = await run_in_threadpool(_keep, database, kind, query, file, facts)
         headers = {"Location": f"/v1/{path}/{added.id}"}
-        return answer(UploadView.model_validate(added), 201 if new else 200, headers)
+        return answer(added, 201 if new else 200, headers)
 
     upload.__annotations__["query"] = Annotated[asked, Query()]
     router.post(
@@ -128,7 +127,7 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
     def uploads(query: Annotated[PageQuery, Query()], database: DatabaseDep) -> Page[UploadView]:
         """What was uploaded, the newest first."""
         found, following = database.uploads.page(kind, query.position, query.limit)
-        return query.page(map(UploadView.model_validate, found), following)
+        return query.page(found, following)
 
     @router.get(
         f"/{path}/{{upload_id}}",
@@ -139,7 +138,7 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
     )
     def show(upload_id: Id, database: DatabaseDep) -> UploadView:
         """A file's name, size and digest, and what was found in it."""
-        return UploadView.model_validate(_get(database, kind, upload_id))
+        return _get(database, kind, upload_id)
 
     @router.get(
         f"/{path}/{{upload_id}}/content",
@@ -207,7 +206,9 @@ def _turn() -> asyncio.Semaphore:
     return _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(CHECKED_AT_ONCE))
 
 
-def _keep(database: Database, kind: UploadKind, query: UploadQuery, file: Path, facts: Facts) -> tuple[Upload, bool]:
+def _keep(
+    database: Database, kind: UploadKind, query: UploadQuery, file: Path, facts: Facts
+) -> tuple[UploadView, bool]:
     found = facts(file, query.name, query.reading)
     return database.uploads.add(kind, query.name, _pieces(file), found)
 
@@ -217,7 +218,7 @@ def _pieces(file: Path) -> Iterator[bytes]:
         yield from iter(lambda: opened.read(BUFFER_BYTES), b"")
 
 
-def _get(database: Database, kind: UploadKind, upload_id: str) -> Upload:
+def _get(database: Database, kind: UploadKind, upload_id: str) -> UploadView:
     """The upload, which must be of this kind."""
     with suppress(NotFoundError):
         found = database.uploads.get(upload_id)

@@ -26,7 +26,7 @@ def probe(
     from autokv import hardware
     from autokv.errors import StorageError
     from autokv.files import write_atomic
-    from autokv.hardware.store import measured_file
+    from autokv.hardware.finding import measured_file
     from autokv.models.placement import choose_device
 
     profile = hardware.probe(choose_device(device))
@@ -48,7 +48,7 @@ def probe(
 def list_hardware(json_output: JsonOption = False) -> None:
     """List the devices of the catalog and those that were measured here."""
     from autokv.hardware.catalog import sheets
-    from autokv.hardware.store import measured_profiles
+    from autokv.hardware.finding import measured_profiles
 
     known = {**measured_profiles(), **{name: sheet.profile() for name, sheet in sheets().items()}}
     if json_output:

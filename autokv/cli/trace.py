@@ -15,8 +15,7 @@ from autokv.tuning.request import READING, SearchFields
 if TYPE_CHECKING:
     from autokv.models import ModelFacts
     from autokv.workload import Scenario, TraceStatistics, WorkloadTrace
-    from autokv.workload.arrivals import ArrivalProcess
-    from autokv.workload.synthesis import Lengths
+    from autokv.workload.synthesis import ArrivalProcess, Lengths
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -216,7 +215,7 @@ def synthesize(
 
 def _scenario(trace: WorkloadTrace, facts: ModelFacts, hardware: str | None, kv_memory: float | None) -> Scenario:
     from autokv.workload import classify
-    from autokv.workload.features import MEMORY_SHARE
+    from autokv.workload.scenarios import MEMORY_SHARE
 
     weights = 2 * facts.parameters
     return classify(
@@ -244,11 +243,11 @@ def _memory_bytes(hardware: str | None) -> int:
         from autokv.hardware import find
 
         return find(hardware).memory_bytes
-    from autokv.hardware import system
+    from autokv.hardware import measuring
     from autokv.models.placement import choose_device
 
     device = choose_device("auto")
-    return (system.cuda(device) if device.type == "cuda" else system.cpu()).memory_bytes
+    return (measuring.cuda(device) if device.type == "cuda" else measuring.cpu()).memory_bytes
 
 
 def _write_page(
@@ -284,7 +283,7 @@ def _write(trace: WorkloadTrace, out: Path, chosen: str | None) -> None:
 def _arrivals(
     name: str | None, rate: float | None, cv: float | None, period: float | None, amplitude: float | None
 ) -> ArrivalProcess:
-    from autokv.workload.arrivals import Diurnal, Gamma, Poisson
+    from autokv.workload.synthesis import Diurnal, Gamma, Poisson
 
     if rate is None:
         raise RequestError("is missing", field="--rate", remedy="say how many requests come per second")

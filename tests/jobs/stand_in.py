@@ -23,8 +23,8 @@ from autokv import settings
 from autokv.config import CompressionConfig
 from autokv.errors import LeaseLostError
 from autokv.hardware.catalog import sheets
+from autokv.jobs.child import ENDED, Order
 from autokv.jobs.leash import end_with_parent, read_line
-from autokv.jobs.order import ENDED, Order
 from autokv.jobs.probing import Probed
 from autokv.jobs.worker import Worker, WorkerOptions
 from autokv.storage import Database
@@ -50,7 +50,7 @@ def attempt() -> int:
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: asked.set())
     with Database(order.database) as database:
-        job = database.jobs.find(order.job)
+        job = database.jobs.find(order.lease.job_id)
         try:
             {"steady": steady, "crashing": crashing, "deaf": deaf}[job.request.model](database, order, asked.is_set)
         except LeaseLostError as error:
@@ -59,7 +59,7 @@ def attempt() -> int:
 
 
 def steady(database: Database, order: Order, asked: Callable[[], bool]) -> None:
-    job = database.jobs.find(order.job)
+    job = database.jobs.find(order.lease.job_id)
     number = job.trials
     while number < job.request.trials:
         if asked():
@@ -67,7 +67,9 @@ def steady(database: Database, order: Order, asked: Callable[[], bool]) -> None:
             return
         for _ in range(min(job.request.batch_size, job.request.trials - number)):
             time.sleep(TRIAL_SECONDS)
-            record = TrialRecord(number, "failed", {}, f"attempt {order.attempt}", CONFIG, None, "a stand-in", 0.0)
+            record = TrialRecord(
+                number, "failed", {}, f"attempt {order.lease.attempt}", CONFIG, None, "a stand-in", 0.0
+            )
             database.trials.add(job.id, record, lease=order.lease)
             number += 1
     result = TuningResult(

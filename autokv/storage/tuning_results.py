@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from sqlalchemy import select
@@ -14,16 +13,13 @@ from autokv.config import ConfigurationDocument
 from autokv.storage import attempts, trials
 from autokv.storage.columns import fingerprint
 from autokv.storage.lease import Lease, locked
-from autokv.storage.repository import Sessions, now, through_outages
+from autokv.storage.repository import Repository, now
 from autokv.storage.tables import ConfigurationRow, FrontPointRow, JobRow, MeasurementRow, ResultRow
 from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
 
 
-class Results:
+class Results(Repository):
     """The repository of results. A job has one for each time that it was run to an end; the last one counts."""
-
-    def __init__(self, reading: Sessions, writing: Sessions) -> None:
-        self._reading, self._writing = reading, writing
 
     def save(
         self,
@@ -44,35 +40,28 @@ class Results:
             ConflictError: a trial of the front is not stored.
             LeaseLostError: ``lease`` is lost.
         """
-        write = partial(self._save, job_id, result, documents, workload or {}, lease)
-        return write() if lease is None else through_outages(write)
-
-    def _save(
-        self,
-        job_id: str,
-        result: TuningResult,
-        documents: Sequence[ConfigurationDocument],
-        workload: Mapping[str, Any],
-        lease: Lease | None,
-    ) -> None:
         key = fingerprint([_summary(result), [document.model_dump(mode="json") for document in documents]])
-        with self._writing() as session:
-            job, latest = locked(session, job_id), _latest(session, job_id)
-            if latest is not None and latest.fingerprint == key and job.state in {"done", "interrupted"}:
+
+        def save(session: Session) -> None:
+            job, last = locked(session, job_id), latest(session, job_id)
+            known = last is not None and last.fingerprint == key
+            if known and job.state in {"done", "interrupted"}:
                 return
             if lease is not None:
                 lease.require(session)
-            if latest is None or latest.fingerprint != key:
-                _add(session, job_id, 1 if latest is None else latest.number + 1, key, result, documents)
+            if not known:
+                _add(session, job_id, 1 if last is None else last.number + 1, key, result, documents)
             job.stopped_by = result.stopped_by
             if workload:
                 job.workload = {**(job.workload or {}), **workload}
             _end(session, job, result)
 
+        self._persist(save, again=lease is not None)
+
     def of(self, job_id: str) -> TuningResult | None:
         """The last result of a job, as it was saved; ``None`` where there is none yet."""
         with self._reading() as session:
-            row = _latest(session, job_id)
+            row = latest(session, job_id)
             if row is None:
                 return None
             records = trials.load(session, job_id)[: row.trials]
@@ -106,7 +95,8 @@ def _end(session: Session, job: JobRow, result: TuningResult) -> None:
         attempts.give_back(session, job, "released", result.reason, time)
 
 
-def _latest(session: Session, job_id: str) -> ResultRow | None:
+def latest(session: Session, job_id: str) -> ResultRow | None:
+    """The last result of a job."""
     query = select(ResultRow).where(ResultRow.job_id == job_id).order_by(ResultRow.number.desc()).limit(1)
     return session.scalars(query).first()
 
