@@ -1,0 +1,64 @@
+"""KV-cache formats as engines have them: one class per format, with its limits, its bytes and a naive reference.
+
+Torch is imported when a tensor is computed, not before.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, get_args
+
+from pydantic import Field
+
+from autokv.formats.base import KVFormat, Rotation
+from autokv.formats.float8 import FP8E4M3, FP8E5M2
+from autokv.formats.llama_cpp import IQ4NL, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, LlamaCppFormat, llama_cpp
+from autokv.formats.openvino import OpenVINOU4, OpenVINOU8
+from autokv.formats.per_token_head import Int4PerTokenHead, Int8PerTokenHead
+from autokv.formats.plain import BF16, F16, F32
+
+_EachFormat = (
+    F32
+    | F16
+    | BF16
+    | FP8E4M3
+    | FP8E5M2
+    | Q8_0
+    | Q5_1
+    | Q5_0
+    | Q4_1
+    | Q4_0
+    | IQ4NL
+    | Int8PerTokenHead
+    | Int4PerTokenHead
+    | OpenVINOU8
+    | OpenVINOU4
+)
+AnyKVFormat = Annotated[_EachFormat, Field(discriminator="format")]
+FORMATS: Final[dict[str, type[KVFormat]]] = {
+    each.model_fields["format"].default: each for each in get_args(_EachFormat)
+}
+"""Every format by its name."""
+
+__all__ = [
+    "BF16",
+    "F16",
+    "F32",
+    "FORMATS",
+    "FP8E4M3",
+    "FP8E5M2",
+    "IQ4NL",
+    "Q4_0",
+    "Q4_1",
+    "Q5_0",
+    "Q5_1",
+    "Q8_0",
+    "AnyKVFormat",
+    "Int4PerTokenHead",
+    "Int8PerTokenHead",
+    "KVFormat",
+    "LlamaCppFormat",
+    "OpenVINOU4",
+    "OpenVINOU8",
+    "Rotation",
+    "llama_cpp",
+]

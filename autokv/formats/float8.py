@@ -1,0 +1,106 @@
+"""8-bit floats with a scale that is fixed, or taken from what is stored.
+
+- ``fixed``: vLLM's and SGLang's ``fp8_e4m3`` and ``fp8_e5m2``: the checkpoint's scales, 1 where it has none.
+- ``tensor``: transformers' fp8 cache, whose scale is taken from the prompt and kept (:meth:`Float8.calibrated`).
+- ``head``: one scale per KV head; AutoKV's own fp8.
+- ``token_head``: vLLM's ``fp8_per_token_head``, a float32 scale beside each head of each token.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from autokv.formats.base import KVFormat
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Float8(KVFormat):
+    """What both kinds share; values beyond the largest that it holds saturate."""
+
+    largest: ClassVar[float]
+    dtype: ClassVar[str]
+
+    scaling: Literal["fixed", "tensor", "head", "token_head"] = "fixed"
+    scale: Positive | Annotated[tuple[Positive, ...], Field(min_length=1)] = Field(
+        1.0, description="of scaling 'fixed': of all values, or one per KV head; a stored value times it is the value"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind_of_scale(self) -> Self:
+        if self.scaling != "fixed" and self.scale != 1.0:
+            raise ValueError(f"scale is given, but scaling '{self.scaling}' takes scales from what is stored")
+        return self
+
+    @property
+    def per_token(self) -> bool:
+        return self.scaling in ("fixed", "token_head")
+
+    def check(self, head_dim: int, heads: int | None = None) -> None:
+        super().check(head_dim, heads)
+        if isinstance(self.scale, tuple) and heads is not None and len(self.scale) != heads:
+            raise ValueError(f"scale has {len(self.scale)} entries, and the layer has {heads} KV heads")
+
+    def nbytes(self, tokens: int, heads: int, head_dim: int) -> int:
+        self.check(head_dim, heads)
+        scales = {"fixed": 0, "tensor": 1, "head": heads, "token_head": tokens * heads}[self.scaling]
+        return tokens * heads * head_dim + 4 * scales
+
+    def round_trip(self, x: Tensor) -> Tensor:
+        import torch
+
+        self.check(x.shape[-1], x.shape[1])
+        scale = self._scale(x)
+        # vLLM multiplies by the reciprocal where the scale belongs to a token, and divides elsewhere.
+        scaled = x * (1 / scale) if self.scaling == "token_head" else x / scale
+        stored = scaled.clamp(-self.largest, self.largest).to(getattr(torch, self.dtype))
+        return stored.float() * scale
+
+    def calibrated(self, x: Tensor) -> Self:
+        if self.per_token:
+            return self
+        scales = tuple(self._scale(x).amax((0, 2, 3)).tolist())
+        return self.model_copy(update={"scaling": "fixed", "scale": scales if self.scaling == "head" else scales[0]})
+
+    def _scale(self, x: Tensor) -> Tensor:
+        """The scales of ``x``, of a shape that broadcasts."""
+        import torch
+
+        if self.scaling == "fixed":
+            scale = torch.tensor(self.scale, dtype=torch.float32, device=x.device)
+            return scale.view(1, -1, 1, 1)
+        over = {"tensor": (0, 1, 2, 3), "head": (2, 3), "token_head": (3,)}[self.scaling]
+        smallest = 1e-6 if self.scaling == "token_head" else torch.finfo(torch.float32).tiny
+        return (x.abs().amax(over, keepdim=True) / self.largest).clamp(min=smallest)
+
+
+class FP8E4M3(Float8):
+    """4 bits of exponent and 3 of mantissa, without infinities; up to 448."""
+
+    title: ClassVar[str] = "fp8 (e4m3)"
+    engines: ClassVar[tuple[str, ...]] = ("vLLM", "SGLang", "TensorRT-LLM", "transformers", "ONNX Runtime GenAI (CUDA)")
+    source: ClassVar[str] = (
+        "https://github.com/vllm-project/vllm/blob/v0.32.0/vllm/v1/attention/ops/triton_reshape_and_cache_flash.py, "
+        "https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/cache_utils.py (Fp8QuantizedLayer)"
+    )
+    largest: ClassVar[float] = 448.0
+    dtype: ClassVar[str] = "float8_e4m3fn"
+    format: Literal["fp8_e4m3"] = "fp8_e4m3"
+
+
+class FP8E5M2(Float8):
+    """5 bits of exponent and 2 of mantissa; up to 57,344."""
+
+    title: ClassVar[str] = "fp8 (e5m2)"
+    engines: ClassVar[tuple[str, ...]] = ("vLLM", "SGLang")
+    source: ClassVar[str] = (
+        "https://github.com/vllm-project/vllm/blob/v0.32.0/vllm/v1/attention/ops/triton_reshape_and_cache_flash.py"
+    )
+    largest: ClassVar[float] = 57344.0
+    dtype: ClassVar[str] = "float8_e5m2"
+    format: Literal["fp8_e5m2"] = "fp8_e5m2"
