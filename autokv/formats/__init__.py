@@ -10,11 +10,16 @@ from typing import Annotated, Final, get_args
 from pydantic import Field
 
 from autokv.formats.base import KVFormat, Rotation
+from autokv.formats.float4 import MXFP4, MXFP8, NVFP4, FP4MXBlock16, UltraQuant
 from autokv.formats.float8 import FP8E4M3, FP8E5M2
+from autokv.formats.integer import MinMaxInteger
 from autokv.formats.llama_cpp import IQ4NL, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, LlamaCppFormat, llama_cpp
 from autokv.formats.openvino import OpenVINOU4, OpenVINOU8
 from autokv.formats.per_token_head import Int4PerTokenHead, Int8PerTokenHead
 from autokv.formats.plain import BF16, F16, F32
+from autokv.formats.static_integer import StaticInt4, StaticInt8
+from autokv.formats.transformers_caches import HQQ, Quanto
+from autokv.formats.turboquant import TurboQuantKey, TurboQuantValue, turboquant, turboquant_uncompressed_layers
 
 _EachFormat = (
     F32
@@ -32,6 +37,18 @@ _EachFormat = (
     | Int4PerTokenHead
     | OpenVINOU8
     | OpenVINOU4
+    | StaticInt8
+    | StaticInt4
+    | MXFP8
+    | NVFP4
+    | MXFP4
+    | FP4MXBlock16
+    | UltraQuant
+    | TurboQuantKey
+    | TurboQuantValue
+    | Quanto
+    | HQQ
+    | MinMaxInteger
 )
 AnyKVFormat = Annotated[_EachFormat, Field(discriminator="format")]
 FORMATS: Final[dict[str, type[KVFormat]]] = {
@@ -46,19 +63,33 @@ __all__ = [
     "FORMATS",
     "FP8E4M3",
     "FP8E5M2",
+    "HQQ",
     "IQ4NL",
+    "MXFP4",
+    "MXFP8",
+    "NVFP4",
     "Q4_0",
     "Q4_1",
     "Q5_0",
     "Q5_1",
     "Q8_0",
     "AnyKVFormat",
+    "FP4MXBlock16",
     "Int4PerTokenHead",
     "Int8PerTokenHead",
     "KVFormat",
     "LlamaCppFormat",
+    "MinMaxInteger",
     "OpenVINOU4",
     "OpenVINOU8",
+    "Quanto",
     "Rotation",
+    "StaticInt4",
+    "StaticInt8",
+    "TurboQuantKey",
+    "TurboQuantValue",
+    "UltraQuant",
     "llama_cpp",
+    "turboquant",
+    "turboquant_uncompressed_layers",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,13 @@ def blocks(x: Tensor, size: int) -> Tensor:
     return x.reshape(*x.shape[:-1], -1, size)
 
 
+def over_groups_of_tokens(x: Tensor, size: int, each: Callable[[Tensor], Tensor]) -> Tensor:
+    """``each`` of every ``[..., size, head_dim]`` of ``x`` ``[..., tokens, head_dim]``; the last may have fewer."""
+    import torch
+
+    return torch.cat([each(group) for group in torch.split(x, size, -2)], -2)
+
+
 def half(x: Tensor) -> Tensor:
     """``x`` rounded to float16, in float32."""
     return x.half().float()
@@ -23,7 +31,7 @@ def reciprocal(x: Tensor) -> Tensor:
     """``1 / x``, and 0 where ``x`` is 0."""
     import torch
 
-    return torch.where(x == 0, x, 1 / x)
+    return torch.where(x == 0, x, x.reciprocal())
 
 
 def round_half_away(x: Tensor) -> Tensor:
@@ -41,12 +49,12 @@ def _hadamard_matrix(size: int) -> Tensor:
     matrix = torch.ones(1, 1)
     while len(matrix) < size:
         matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
-    return matrix * size**-0.5
+    return matrix.mul_(size**-0.5)
 
 
 def hadamard(x: Tensor, size: int) -> Tensor:
     """Rotate blocks of ``size`` channels by Sylvester's orthonormal matrix, which is its own inverse."""
-    return (blocks(x, size) @ _hadamard_matrix(size).to(x.device)).view(x.shape)
+    return blocks(x, size).matmul(_hadamard_matrix(size).to(x.device)).view(x.shape)
 
 
 def power_of_two_in(width: int) -> int:

@@ -57,7 +57,7 @@ class Float8(KVFormat):
         self.check(x.shape[-1], x.shape[1])
         scale = self._scale(x)
         # vLLM multiplies by the reciprocal where the scale belongs to a token, and divides elsewhere.
-        scaled = x * (1 / scale) if self.scaling == "token_head" else x / scale
+        scaled = x * scale.reciprocal() if self.scaling == "token_head" else x / scale
         stored = scaled.clamp(-self.largest, self.largest).to(getattr(torch, self.dtype))
         return stored.float() * scale
 

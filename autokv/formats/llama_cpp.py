@@ -196,4 +196,4 @@ def llama_cpp(cache_type: str, side: Literal["key", "value"], *, rotated: bool =
     """
     rotation: Rotation = "hadamard" if rotated else "none"
     channels = SMALLEST_ROTATION if rotated and side == "value" else None
-    return LLAMA_CPP[cache_type](rotation=rotation, rotation_channels=channels)
+    return LLAMA_CPP[cache_type].model_validate({"rotation": rotation, "rotation_channels": channels})

@@ -1,17 +1,17 @@
 """OpenVINO's unsigned integers: a float32 scale and a float32 zero point, which is not rounded, per group.
 
-By hidden dimension, its default on processors, a group is ``group_size`` channels of one token, or the whole head. By
-channel (``KEY_CACHE_QUANT_MODE=BY_CHANNEL``) a group is one channel of a cache block of 32 tokens; while the block
-fills, OpenVINO reads it back and quantizes it anew, which a round trip of whole blocks does not show.
+By token, its default on processors, a group is ``group_size`` channels of one token, or the whole head. By channel
+(``KEY_CACHE_QUANT_MODE=BY_CHANNEL``, keys alone) a group is one channel of ``group_size`` tokens; while a cache block
+fills, OpenVINO reads it back and quantizes it anew, which a round trip of whole groups does not show.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from autokv.formats.arithmetic import blocks
+from autokv.formats.arithmetic import blocks, over_groups_of_tokens
 from autokv.formats.base import KVFormat
 
 if TYPE_CHECKING:
@@ -31,53 +31,44 @@ class OpenVINOFormat(KVFormat):
     )
     bits: ClassVar[int]
 
-    quant_mode: Literal["by_hidden", "by_channel"] = "by_hidden"
+    quant_mode: Literal["by_token", "by_channel"] = "by_token"
     group_size: int | None = Field(
-        None, ge=2, multiple_of=2, description="channels of a group of mode 'by_hidden'; null: the whole head"
+        None,
+        ge=2,
+        multiple_of=2,
+        description="channels of a group by token, null: the whole head; tokens of a group by channel, null: 32",
     )
-
-    @model_validator(mode="after")
-    def _groups_of_channels(self) -> Self:
-        if self.quant_mode == "by_channel" and self.group_size is not None:
-            raise ValueError("group_size is given, but groups of mode 'by_channel' are cache blocks of 32 tokens")
-        return self
 
     @property
     def per_token(self) -> bool:
-        return self.quant_mode == "by_hidden"
+        return self.quant_mode == "by_token"
 
     def check(self, head_dim: int, heads: int | None = None) -> None:
         super().check(head_dim, heads)
-        if head_dim % (self.group_size or head_dim):
+        if self.per_token and head_dim % (self.group_size or head_dim):
             raise ValueError(f"group_size {self.group_size} does not divide heads of {head_dim} channels")
 
     def nbytes(self, tokens: int, heads: int, head_dim: int) -> int:
         self.check(head_dim)
-        if self.quant_mode == "by_channel":
-            groups = -(-tokens // CACHE_BLOCK) * head_dim
-        else:
+        if self.per_token:
             groups = tokens * (head_dim // (self.group_size or head_dim))
+        else:
+            groups = -(-tokens // (self.group_size or CACHE_BLOCK)) * head_dim
         return heads * (tokens * head_dim * self.bits // 8 + 8 * groups)
 
     def round_trip(self, x: Tensor) -> Tensor:
-        import torch
-
-        head_dim = x.shape[-1]
-        self.check(head_dim)
-        if self.quant_mode == "by_hidden":
-            return self._round_trip(blocks(x, self.group_size or head_dim), -1).reshape(x.shape)
-        whole = x.shape[2] // CACHE_BLOCK * CACHE_BLOCK
-        full = x[:, :, :whole].unflatten(2, (-1, CACHE_BLOCK))
-        parts = [self._round_trip(full, 3).flatten(2, 3)] if whole else []
-        parts += [self._round_trip(x[:, :, whole:], 2)] if whole < x.shape[2] else []
-        return torch.cat(parts, 2)
+        self.check(x.shape[-1])
+        if self.per_token:
+            return self._round_trip(blocks(x, self.group_size or x.shape[-1]), -1).reshape(x.shape)
+        return over_groups_of_tokens(x, self.group_size or CACHE_BLOCK, lambda group: self._round_trip(group, -2))
 
     def _round_trip(self, groups: Tensor, over: int) -> Tensor:
+        levels = (1 << self.bits) - 1
         low, high = groups.amin(over, keepdim=True), groups.amax(over, keepdim=True)
-        scale = (high - low) / (2**self.bits - 1)
+        scale = (high - low) / levels
         scale = scale.masked_fill(scale == 0, 0.0001)
         zero = -low / scale
-        codes = (groups * (1 / scale) + zero).round().clamp(0, 2**self.bits - 1)
+        codes = (groups * scale.reciprocal() + zero).round().clamp(0, levels)
         return (codes - zero) * scale
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
@@ -30,7 +31,7 @@ class Int8PerTokenHead(KVFormat):
 
     def round_trip(self, x: Tensor) -> Tensor:
         scale = (x.abs().amax(-1, keepdim=True) / 127).clamp(min=_SMALLEST_SCALE)
-        return round_half_away(x * (1 / scale)).clamp(-128, 127) * scale
+        return round_half_away(x * scale.reciprocal()).clamp(-128, 127) * scale
 
 
 class Int4PerTokenHead(KVFormat):
@@ -59,13 +60,13 @@ class Int4PerTokenHead(KVFormat):
         size = power_of_two_in(x.shape[-1])
         signs = _signs(size).repeat(x.shape[-1] // size).to(x.device)
         # vLLM's transform is larger by √size, and its scales with it.
-        rotated = hadamard(x * signs, size) * size**0.5
+        rotated = hadamard(x * signs, size) * math.sqrt(size)
         low, high = rotated.amin(-1, keepdim=True), rotated.amax(-1, keepdim=True)
         scale = ((high - low) / 15).clamp(min=_SMALLEST_SCALE)
         zero = round_half_away(-low / scale).clamp(0, 15)
-        codes = round_half_away(rotated * (1 / scale) + zero).clamp(0, 15)
+        codes = round_half_away(rotated * scale.reciprocal() + zero).clamp(0, 15)
         stored_scale = (scale.contiguous().view(torch.int32) & -16).view(torch.float32)
-        return hadamard((codes - zero) * stored_scale, size) * size**-0.5 * signs
+        return hadamard((codes - zero) * stored_scale, size) / math.sqrt(size) * signs
 
 
 @lru_cache(maxsize=8)
@@ -73,4 +74,4 @@ def _signs(size: int) -> Tensor:
     import torch
 
     generator = torch.Generator().manual_seed(_SIGNS_SEED)
-    return 2 * torch.bernoulli(torch.full((size,), 0.5), generator=generator) - 1
+    return torch.bernoulli(torch.full((size,), 0.5), generator=generator).mul(2).sub(1)
