@@ -34,6 +34,11 @@ def reciprocal(x: Tensor) -> Tensor:
     return torch.where(x == 0, x, x.reciprocal())
 
 
+def fused_multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """``a·b + c`` rounded once, as one machine instruction does it; the product is exact in float64."""
+    return (a.double() * b.double() + c.double()).float()
+
+
 def round_half_away(x: Tensor) -> Tensor:
     """``x`` rounded to the nearest integer, ties away from zero (C's ``roundf``)."""
     import torch

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from autokv.formats.arithmetic import blocks, over_groups_of_tokens
+from autokv.formats.arithmetic import blocks, fused_multiply_add, over_groups_of_tokens
 from autokv.formats.base import KVFormat
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class OpenVINOFormat(KVFormat):
         scale = (high - low) / levels
         scale = scale.masked_fill(scale == 0, 0.0001)
         zero = -low / scale
-        codes = (groups * scale.reciprocal() + zero).round().clamp(0, levels)
+        codes = fused_multiply_add(groups, scale.reciprocal(), zero).round().clamp(0, levels)
         return (codes - zero) * scale
 
 
