@@ -29,9 +29,10 @@ class LlamaCppFormat(KVFormat):
     leaves others as they are: keys by the largest power of two that divides the head, values by 64 channels at a time.
     """
 
-    engines: ClassVar[tuple[str, ...]] = ("llama.cpp", "Ollama (q8_0, q4_0)")
+    engines: ClassVar[tuple[str, ...]] = ("llama.cpp",)
     source: ClassVar[str] = (
-        "https://github.com/ggml-org/llama.cpp/blob/0c1e57098/ggml/src/ggml-quants.c, src/llama-kv-cache.cpp"
+        "https://github.com/ggml-org/llama.cpp/blob/0c1e57098/ggml/src/ggml-quants.c, "
+        "https://github.com/ggml-org/llama.cpp/blob/0c1e57098/src/llama-kv-cache.cpp"
     )
     width_multiple: ClassVar[int] = BLOCK
     block_bytes: ClassVar[int]
@@ -86,6 +87,7 @@ class Q8_0(LlamaCppFormat):  # noqa: N801 - ggml's name
     """8-bit symmetric: one scale, the largest magnitude over 127."""
 
     title: ClassVar[str] = "llama.cpp q8_0"
+    engines: ClassVar[tuple[str, ...]] = ("llama.cpp", "Ollama")
     block_bytes: ClassVar[int] = 34
     format: Literal["q8_0"] = "q8_0"
 
@@ -110,6 +112,7 @@ class Q4_0(_Signed):  # noqa: N801
     """4-bit: one scale, whose sign lets the value of the largest magnitude be -8."""
 
     title: ClassVar[str] = "llama.cpp q4_0"
+    engines: ClassVar[tuple[str, ...]] = ("llama.cpp", "Ollama")
     block_bytes: ClassVar[int] = 18
     levels: ClassVar[int] = 16
     format: Literal["q4_0"] = "q4_0"

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from autokv.formats import MinMaxInteger
+from autokv.formats.arithmetic import hadamard, power_of_two_in
 from autokv.kernels import Rows
+from autokv.kernels.hadamard import rotate
 from autokv.kernels.quantize_pack import dequantize, quantize_integers
 
 
@@ -37,9 +39,8 @@ def test_it_reads_what_the_kernels_store(
     x = torch.randn(2, 3, tokens, head_dim, generator=torch.Generator().manual_seed(seed)) * scale
     size = head_dim if axis == "token" else 16
     rows = Rows(6, tokens)
-    packed = quantize_integers(
-        x.reshape(6, tokens, head_dim), rows, bits=bits, axis=axis, group_size=size, rotated=rotated
-    )
+    stored = hadamard(x, power_of_two_in(head_dim)) if rotated else x
+    packed = quantize_integers(stored.reshape(6, tokens, head_dim), rows, bits=bits, axis=axis, group_size=size)
     form = MinMaxInteger(
         bits=bits,
         axis=axis,
@@ -47,13 +48,18 @@ def test_it_reads_what_the_kernels_store(
         rotation="hadamard" if rotated else "none",
     )
     expected = dequantize(packed, rows).view(x.shape)
-    stored = packed.codes.numel() + 2 * (packed.scale.numel() + packed.minimum.numel())
-    assert 2 * form.nbytes(tokens, 3, head_dim) == stored
     if rotated:
-        from autokv.kernels.hadamard import rotate
-
-        expected = rotate(expected)
+        expected = hadamard(expected, power_of_two_in(head_dim))
     assert torch.allclose(form.round_trip(x), expected, rtol=0, atol=1e-5 * scale)
+    tensors = (packed.codes, packed.scale, packed.minimum)
+    assert 2 * form.nbytes(tokens, 3, head_dim) == sum(each.numel() * each.element_size() for each in tensors)
+
+
+def test_the_basis_is_the_kernels() -> None:
+    x = torch.randn(2, 3, 96, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(hadamard(x, 32), rotate(x), atol=1e-6)
+    assert torch.allclose(hadamard(x, 32).norm(dim=-1), x.norm(dim=-1))
+    assert torch.allclose(hadamard(hadamard(x, 32), 32), x, atol=1e-6)
 
 
 def test_what_it_does_not_hold() -> None:
