@@ -68,6 +68,27 @@ def test_scales_taken_from_what_is_stored(
     assert torch.allclose(largest_read[largest_read > 1e-5], x.abs().amax(over)[largest_read > 1e-5], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("kind", "dtype", "largest"), KINDS)
+def test_truncation_takes_the_next_code_towards_zero(kind: type[Float8], dtype: torch.dtype, largest: float) -> None:
+    form = kind.model_validate({"rounding": "truncate"})
+    codes = torch.arange(128, dtype=torch.uint8).view(dtype).float()
+    codes = codes[codes.isfinite()]
+    for sign in (1, -1):
+        assert torch.equal(form.round_trip(sign * codes.reshape(1, 1, 1, -1)).flatten(), sign * codes)
+        almost_next = codes[:-1] + (codes[1:] - codes[:-1]) * 0.99
+        assert torch.equal(form.round_trip(sign * almost_next.reshape(1, 1, 1, -1)).flatten(), sign * codes[:-1])
+    assert float(form.round_trip(torch.full((1, 1, 1, 1), -largest * 2))) == -largest
+
+
+def test_truncation_stores_what_vllms_own_operator_stores() -> None:
+    # Values and the bytes that vLLM 0.32.0 stored of them on a processor, with scale 1.
+    x = torch.tensor([0.3, -0.3, 1.9, -7.7, 0.0019, 0.0021, 500.0, -0.06]).reshape(1, 1, 1, 8)
+    stored = {FP8E4M3: [41, 169, 63, 207, 0, 1, 126, 151], FP8E5M2: [52, 180, 63, 199, 23, 24, 95, 171]}
+    for kind, dtype, _ in KINDS:
+        expected = torch.tensor(stored[kind], dtype=torch.uint8).view(dtype).float()
+        assert torch.equal(kind.model_validate({"rounding": "truncate"}).round_trip(x).flatten(), expected)
+
+
 @pytest.mark.parametrize("scaling", ["tensor", "head"])
 def test_a_calibrated_format_keeps_the_scales_of_the_prompt(scaling: Scaling) -> None:
     prompt, later = sample()[:1], sample(1)[:1] / 8

@@ -25,6 +25,7 @@ EXAMPLES: list[dict[str, Any]] = [
     {"format": "fp8_e4m3", "scaling": "tensor"},
     {"format": "fp8_e4m3", "scaling": "head"},
     {"format": "fp8_e4m3", "scaling": "token_head"},
+    {"format": "fp8_e4m3", "rounding": "truncate"},
     {"format": "fp8_e5m2"},
     {"format": "q8_0"},
     {"format": "q5_1"},
@@ -54,6 +55,8 @@ EXAMPLES: list[dict[str, Any]] = [
     {"format": "hqq", "bits": 8},
     {"format": "hqq", "bits": 4},
     {"format": "hqq", "bits": 2},
+    {"format": "mlx_affine", "bits": 8},
+    {"format": "mlx_affine", "bits": 4},
     {"format": "integer", "bits": 4, "axis": "token"},
     {"format": "integer", "bits": 4, "axis": "channel", "group_size": 32},
 ]
