@@ -72,6 +72,17 @@ class KVFormat(BaseModel):
             ValueError: such heads cannot be held.
         """
 
+    def query_round_trip(self, q: Tensor) -> Tensor:
+        """What the engine's attention makes of queries before it multiplies them with keys of this format.
+
+        Args:
+            q: float32 ``[batch, heads, tokens, head_dim]``, finite; not yet divided by the root of ``head_dim``.
+
+        Returns:
+            Float32 of the same shape; ``q`` itself where the engine takes queries as they are.
+        """
+        return q
+
     def calibrated(self, x: Tensor) -> Self:
         """This format with its scales taken from ``x`` ``[batch, kv_heads, tokens, head_dim]`` and kept from then on.
 

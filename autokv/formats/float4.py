@@ -198,6 +198,13 @@ class UltraQuant(BlockFloat):
             return super().round_trip(x)
         return hadamard(super().round_trip(hadamard(x, x.shape[-1])), x.shape[-1])
 
+    def query_round_trip(self, q: Tensor) -> Tensor:
+        """Queries are rotated as keys are, and are e4m3 with scale 1."""
+        if self.rotation == "none":
+            return _e4m3(q)
+        self.check(q.shape[-1])
+        return hadamard(_e4m3(hadamard(q, q.shape[-1])), q.shape[-1])
+
     def _round_trip(self, block: Tensor) -> Tensor:
         import torch
 

@@ -139,6 +139,15 @@ def test_bytes_have_a_byte_per_block(form: BlockFloat, size: int) -> None:
         form.check(40)
 
 
+def test_ultraquants_queries_are_float8_in_the_keys_basis() -> None:
+    query = sample(1)
+    assert torch.equal(UltraQuant().query_round_trip(query), query.to(torch.float8_e4m3fn).float())
+    rotated = UltraQuant(rotation="hadamard").query_round_trip(query)
+    exact = query.norm(dim=-1)
+    assert bool(((rotated.norm(dim=-1) - exact).abs() <= exact / 16 + 1e-6).all())
+    assert torch.equal(NVFP4().query_round_trip(query), query)
+
+
 def test_ultraquant_rotates_powers_of_two() -> None:
     UltraQuant().check(96)
     with pytest.raises(ValueError, match="power of two of channels; these have 96"):

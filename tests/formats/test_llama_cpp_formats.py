@@ -95,6 +95,14 @@ def test_a_rotated_format_is_the_block_between_two_rotations(side: Literal["key"
 
 
 @pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("rotated", [True, False])
+def test_queries_meet_keys_in_q8_0_of_the_same_basis(name: str, rotated: bool) -> None:
+    query = sample(4, 128)
+    form = llama_cpp(name, "key", rotated=rotated)
+    assert torch.equal(form.query_round_trip(query), llama_cpp("q8_0", "key", rotated=rotated).round_trip(query))
+
+
+@pytest.mark.parametrize("name", BLOCKS)
 def test_rotation_lessens_the_error_of_an_outlier_channel(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, 1, 200, 64, generator=generator)
