@@ -83,8 +83,8 @@ class NVFP4(BlockFloat):
     scale_search: Literal["largest", "four_over_six"] = "largest"
 
     @property
-    def per_token(self) -> bool:
-        return self.global_scale is not None
+    def group_tokens(self) -> int | None:
+        return None if self.global_scale is None else 1
 
     def calibrated(self, x: Tensor) -> Self:
         return self.model_copy(update={"global_scale": self._global_scale(x)}) if self.global_scale is None else self

@@ -45,8 +45,8 @@ class Float8(KVFormat):
         return self
 
     @property
-    def per_token(self) -> bool:
-        return self.scaling in ("fixed", "token_head")
+    def group_tokens(self) -> int | None:
+        return 1 if self.scaling in ("fixed", "token_head") else None
 
     def check(self, head_dim: int, heads: int | None = None) -> None:
         super().check(head_dim, heads)

@@ -23,8 +23,8 @@ class _Grouped(KVFormat):
     group_size: int = Field(64, ge=2)
 
     @property
-    def per_token(self) -> bool:
-        return False
+    def group_tokens(self) -> int | None:
+        return None
 
     def _groups(self, numbers: int) -> int:
         """How many groups ``numbers`` make.

@@ -140,6 +140,21 @@ def test_per_token_means_that_tokens_can_be_written_one_by_one(form: KVFormat) -
 
 
 @every_form
+def test_a_token_that_joins_moves_only_its_group(form: KVFormat) -> None:
+    x = sample(3, 96)
+    older = form.round_trip(x[:, :, :64])
+    held = form.append(older, x[:, :, 64:])
+    assert held.shape == x.shape
+    if form.per_token:
+        assert torch.equal(held, form.round_trip(x))
+    elif form.group_tokens:
+        assert torch.equal(held[:, :, :64], older)
+        assert torch.equal(held[:, :, 64:], form.round_trip(x[:, :, 64:]))
+    else:
+        assert torch.equal(held, form.round_trip(torch.cat([older, x[:, :, 64:]], 2)))
+
+
+@every_form
 def test_bytes_add_up_and_fewer_bits_take_fewer(form: KVFormat) -> None:
     # Groups of tokens begin anew every 32 or 64; scales of a layer are counted once.
     whole, part = form.nbytes(128, 2, 64), form.nbytes(64, 2, 64)
