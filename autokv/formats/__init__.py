@@ -14,6 +14,7 @@ from autokv.formats.float4 import MXFP4, MXFP8, NVFP4, FP4MXBlock16, UltraQuant
 from autokv.formats.float8 import FP8E4M3, FP8E5M2
 from autokv.formats.integer import MinMaxInteger
 from autokv.formats.llama_cpp import IQ4NL, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, LlamaCppFormat, llama_cpp
+from autokv.formats.mlx import MLXAffine
 from autokv.formats.openvino import OpenVINOU4, OpenVINOU8
 from autokv.formats.per_token_head import Int4PerTokenHead, Int8PerTokenHead
 from autokv.formats.plain import BF16, F16, F32
@@ -48,6 +49,7 @@ _EachFormat = (
     | TurboQuantValue
     | Quanto
     | HQQ
+    | MLXAffine
     | MinMaxInteger
 )
 AnyKVFormat = Annotated[_EachFormat, Field(discriminator="format")]
@@ -79,6 +81,7 @@ __all__ = [
     "Int8PerTokenHead",
     "KVFormat",
     "LlamaCppFormat",
+    "MLXAffine",
     "MinMaxInteger",
     "OpenVINOU4",
     "OpenVINOU8",
