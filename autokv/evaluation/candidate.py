@@ -12,7 +12,7 @@ from autokv.compression import CompressedKV, compress
 from autokv.compression.compressed import stored_bytes
 from autokv.compression.context import PrefillStatistics
 from autokv.compression.on_write import LayerWriter
-from autokv.config import CompressionConfig, OnWrite, check_fits
+from autokv.config import CompressionConfig, FormatQuantization, OnWrite, check_fits
 from autokv.evaluation.clock import Timing, clock_us
 from autokv.evaluation.continuation import DenseLayer
 from autokv.evaluation.snapshot import LayerSnapshot, Snapshot
@@ -72,7 +72,20 @@ class AfterPrefillCandidate(Candidate):
         if layer.window is not None:
             return DenseLayer(layer.keys, layer.values, room)
         context = replace(layer.context, statistics=PrefillStatistics())
-        return LayerContents(self._growth, self._layers[context.layer_index], context)
+        return LayerContents(self._growth_behind(layer), self._layers[context.layer_index], context)
+
+    def _growth_behind(self, layer: LayerSnapshot) -> Growth:
+        """An engine's format keeps the scales that it took from the prompt."""
+        growth, pipeline = self._growth, self._growth.config.pipeline
+        stage = pipeline.quantization
+        if not isinstance(stage, FormatQuantization):
+            return growth
+        scaled = {
+            "key": stage.key.calibrated(layer.keys.float()),
+            "value": stage.value.calibrated(layer.values.float()),
+        }
+        pipeline = pipeline.model_copy(update={"quantization": stage.model_copy(update=scaled)})
+        return replace(growth, config=growth.config.model_copy(update={"pipeline": pipeline}))
 
 
 class OnWriteCandidate(Candidate):

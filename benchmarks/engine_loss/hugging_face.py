@@ -29,6 +29,8 @@ def _sample(model: Any, name: str, sample: dict[str, list[int]]) -> tuple[np.nda
         cache: Any = DynamicCache(config=model.config)
     else:
         settings: dict[str, Any] = {"nbits": int(options[0])} if options else {}
+        if backend in ("quanto", "hqq"):
+            settings["q_group_size"] = 64
         axis = next((option.removeprefix("axis=") for option in options[1:]), None)
         if axis is not None:
             settings |= {"axis_key": int(axis), "axis_value": int(axis)}

