@@ -106,14 +106,16 @@ class OnWriteCandidate(Candidate):
     def attend(self, call: AttentionCall) -> Tensor:
         """A layer's part of the prefill."""
         layer, tokens = self._snapshot.layers[call.layer], call.key.shape[2]
-        written = self._writer(layer)(call.key, call.value)
+        writer = self._writer(layer)
+        written = writer(call.key, call.value)
         self._held.append((written.keys, written.values))
         if layer.window is None:
             self._nbytes += written.nbytes
             self.compressed += [written.compressed] if written.compressed else []
         else:
             self._nbytes += written.nbytes * min(layer.window, tokens) // tokens
-        read, write = replace(call, key=written.keys, value=written.values), self._config.pipeline.write
+        write = self._config.pipeline.write
+        read = replace(call, query=writer.queries(call.query), key=written.keys, value=written.values)
         if isinstance(write, OnWrite) and write.own_chunk == "exact":
             return _attend_in_chunks(call, read, write.chunk_tokens or tokens)
         return prefill_attention(read)
@@ -138,7 +140,7 @@ def _attend_in_chunks(exact: AttentionCall, read: AttentionCall, chunk: int) -> 
         )
         rows, columns = torch.arange(start, stop, device=key.device), torch.arange(stop, device=key.device)
         mask = causal_mask(rows, columns, exact.sliding_window)
-        outputs.append(masked_attention(exact, exact.query[:, :, start:stop], key, value, mask))
+        outputs.append(masked_attention(read, read.query[:, :, start:stop], key, value, mask))
     return torch.cat(outputs, dim=2)
 
 

@@ -72,6 +72,7 @@ def rounding(folder: Path, of_layer: Callable[[int], tuple[KVFormat, KVFormat]])
         key, value = (
             form.round_trip(side).repeat_interleave(groups, 1) for form, side in ((form_k, key), (form_v, value))
         )
+        query = form_k.query_round_trip(query)
         scores = query @ key.mT * query.shape[-1] ** -0.5
         scores = scores.masked_fill(~torch.ones(scores.shape[-2:], dtype=torch.bool).tril(), -torch.inf)
         return (scores.softmax(-1) @ value).transpose(1, 2).contiguous(), None
@@ -118,18 +119,18 @@ def test_layers_have_formats_of_their_own(folder: Path, model: LoadedModel, snap
 def test_a_prompt_that_sees_itself_exactly_is_one_that_is_compressed_afterwards(
     model: LoadedModel, snapshot: Snapshot
 ) -> None:
-    written = formats("q4_0", "q4_0", write={"rule": "on_write", "own_chunk": "exact"})
-    afterwards = formats("q4_0", "q4_0", write="after_prefill")
+    written = formats("openvino_u4", "openvino_u4", write={"rule": "on_write", "own_chunk": "exact"})
+    afterwards = formats("openvino_u4", "openvino_u4", write="after_prefill")
     candidate = apply(model, snapshot, written)
     torch.testing.assert_close(candidate.next_logits, snapshot.next_logits, rtol=1e-4, atol=1e-4)
     full = continuation_logits(model, snapshot, MADE[CONTEXT:], [FullContext(snapshot.next_logits)])[0]
     found, expected = judged(model, snapshot, written), judged(model, snapshot, afterwards)
     assert divergence(expected, found) < 0.01 * divergence(full, expected)
     assert candidate.size() == apply(model, snapshot, afterwards).size()
-    chunks = formats("q4_0", "q4_0", write={"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 16})
+    chunks = formats("openvino_u4", "openvino_u4", write={"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 16})
     moved = apply(model, snapshot, chunks).next_logits
     assert not torch.allclose(moved, snapshot.next_logits, rtol=1e-3, atol=1e-3)
-    one_by_one = formats("q4_0", "q4_0", write={"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 1})
+    one_by_one = formats("openvino_u4", "openvino_u4", write={"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 1})
     assert not torch.allclose(apply(model, snapshot, one_by_one).next_logits, moved, rtol=1e-3, atol=1e-3)
 
 
