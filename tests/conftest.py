@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -27,6 +27,9 @@ os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from autokv.kernels.cache_folder import cache_folder
+from autokv.kernels.native.compiler import CompilerError, compiled
+from autokv.kernels.native.compiler import find as find_compiler
 from autokv.storage import Database
 from autokv.storage.tables import JobRow
 
@@ -95,6 +98,17 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def warm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that holds nothing but the compiled kernels: compiling them costs more than most tests do. Of
+    processes that a test starts; one that keeps its own things there takes a copy."""
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "kernels").mkdir(mode=0o700)
+    with suppress(CompilerError):  # without a compiler nobody waits for one
+        shutil.copy(compiled(cache_folder(), find_compiler()), folder / "kernels")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -35,8 +35,9 @@ SPACE = {
 
 
 @pytest.fixture
-def served(workshop: Workshop, tiny_model_folder: Callable[..., Path], tmp_path: Path) -> Workshop:
+def served(workshop: Workshop, tiny_model_folder: Callable[..., Path], warm_cache: Path, tmp_path: Path) -> Workshop:
     """A workshop whose workers offer one model, called ``tiny``."""
+    shutil.copytree(warm_cache, tmp_path / "cache")
     models = tmp_path / "models"
     shutil.copytree(tiny_model_folder("llama"), models / "tiny")
     workshop.environment |= {
