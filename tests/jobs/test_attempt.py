@@ -38,12 +38,18 @@ SPACE = {
 
 
 @pytest.fixture
-def served(workshop: Workshop, tiny_model_folder: Callable[..., Path], warm_cache: Path, tmp_path: Path) -> Workshop:
+def served(
+    workshop: Workshop,
+    tiny_model_folder: Callable[..., Path],
+    warm_cache: Path,
+    not_nice: dict[str, str],
+    tmp_path: Path,
+) -> Workshop:
     """A workshop whose workers offer one model, called ``tiny``."""
     shutil.copytree(warm_cache, tmp_path / "cache")
     models = tmp_path / "models"
     shutil.copytree(tiny_model_folder("llama"), models / "tiny")
-    workshop.environment |= {
+    workshop.environment |= not_nice | {
         "AUTOKV_MODEL_ROOTS": str(models),
         "AUTOKV_CPU_CACHE_BYTES": "65536",
         "AUTOKV_CACHE_DIR": str(tmp_path / "cache"),

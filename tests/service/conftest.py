@@ -189,7 +189,10 @@ class Service:
 
 @pytest.fixture(scope="session")
 def environment(
-    tiny_model_folder: Callable[..., Path], warm_cache: Path, tmp_path_factory: pytest.TempPathFactory
+    tiny_model_folder: Callable[..., Path],
+    warm_cache: Path,
+    not_nice: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, str]:
     """What every process of a service has in its environment: one model to offer, and short beats."""
     cache = tmp_path_factory.mktemp("service") / "cache"
@@ -199,6 +202,7 @@ def environment(
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AUTOKV_")}
     return {
         **inherited,
+        **not_nice,
         "AUTOKV_CPU_CACHE_BYTES": "65536",
         "AUTOKV_CACHE_DIR": str(cache),
         "AUTOKV_MODEL_ROOTS": str(models),
