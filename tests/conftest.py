@@ -30,7 +30,7 @@ os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from autokv.kernels.cache_folder import cache_folder
+from autokv.files import cache_folder
 from autokv.kernels.native.compiler import CompilerError, compiled
 from autokv.kernels.native.compiler import find as find_compiler
 from autokv.storage import Database
@@ -150,7 +150,7 @@ def warm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     (folder / "kernels").mkdir(mode=0o700)
     with suppress(CompilerError):  # without a compiler nobody waits for one
-        shutil.copy(compiled(cache_folder(), find_compiler()), folder / "kernels")
+        shutil.copy(compiled(cache_folder("kernels"), find_compiler()), folder / "kernels")
     return folder
 
 
