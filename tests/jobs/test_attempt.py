@@ -105,7 +105,7 @@ def test_uploads_become_files_and_a_space_may_be_spelled_out(served: Workshop, t
 def attempt(served: Workshop, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Run an attempt at the job that waits, in this process."""
     from autokv.jobs.attempt import _run
-    from autokv.jobs.order import Order
+    from autokv.jobs.child import Order
     from autokv.jobs.worker import register
     from autokv.runs.listener import Stop
 
@@ -116,8 +116,7 @@ def attempt(served: Workshop, monkeypatch: pytest.MonkeyPatch) -> Callable[[], N
     def run() -> None:
         probed = Probed("cpu", sheets()["l4"].profile())
         claim = served.database.queue.claim(register(served.database, probed, 3600), lambda _: True, 3600)
-        lease = claim.lease
-        order = Order(served.url, lease.job_id, lease.owner, lease.attempt, probed.device)
+        order = Order(served.url, claim.lease, probed.device)
         _run(served.database, order, Stop(threading.Event(), patient=True))
 
     return run
