@@ -34,6 +34,8 @@ demo: $(INSTALLED) $(DEMO_MODEL)
 
 test: export HF_HUB_OFFLINE := 1
 test: export OMP_NUM_THREADS := 1
+# Where it is set, each of the processes that tests start compiles every module anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(INSTALLED) $(DEMO_MODEL)
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from autokv import settings
 from autokv.errors import ModelError
@@ -62,8 +62,8 @@ def folder_config(source: Source, *, weights: bool = False) -> PreTrainedConfig:
     return config
 
 
-def facts_of(config: PreTrainedConfig, name: str) -> ModelFacts:
-    """Facts from a configuration; the model is built on the meta device to count its parameters.
+def facts_of(config: PreTrainedConfig, name: str, model: PreTrainedModel | None = None) -> ModelFacts:
+    """Facts from a configuration, and the parameters of ``model``; without a model, one is built on the meta device.
 
     Raises:
         ModelError: the configuration lacks a size, or the model cannot be compressed.
@@ -95,7 +95,7 @@ def facts_of(config: PreTrainedConfig, name: str) -> ModelFacts:
         sliding_window=window,
         rope=rope,
         context_tokens=longest,
-        parameters=_count_parameters(config, name),
+        parameters=_count_parameters(config, name, model),
         hidden_size=hidden,
         vocab_size=_size(text, "vocab_size", name),
         attention_softcap=attribute(text, "attn_logit_softcapping", name),
@@ -103,10 +103,11 @@ def facts_of(config: PreTrainedConfig, name: str) -> ModelFacts:
     )
 
 
-def _count_parameters(config: PreTrainedConfig, name: str) -> int:
-    with reading(name, "the architecture"), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-        model.tie_weights()
+def _count_parameters(config: PreTrainedConfig, name: str, model: PreTrainedModel | None) -> int:
+    if model is None:
+        with reading(name, "the architecture"), torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+            model.tie_weights()
     refuse_sinks(model, config.model_type, name)
     return sum(parameter.numel() for parameter in model.parameters())
 
