@@ -130,7 +130,9 @@ def test_a_prompt_that_sees_itself_exactly_is_one_that_is_compressed_afterwards(
     chunks = formats("openvino_u4", "openvino_u4", write={"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 16})
     moved = apply(model, snapshot, chunks).next_logits
     assert not torch.allclose(moved, snapshot.next_logits, rtol=1e-3, atol=1e-3)
-    one_by_one = formats("openvino_u4", "openvino_u4", write={"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 1})
+    one_by_one = formats(
+        "openvino_u4", "openvino_u4", write={"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 1}
+    )
     assert not torch.allclose(apply(model, snapshot, one_by_one).next_logits, moved, rtol=1e-3, atol=1e-3)
 
 
