@@ -7,31 +7,16 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Response
 from starlette.exceptions import HTTPException
 
-from autokv.api.configurations import (
-    ASK_AGAIN,
-    UNCHANGED,
-    As,
-    document_answer,
-    documented,
-    tag,
-    unchanged,
-)
+from autokv.api.configurations import ASK_AGAIN, As, document_answer, documented, tag, unchanged
 from autokv.api.dependencies import DatabaseDep
 from autokv.api.headers import MAX_HEADER, Accept, IfNoneMatch, chosen, known, tags
 from autokv.api.paging import PageQuery
-from autokv.api.responses import answer, located, problems
+from autokv.api.responses import UNCHANGED, answer, located, problems
 from autokv.errors import PreconditionError, RequestError
-from autokv.storage.aliases import Alias
-from autokv.wire import AliasMove, AliasMoveRequest, AliasRollbackRequest, AliasView, Page
+from autokv.wire import AliasMove, AliasMoveRequest, AliasName, AliasRollbackRequest, AliasView, Page
 
 router = APIRouter(tags=["aliases"])
-Name = Annotated[
-    str,
-    Path(
-        pattern=r"^[a-z0-9]([a-z0-9._-]{0,98}[a-z0-9])?$",
-        description="lower-case letters, digits, and . _ - between them",
-    ),
-]
+Name = Annotated[AliasName, Path(description="lower-case letters, digits, and . _ - between them")]
 IfMatch = Annotated[
     str | None,
     Header(alias="If-Match", max_length=MAX_HEADER, description='the revision that is replaced, as in `"3"`'),
@@ -106,7 +91,7 @@ def history(name: Name, query: Annotated[HistoryQuery, Query()], database: Datab
     """Everything that an alias stood for, the newest first."""
     moves, before = database.aliases.history(name, query.after(int), query.limit)
     following = None if before is None else [before]
-    return Page(items=tuple(map(AliasMove.model_validate, moves)), next=query.encoded(following))
+    return Page(items=moves, next=query.encoded(following))
 
 
 @router.post(
@@ -148,13 +133,13 @@ def _revision(if_match: str | None) -> int:
     return int(text)
 
 
-def _answer(alias: Alias, status: int = 200, **headers: str) -> Response:
-    return answer(AliasView.model_validate(alias), status, _headers(alias) | headers)
+def _answer(alias: AliasView, status: int = 200, **headers: str) -> Response:
+    return answer(alias, status, _headers(alias) | headers)
 
 
-def _headers(alias: Alias) -> dict[str, str]:
+def _headers(alias: AliasView) -> dict[str, str]:
     return {"ETag": _tag(alias), "Cache-Control": ASK_AGAIN}
 
 
-def _tag(alias: Alias) -> str:
+def _tag(alias: AliasView) -> str:
     return f'"{alias.revision}"'

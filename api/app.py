@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from anyio.to_thread import current_default_thread_limiter
@@ -13,29 +13,18 @@ from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from autokv import __version__, settings
-from autokv.api import (
-    aliases,
-    configurations,
-    events,
-    health,
-    jobs,
-    outcomes,
-    problems,
-    resources,
-    responses,
-    uploads,
-)
+from autokv.api import aliases, configurations, events, health, jobs, problems, resources, responses, uploads
 from autokv.api.dependencies import known_parameters
 from autokv.api.health import Metrics
-from autokv.api.middleware import Limits, Surroundings
+from autokv.api.middleware import Surroundings
 from autokv.api.responses import PREFIX
 from autokv.api.views import Fleet
-from autokv.api.waiting import Hub
+from autokv.api.waiting import Hub, beside
 from autokv.errors import StorageError
 from autokv.settings import Settings
 from autokv.storage import Database
 
-RESOURCES = (uploads, resources, jobs, events, outcomes, configurations, aliases)
+RESOURCES = (uploads, resources, jobs, events, configurations, aliases)
 THREADS = 8
 """In which requests are answered: they share one interpreter, and more of them only wait for one another."""
 FILES = ("traces", "prompts", "hardware-profiles")
@@ -65,14 +54,14 @@ def create_app(database_url: str) -> FastAPI:
             hub = Hub(database)
             app.state.database, app.state.hub, app.state.fleet = database, hub, Fleet(database)
             stack.enter_context(metrics.of(database, lambda: hub.streams))
-            await stack.enter_async_context(_kept(database, machine))
+            await stack.enter_async_context(beside(_upkeep(database, machine), "upkeep"))
             await stack.enter_async_context(hub.running())
             yield
 
     app = FastAPI(title="AutoKV", version=__version__, description=DESCRIPTION, lifespan=opened)
     app.state.settings, app.state.metrics, app.state.parameters = machine, metrics, {}
-    limits = Limits({f"{PREFIX}/{name}": machine.max_upload_bytes for name in FILES})
-    app.add_middleware(partial(Surroundings, metrics=metrics, limits=limits))
+    sizes = {f"{PREFIX}/{name}": machine.max_upload_bytes for name in FILES}
+    app.add_middleware(partial(Surroundings, metrics=metrics, uploads=sizes))
     problems.install(app)
     responses.install(app)
     checked = [Depends(known_parameters)]
@@ -87,19 +76,8 @@ RETENTION_SECONDS = 600.0
 _log = logging.getLogger("autokv.upkeep")
 
 
-@asynccontextmanager
-async def _kept(database: Database, machine: Settings) -> AsyncIterator[None]:
-    """Keep house while the block runs; workers do the same, so a server without any is enough, and none is needed."""
-    task = asyncio.create_task(_run(database, machine), name="upkeep")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def _run(database: Database, machine: Settings) -> None:
+async def _upkeep(database: Database, machine: Settings) -> None:
+    """Keep house; workers do the same, so a server without any is enough, and none is needed."""
     clock, due = asyncio.get_running_loop().time, 0.0
     while True:
         try:

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from autokv.api.dependencies import DatabaseDep
 from autokv.api.headers import MEDIA_TYPES, Accept, FormatQuery, IfNoneMatch, chosen, known
-from autokv.api.paging import PageQuery
+from autokv.api.paging import PageQuery, Text
 from autokv.api.paging import Query as Parameters
-from autokv.api.responses import problems
+from autokv.api.responses import UNCHANGED, Responses, problems
 from autokv.api.views import configuration_view
 from autokv.documents import Format, rendered
 from autokv.errors import NotFoundError
@@ -32,7 +32,6 @@ Key = Annotated[
     ),
 ]
 As = Annotated[FormatQuery, Query()]
-UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "Not modified: it matches `If-None-Match`."}}
 
 
 class ConfigurationsQuery(PageQuery):
@@ -43,12 +42,10 @@ class ConfigurationsQuery(PageQuery):
         None, pattern=r"^[a-z_]{1,40}$", description="recommended, smallest, fastest, knee or front"
     )
     digest: str | None = Field(None, pattern=r"^[0-9A-Fa-f]{64}$")
-    model: str | None = Field(
-        None, min_length=1, max_length=4096, pattern=r"^[^\x00]+$", description="as a job named it, or its own name"
-    )
+    model: Text | None = Field(None, description="as a job named it, or its own name")
 
 
-def documented(description: str, schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+def documented(description: str, schema: dict[str, Any]) -> Responses:
     """The answer in both formats."""
     headers = {"ETag": {"schema": {"type": "string"}, "description": "differs between JSON and YAML"}}
     content = {media: {"schema": schema} for media in MEDIA_TYPES.values()}
@@ -143,15 +140,11 @@ MAX_ITEMS = 50
 class RecommendationsQuery(Parameters):
     """For what."""
 
-    model: str = Field(
-        min_length=1, max_length=4096, pattern=r"^[^\x00]+$", description="as jobs name it, or its own name"
-    )
+    model: Text = Field(description="as jobs name it, or its own name")
     hardware: str | None = Field(
         None, min_length=1, max_length=200, pattern=r"^[^\x00]+$", description="id or name of a profile, or fingerprint"
     )
-    workload: str | None = Field(
-        None, min_length=1, max_length=4096, pattern=r"^[^\x00]+$", description="id or name of a trace"
-    )
+    workload: Text | None = Field(None, description="id or name of a trace")
     limit: int = Field(10, ge=1, le=MAX_ITEMS, description="recommendations, at most")
 
 

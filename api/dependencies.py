@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 
@@ -14,38 +14,21 @@ from autokv.settings import Settings
 from autokv.storage import Database
 
 
-async def _database(request: Request) -> Database:
-    database: Database = request.app.state.database
-    return database
+def _of_application(name: str) -> Any:  # noqa: ANN401 - FastAPI's own declares it so
+    async def kept(request: Request) -> Any:  # noqa: ANN401 - of what the application keeps
+        return getattr(request.app.state, name)
+
+    return Depends(kept)
 
 
-async def _fleet(request: Request) -> Fleet:
-    fleet: Fleet = request.app.state.fleet
-    return fleet
-
-
-async def _hub(request: Request) -> Hub:
-    hub: Hub = request.app.state.hub
-    return hub
-
-
-async def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
-
-
-DatabaseDep = Annotated[Database, Depends(_database)]
+DatabaseDep = Annotated[Database, _of_application("database")]
 """The database of the application."""
-
-FleetDep = Annotated[Fleet, Depends(_fleet)]
+FleetDep = Annotated[Fleet, _of_application("fleet")]
 """The workers."""
-
-HubDep = Annotated[Hub, Depends(_hub)]
+HubDep = Annotated[Hub, _of_application("hub")]
 """Who waits for jobs."""
-
-SettingsDep = Annotated[Settings, Depends(_settings)]
+SettingsDep = Annotated[Settings, _of_application("settings")]
 """The settings that the application was made with."""
-
 Id = Annotated[str, Path(pattern=r"^[0-9A-Za-z._-]{1,100}$", description="id")]
 """An id in a path; what no id looks like is refused before the database is asked."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Annotated
 
 from fastapi import Depends, Header
@@ -98,6 +99,17 @@ def _quality(parameters: list[str]) -> float:
             except ValueError:
                 return 0.0
     return 1.0
+
+
+def check_media_type(header: str, allowed: Collection[str], wanted: str) -> None:
+    """Refuse a body whose ``Content-Type`` is not ``allowed``.
+
+    Raises:
+        HTTPException: 415; it says what is ``wanted``.
+    """
+    media = header.partition(";")[0].strip().lower()
+    if media not in allowed:
+        raise HTTPException(415, f"the body is {media[:100] or 'of no media type'}; send {wanted}")
 
 
 MAX_WAIT_SECONDS = 60

@@ -28,7 +28,6 @@ from autokv.errors import StorageError
 from autokv.storage import Database
 from autokv.wire import View
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds."""
 
@@ -80,15 +79,12 @@ class _Stored(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("autokv_database_up", "Whether the database answers.")
         try:
             found = self._database.summaries.figures()
         except StorageError:
-            up.add_metric([], 0)
-            yield up
+            yield GaugeMetricFamily("autokv_database_up", "Whether the database answers.", value=0)
             return
-        up.add_metric([], 1)
-        yield up
+        yield GaugeMetricFamily("autokv_database_up", "Whether the database answers.", value=1)
         jobs = GaugeMetricFamily("autokv_jobs", "Jobs that are stored.", labels=["state"])
         for state, count in found.jobs.items():
             jobs.add_metric([state], count)
@@ -97,12 +93,10 @@ class _Stored(Collector):
         for state, count in found.workers.items():
             workers.add_metric([state], count)
         yield workers
-        age = GaugeMetricFamily("autokv_queue_oldest_age_seconds", "How long the oldest queued job has waited.")
-        age.add_metric([], found.oldest_seconds)
-        yield age
-        trials = CounterMetricFamily("autokv_trials", "Trials that are stored.")
-        trials.add_metric([], found.trials)
-        yield trials
+        yield GaugeMetricFamily(
+            "autokv_queue_oldest_age_seconds", "How long the oldest queued job has waited.", value=found.oldest_seconds
+        )
+        yield CounterMetricFamily("autokv_trials", "Trials that are stored.", value=found.trials)
 
 
 router = APIRouter(tags=["health"])
@@ -139,4 +133,4 @@ def readyz(request: Request, database: DatabaseDep) -> Health | Response:
 def metrics(request: Request) -> Response:
     """Counts of requests, jobs and workers, and times, in base units."""
     found: Metrics = request.app.state.metrics
-    return Response(found.text(), media_type=CONTENT_TYPE)
+    return Response(found.text(), media_type=CONTENT_TYPE_LATEST)

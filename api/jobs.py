@@ -1,4 +1,4 @@
-"""Jobs: submit, look at, stop, run again, forget."""
+"""Jobs: submit, look at, stop, run again, forget; and what they found: trials, front and report."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import Field, StringConstraints
+from fastapi.responses import HTMLResponse
+from pydantic import Field
 
 from autokv.api.dependencies import DatabaseDep, FleetDep, HubDep, Id, SettingsDep
-from autokv.api.headers import Wait, applied
-from autokv.api.paging import PageQuery
-from autokv.api.responses import answer, located, problems
+from autokv.api.headers import IfNoneMatch, Wait, applied, known
+from autokv.api.paging import PageQuery, Text
+from autokv.api.responses import UNCHANGED, answer, files, located, problems
 from autokv.api.views import job_view, look
+from autokv.errors import NotFoundError
 from autokv.jobs.submission import check_submission, estimate
-from autokv.storage import Job
-from autokv.wire import ENDED_STATES, JobState, JobSubmission, JobView, Page, ValidationView
+from autokv.storage import Database, Job
+from autokv.wire import ENDED_STATES, FrontView, JobState, JobSubmission, JobView, Page, TrialView, ValidationView
 
 router = APIRouter(tags=["jobs"])
 
@@ -29,7 +31,6 @@ Key = Annotated[
         description="idempotency key: the same key and body give the same job",
     ),
 ]
-Value = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
 _WAITED = {"Preference-Applied": {"schema": {"type": "string"}, "description": "`wait=N`, if the server waited"}}
 
 
@@ -37,11 +38,9 @@ class JobsQuery(PageQuery):
     """Which jobs; a filter compares what was submitted."""
 
     state: tuple[JobState, ...] = Field((), max_length=6, description="any of these")
-    model: str | None = Field(None, min_length=1, max_length=4096, pattern=r"^[^\x00]+$")
-    hardware: str | None = Field(None, min_length=1, max_length=4096, pattern=r"^[^\x00]+$")
-    workload: str | None = Field(
-        None, min_length=1, max_length=4096, pattern=r"^[^\x00]+$", description="id of a trace"
-    )
+    model: Text | None = None
+    hardware: Text | None = None
+    workload: Text | None = Field(None, description="id of a trace")
 
 
 @router.post(
@@ -150,3 +149,58 @@ def retry(job_id: Id, database: DatabaseDep, fleet: FleetDep) -> JobView:
 def delete(job_id: Id, database: DatabaseDep) -> None:
     """Delete a job that has ended, with its trials and configurations, unless an alias stands or stood for one."""
     database.queue.delete(job_id)
+
+
+class TrialsQuery(PageQuery):
+    """Which trials; they come in the order of their numbers."""
+
+
+@router.get("/jobs/{job_id}/trials", summary="Trials of a job", responses=problems(404))
+def trials(job_id: Id, query: Annotated[TrialsQuery, Query()], database: DatabaseDep) -> Page[TrialView]:
+    """The finished trials of a job by number, failed and infeasible ones too; a running job adds to them."""
+    _require(database, job_id)
+    after = query.after(int)
+    found = database.summaries.trials(job_id, -1 if after is None else after, query.limit + 1)
+    shown = found[: query.limit]
+    following = [shown[-1].number] if len(found) > query.limit else None
+    return Page(items=tuple(shown), next=query.encoded(following))
+
+
+@router.get("/jobs/{job_id}/front", summary="Pareto front of a job", responses=problems(404))
+def front(job_id: Id, database: DatabaseDep) -> FrontView:
+    """The front of the job's last result, confirmed on prompts that the search had not seen."""
+    found = database.summaries.front(job_id)
+    if found is None:
+        raise _no_result(database, job_id)
+    return found
+
+
+@router.get(
+    "/jobs/{job_id}/report.html",
+    response_class=HTMLResponse,
+    summary="Report of a job",
+    responses=problems(404) | UNCHANGED | {200: files("One page that needs no network.", "text/html")},
+)
+def report_page(job_id: Id, database: DatabaseDep, if_none_match: IfNoneMatch = None) -> Response:
+    """The report of the job's last result, as `autokv tune` writes it."""
+    found = database.summaries.result_of(job_id)
+    if found is None:
+        raise _no_result(database, job_id)
+    tag = f'"{job_id}-{found[0]}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    if known(if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    # Drawing is a large library, which most servers never need.
+    from autokv.runs.result_files import report
+
+    return HTMLResponse(report(database, job_id), headers=headers)
+
+
+def _require(database: Database, job_id: str) -> None:
+    if job_id not in database.events.latest((job_id,)):
+        raise NotFoundError("there is no such job", field=f"job {job_id}", remedy="see /v1/jobs")
+
+
+def _no_result(database: Database, job_id: str) -> NotFoundError:
+    _require(database, job_id)
+    return NotFoundError("has no result yet", field=f"job {job_id}", remedy=f"follow it at /v1/jobs/{job_id}/events")

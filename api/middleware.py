@@ -7,7 +7,6 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
@@ -29,10 +28,13 @@ UNMATCHED = "unmatched"
 
 
 class Surroundings:
-    """Pure ASGI, so that streams pass through it unbuffered."""
+    """Pure ASGI, so that streams pass through it unbuffered.
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, limits: Limits) -> None:
-        self._app, self._metrics, self._limits = app, metrics, limits
+    ``uploads`` has the paths whose bodies are files, with their limits in bytes; every other body is JSON.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, uploads: Mapping[str, int]) -> None:
+        self._app, self._metrics, self._uploads = app, metrics, uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,7 +56,7 @@ class Surroundings:
             await send(message)
 
         try:
-            await self._app(scope, self._limits.of(scope, receive), answer)
+            await self._app(scope, _limited(scope, receive, self._uploads), answer)
         except Exception:
             logs.errors.exception("a request failed", extra=self._facts(scope))
             if status:
@@ -97,36 +99,30 @@ MAX_BODY_BYTES = 1 << 20
 """Of a JSON document; uploads have a setting."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """``uploads`` has the paths whose bodies are files, with their limits in bytes; every other body is JSON.
+def _limited(scope: Scope, receive: Receive, uploads: Mapping[str, int]) -> Receive:
+    """``receive``, with the limits of this request's path.
 
     Nothing is looked at before a route reads the body, so that a path that there is not is a 404 first.
     """
+    if scope["method"] in {"GET", "HEAD", "OPTIONS"}:
+        return receive
+    limit, headers, read = uploads.get(scope["path"], MAX_BODY_BYTES), Headers(scope=scope), 0
+    file = scope["path"] in uploads
 
-    uploads: Mapping[str, int]
+    async def limited() -> Message:
+        nonlocal read
+        if not read:
+            declared = headers.get("content-length", "0")
+            _check(int(declared) if declared.isdecimal() else 0, limit)
+        message = await receive()
+        if message["type"] == "http.request" and message.get("body"):
+            if not read and not file:
+                _check_type(headers.get("content-type", ""))
+            read += len(message["body"])
+            _check(read, limit)
+        return message
 
-    def of(self, scope: Scope, receive: Receive) -> Receive:
-        """``receive``, with the limits of this request's path."""
-        if scope["method"] in {"GET", "HEAD", "OPTIONS"}:
-            return receive
-        limit, headers, read = self.uploads.get(scope["path"], MAX_BODY_BYTES), Headers(scope=scope), 0
-        file = scope["path"] in self.uploads
-
-        async def limited() -> Message:
-            nonlocal read
-            if not read:
-                declared = headers.get("content-length", "0")
-                _check(int(declared) if declared.isdecimal() else 0, limit)
-            message = await receive()
-            if message["type"] == "http.request" and message.get("body"):
-                if not read and not file:
-                    _check_type(headers.get("content-type", ""))
-                read += len(message["body"])
-                _check(read, limit)
-            return message
-
-        return limited
+    return limited
 
 
 def _check(size: int, limit: int) -> None:

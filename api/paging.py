@@ -8,9 +8,9 @@ import json
 import zlib
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from autokv.errors import RequestError
 from autokv.storage.repository import Cursor
@@ -20,6 +20,8 @@ MAX_ITEMS = 200
 MAX_CURSOR = 512
 """Characters; one that this server made is far shorter."""
 
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+"""A name that a parameter compares with what is stored; no database stores NUL."""
 Item = TypeVar("Item", bound=View)
 Part = TypeVar("Part", int, str)
 

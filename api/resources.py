@@ -13,14 +13,14 @@ from starlette.requests import ClientDisconnect
 
 from autokv import settings
 from autokv.api.dependencies import DatabaseDep, Id
+from autokv.api.headers import check_media_type
 from autokv.api.paging import PageQuery
 from autokv.api.responses import answer, located, problems
 from autokv.errors import ConflictError, TooLargeError
-from autokv.hardware import HardwareProfile, catalog
+from autokv.hardware import catalog
 from autokv.hardware.documents import MAX_PROFILE_BYTES, parse_profile
 from autokv.models.offered import offered
 from autokv.storage import Database
-from autokv.storage.devices import StoredProfile
 from autokv.storage.repository import Cursor
 from autokv.wire import HardwareProfileView, ModelView, Page, WorkerView
 
@@ -47,13 +47,11 @@ _CATALOG = datetime.fromtimestamp(0, UTC)
 )
 async def upload(request: Request, database: DatabaseDep) -> Response:
     """Store a profile as `autokv hardware probe --output` writes it, or a data sheet; JSON or YAML."""
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media not in MEDIA_TYPES:
-        raise HTTPException(415, f"the body is {media[:100] or 'of no media type'}; send JSON or YAML")
+    check_media_type(request.headers.get("content-type", ""), MEDIA_TYPES, "JSON or YAML")
     body = await _read(request)
     added, new = await run_in_threadpool(_keep, database, body)
     headers = {"Location": f"/v1/hardware-profiles/{added.id}"}
-    return answer(_stored(added), 201 if new else 200, headers)
+    return answer(added, 201 if new else 200, headers)
 
 
 @router.get("/hardware-profiles", tags=["hardware profiles"], summary="List hardware profiles", responses=problems())
@@ -63,7 +61,7 @@ def profiles(query: Annotated[PageQuery, Query()], database: DatabaseDep) -> Pag
     views: list[HardwareProfileView] = []
     if position is None or position[0] != _CATALOG:
         found, following = database.profiles.page(position, query.limit)
-        views = list(map(_stored, found))
+        views = list(found)
         if following is not None:
             return query.page(views, following)
         position = (_CATALOG, "")
@@ -81,7 +79,7 @@ def profiles(query: Annotated[PageQuery, Query()], database: DatabaseDep) -> Pag
 )
 def profile(profile_id: Id, database: DatabaseDep) -> HardwareProfileView:
     """A profile by its id, or by a name of the catalog."""
-    return _of_catalog(profile_id) if profile_id in catalog.sheets() else _stored(database.profiles.get(profile_id))
+    return _of_catalog(profile_id) if profile_id in catalog.sheets() else database.profiles.get(profile_id)
 
 
 @router.delete(
@@ -110,26 +108,15 @@ async def _read(request: Request) -> bytes:
     return bytes(body)
 
 
-def _keep(database: Database, body: bytes) -> tuple[StoredProfile, bool]:
+def _keep(database: Database, body: bytes) -> tuple[HardwareProfileView, bool]:
     found = parse_profile(body, "body")
     return database.profiles.add(found.to_dict(), found.name, "uploaded")
 
 
 def _of_catalog(name: str) -> HardwareProfileView:
-    sheet: HardwareProfile = catalog.sheets()[name].profile()
+    sheet = catalog.sheets()[name].profile()
     return HardwareProfileView(
         id=name, name=sheet.name, source="catalog", fingerprint=sheet.fingerprint, profile=sheet.to_dict()
-    )
-
-
-def _stored(profile: StoredProfile) -> HardwareProfileView:
-    return HardwareProfileView(
-        id=profile.id,
-        name=profile.name,
-        source=profile.source,
-        fingerprint=profile.fingerprint,
-        created=profile.created,
-        profile=dict(profile.document),
     )
 
 

@@ -31,6 +31,9 @@ _ALWAYS = (400, 422, 500, 503)
 _OF_BODIES = (413, 415)
 
 
+UNCHANGED: Responses = {304: {"description": "Not modified: it matches `If-None-Match`."}}
+
+
 def answer(view: View, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """``view`` as JSON, written once: it was checked when it was made."""
     return Response(view.model_dump_json(), status, headers, "application/json")

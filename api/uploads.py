@@ -20,14 +20,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from autokv.api.dependencies import DatabaseDep, Id
-from autokv.api.headers import IfNoneMatch, known
+from autokv.api.headers import IfNoneMatch, check_media_type, known
 from autokv.api.inspection import prompts_facts, trace_facts
 from autokv.api.paging import PageQuery
 from autokv.api.paging import Query as Parameters
-from autokv.api.responses import answer, located, problems
+from autokv.api.responses import UNCHANGED, answer, located, problems
 from autokv.errors import NotFoundError
 from autokv.storage import Database
-from autokv.storage.uploads import Upload
 from autokv.wire import Page, UploadKind, UploadView
 
 router = APIRouter()
@@ -97,14 +96,14 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
 
     async def upload(request: Request, query: UploadQuery, database: DatabaseDep) -> Response:
         """Store the body, once all of it has been read and checked; a file that cannot be used is refused (422)."""
-        _check_media_type(request.headers.get("content-type", BINARY))
+        check_media_type(request.headers.get("content-type", BINARY), MEDIA_TYPES, f"the file itself as {BINARY}")
         with TemporaryDirectory(prefix="autokv-upload-") as folder:
             file = Path(folder) / kind
             await _receive(request, file)
             async with _turn():
                 added, new = await run_in_threadpool(_keep, database, kind, query, file, facts)
         headers = {"Location": f"/v1/{path}/{added.id}"}
-        return answer(UploadView.model_validate(added), 201 if new else 200, headers)
+        return answer(added, 201 if new else 200, headers)
 
     upload.__annotations__["query"] = Annotated[asked, Query()]
     router.post(
@@ -128,7 +127,7 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
     def uploads(query: Annotated[PageQuery, Query()], database: DatabaseDep) -> Page[UploadView]:
         """What was uploaded, the newest first."""
         found, following = database.uploads.page(kind, query.position, query.limit)
-        return query.page(map(UploadView.model_validate, found), following)
+        return query.page(found, following)
 
     @router.get(
         f"/{path}/{{upload_id}}",
@@ -139,7 +138,7 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
     )
     def show(upload_id: Id, database: DatabaseDep) -> UploadView:
         """A file's name, size and digest, and what was found in it."""
-        return UploadView.model_validate(_get(database, kind, upload_id))
+        return _get(database, kind, upload_id)
 
     @router.get(
         f"/{path}/{{upload_id}}/content",
@@ -148,12 +147,12 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
         tags=tags,
         response_class=StreamingResponse,
         responses=problems(404)
+        | UNCHANGED
         | {
             200: {
                 "description": "The bytes of the file.",
                 "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}},
-            },
-            304: {"description": "Not modified: it matches `If-None-Match`."},
+            }
         },
     )
     def download(upload_id: Id, database: DatabaseDep, if_none_match: IfNoneMatch = None) -> Response:
@@ -184,12 +183,6 @@ def _add_routes(kind: UploadKind, path: str, noun: str, facts: Facts, asked: typ
         database.uploads.delete(upload_id)
 
 
-def _check_media_type(header: str) -> None:
-    media = header.partition(";")[0].strip().lower()
-    if media not in MEDIA_TYPES:
-        raise HTTPException(415, f"the body is {media[:100] or 'of no media type'}; send the file itself as {BINARY}")
-
-
 async def _receive(request: Request, file: Path) -> None:
     """Write the body to ``file``, a buffer at a time; the limit is watched where the body comes from."""
     with file.open("wb") as opened:
@@ -213,7 +206,9 @@ def _turn() -> asyncio.Semaphore:
     return _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(CHECKED_AT_ONCE))
 
 
-def _keep(database: Database, kind: UploadKind, query: UploadQuery, file: Path, facts: Facts) -> tuple[Upload, bool]:
+def _keep(
+    database: Database, kind: UploadKind, query: UploadQuery, file: Path, facts: Facts
+) -> tuple[UploadView, bool]:
     found = facts(file, query.name, query.reading)
     return database.uploads.add(kind, query.name, _pieces(file), found)
 
@@ -223,7 +218,7 @@ def _pieces(file: Path) -> Iterator[bytes]:
         yield from iter(lambda: opened.read(BUFFER_BYTES), b"")
 
 
-def _get(database: Database, kind: UploadKind, upload_id: str) -> Upload:
+def _get(database: Database, kind: UploadKind, upload_id: str) -> UploadView:
     """The upload, which must be of this kind."""
     with suppress(NotFoundError):
         found = database.uploads.get(upload_id)

@@ -9,9 +9,8 @@ from datetime import datetime
 
 from autokv.jobs.selector import Selector
 from autokv.storage import Database, Job, StoredConfiguration
-from autokv.storage.queue import Attempt
 from autokv.storage.workers import Worker
-from autokv.wire import Condition, ConfigurationView, JobView, MatchingWorkers, QueuePlace
+from autokv.wire import AttemptView, Condition, ConfigurationView, JobView, MatchingWorkers, QueuePlace
 
 FLEET_SECONDS = 1.0
 _ORDER = ("Accepted", "WorkerAvailable", "Running", "Finished")
@@ -76,7 +75,7 @@ def job_view(
     job: Job,
     fleet: Fleet,
     *,
-    attempts: Sequence[Attempt] = (),
+    attempts: Sequence[AttemptView] = (),
     place: tuple[int, int] | None = None,
     recommended: str | None = None,
 ) -> JobView:

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
 
 from fastapi.sse import format_sse_event
 
@@ -31,6 +32,18 @@ Seen = tuple[int, JobState]
 Line = tuple[int, bytes]
 """The number of an event, and what is sent of it."""
 _log = logging.getLogger("autokv.waiting")
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Do ``work`` while the block runs."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 class Feed:
@@ -68,14 +81,11 @@ class Hub:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Look at the database while the block runs."""
-        task = asyncio.create_task(self._run(), name="hub")
-        try:
-            yield
-        finally:
-            self.close()
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        async with beside(self._run(), "hub"):
+            try:
+                yield
+            finally:
+                self.close()
 
     def close(self) -> None:
         """End every stream and every wait, as a server does that is about to stop."""

@@ -26,30 +26,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = [
-    "AutoKVError",
-    "ConfigError",
-    "ConflictError",
-    "InfeasibleError",
-    "InputError",
-    "Interrupted",
-    "KeyReusedError",
-    "LeaseLostError",
-    "ModelError",
-    "NotFoundError",
-    "PluginError",
-    "PreconditionError",
-    "PromptError",
-    "RequestError",
-    "ServerError",
-    "SpaceError",
-    "StorageError",
-    "TooLargeError",
-    "UnavailableError",
-    "WorkloadError",
-    "nearest",
-]
-
 
 class AutoKVError(Exception):
     """An error with a message of one line.

@@ -1,4 +1,4 @@
-"""Reading a file that a user names, bounded; and writing one so that it is there whole or not at all."""
+"""Reading a file that a user names, bounded; writing one so that it is there whole or not at all; the cache folder."""
 
 from __future__ import annotations
 
@@ -82,6 +82,16 @@ def check_regular(path: Path, *, limit: int, error: type[InputError], what: str)
             f"has {size} bytes, more than the limit of {limit} for a {what}", field=where, remedy="use a part of it"
         )
     return size
+
+
+def default_cache_folder() -> Path:
+    """Where lies what can be made again, unless ``AUTOKV_CACHE_DIR`` names another folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autokv"
+
+
+def cache_folder(room: str) -> Path:
+    """What a room keeps in the cache folder of :class:`autokv.settings.Settings`; it need not exist."""
+    return Path(os.environ.get("AUTOKV_CACHE_DIR") or default_cache_folder()).expanduser() / room
 
 
 def line_of(data: bytes, position: int) -> int:

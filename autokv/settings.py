@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import ByteSize, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, ByteSize, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from autokv.errors import RequestError
+from autokv.files import default_cache_folder
 
 PREFIX = "AUTOKV_"
 LOCAL_SERVER = "http://127.0.0.1:8765"
 """Where `autokv serve` listens unless it is told otherwise."""
-
-
-def _default_cache_dir() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autokv"
+Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 class Settings(BaseSettings):
@@ -30,13 +28,13 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, protected_namespaces=()
     )
 
-    cache_dir: Path = Field(
-        default_factory=_default_cache_dir, description="folder of converted models, made when it is needed"
+    cache_dir: Folder = Field(
+        default_factory=default_cache_folder, description="folder of converted models, made when it is needed"
     )
     database_url: str = Field(
         default="sqlite:///autokv.db", min_length=1, description="SQLAlchemy URL of the database of jobs and results"
     )
-    model_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+    model_roots: Annotated[tuple[Folder, ...], NoDecode] = Field(
         default=(),
         description=f"folders that local models must lie in, separated by {os.pathsep!r}; none allows every folder",
     )
@@ -80,11 +78,6 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
-
-    @field_validator("cache_dir", "model_roots")
-    @classmethod
-    def _expand(cls, value: Any) -> Any:  # noqa: ANN401 - a path or a tuple of paths
-        return value.expanduser() if isinstance(value, Path) else tuple(path.expanduser() for path in value)
 
     @model_validator(mode="after")
     def _beats_in_a_lease(self) -> Self:

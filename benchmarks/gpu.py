@@ -35,9 +35,10 @@ from autokv.evaluation.warm_up import warm_up
 from autokv.hardware import probe
 from autokv.kernels import Backend, backend
 from autokv.kernels.autotune import device_name, launches_file
-from autokv.kernels.parity import CASES, LIMIT_FLOAT32, OTHER_CHECKS, attention_error
+from autokv.kernels.parity import LIMIT_FLOAT32
 from autokv.models import demo_model_path
 from common import RESULTS, environment, percentiles
+from kernel_cases import CASES, OTHER_CHECKS, attention_error
 
 SECONDS = 520.0
 """Of the whole run."""

@@ -29,8 +29,8 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from autokv.kernels import Rows, autotune
-from autokv.kernels.parity import Case, Form, build
 from autokv.kernels.triton_backend import triton_operations
+from kernel_cases import Case, Form, build
 
 HEAD_DIM, GROUP = 128, 4
 CANDIDATES = 4

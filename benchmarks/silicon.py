@@ -18,8 +18,8 @@ import numpy as np
 from autokv.hardware import find
 from autokv.hardware.silicon import tables_of
 from autokv.serving import CostModel, SequenceBytes, ServingOptions, simulate
+from autokv.serving.cost_model import ModelShape, Product
 from autokv.serving.server_log import read_log
-from autokv.serving.shape import ModelShape, Product
 from autokv.serving.silicon_costs import silicon_costs
 from common import write_result
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -21,7 +20,7 @@ import torch
 from filelock import FileLock
 
 from autokv.errors import StorageError
-from autokv.kernels.cache_folder import cache_folder
+from autokv.files import cache_folder, write_atomic
 
 SCHEMA = "autokv/launches/v1"
 MAX_BYTES = 8 * 2**20
@@ -69,9 +68,7 @@ def bucket(length: int) -> int:
     return 1 << max(length - 1, 0).bit_length()
 
 
-def choose(
-    kernel: str, key: Key, candidates: Sequence[Launch], device: torch.device | str | int | None = None
-) -> Launch:
+def choose(kernel: str, key: Key, candidates: Sequence[Launch], device: torch.device | str | None = None) -> Launch:
     """The launch of ``kernel`` for ``key``: what was measured on the device, else the first of ``candidates``.
 
     A stored choice that is no longer among ``candidates`` is passed over. ``device``: the current CUDA device if None.
@@ -84,7 +81,7 @@ def choose(
 def tune(
     operation: Callable[[], object],
     measure: Callable[[Callable[[], object]], float],
-    device: torch.device | str | int | None = None,
+    device: torch.device | str | None = None,
 ) -> list[Choice]:
     """Measure the candidates of every kernel that ``operation`` launches, where it has several, and store the best.
 
@@ -133,14 +130,9 @@ def store(choices: Sequence[Choice], device: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock"), timeout=60):
             entries = _read(path) | {_name(choice.kernel, choice.key): _encode(choice) for choice in choices}
-            temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-            try:
-                document = {"schema_version": SCHEMA, "device": device, "launches": entries}
-                temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-    except (OSError, TimeoutError) as error:
+            document = {"schema_version": SCHEMA, "device": device, "launches": entries}
+            write_atomic(path, json.dumps(document, indent=1, sort_keys=True) + "\n")
+    except OSError as error:  # of the lock, a TimeoutError too
         raise StorageError(
             f"cannot be written ({error})", field=str(path), remedy="set AUTOKV_CACHE_DIR to a folder that can be"
         ) from None
@@ -161,17 +153,15 @@ def stored_launches(device: str) -> int:
 
 def launches_file(device: str) -> Path:
     """Where the launches of the device of that name are kept."""
-    return cache_folder() / f"launches-{re.sub(r'[^A-Za-z0-9]+', '-', device).strip('-').lower()}.json"
+    return cache_folder("kernels") / f"launches-{re.sub(r'[^A-Za-z0-9]+', '-', device).strip('-').lower()}.json"
 
 
-def device_name(device: torch.device | str | int | None = None) -> str:
-    """The model of a CUDA device; ``interpreter`` for any other."""
-    if isinstance(device, str):
-        device = torch.device(device)
-    if not torch.cuda.is_available() or (isinstance(device, torch.device) and device.type != "cuda"):
+def device_name(device: torch.device | str | None = None) -> str:
+    """The model of a CUDA device, the current one if None; ``interpreter`` for any other."""
+    place = device if isinstance(device, torch.device) else torch.device(device or "cuda")
+    if place.type != "cuda" or not torch.cuda.is_available():
         return "interpreter"
-    index = device.index if isinstance(device, torch.device) else device
-    return _cuda_name(torch.cuda.current_device() if index is None else index)
+    return _cuda_name(torch.cuda.current_device() if place.index is None else place.index)
 
 
 def triton_version() -> str | None:
@@ -206,11 +196,6 @@ def _choice(kernel: str, key: Key, candidates: tuple[Launch, ...], device: str) 
     return launch if launch in candidates else candidates[0]
 
 
-@lru_cache(maxsize=16)
-def _stored(path: Path) -> dict[str, Any]:
-    return _read(path)
-
-
 def _name(kernel: str, key: Key) -> str:
     return " ".join(map(str, (kernel, triton_version(), *key)))
 
@@ -241,3 +226,6 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     entries = document.get("launches")
     return entries if isinstance(entries, dict) else {}
+
+
+_stored = lru_cache(maxsize=16)(_read)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from autokv.errors import RequestError
-from autokv.kernels import evict_gather, quantize_pack, window_scores
-from autokv.kernels.decode_attention import DecodeAttention, eager, native, reference
+from autokv.kernels import evict_gather, quantize_pack, reference, window_scores
+from autokv.kernels.decode_attention import DecodeAttention, eager, native
 from autokv.kernels.operands import Axis, Float8, Integers
 from autokv.kernels.rows import Rows
 
@@ -84,8 +84,8 @@ REFERENCE = replace(
     name="reference",
     decode_attention=reference.decode_attention,
     attention_16bit=reference.attention_16bit,
-    evict_gather=evict_gather.reference,
-    window_scores=window_scores.reference,
+    evict_gather=reference.evict_gather,
+    window_scores=reference.window_scores,
 )
 
 

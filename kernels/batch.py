@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import assert_never
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from autokv.kernels.operands import Float8, Integers, LowRankResidual, Operands, Packed, Plain, Side
+from autokv.kernels.operands import Float8, LowRankResidual, Operands, Packed, Plain, Side
 from autokv.kernels.rows import Rows
+
+Held = TypeVar("Held", Packed, LowRankResidual)
 
 
 def select(operands: Operands, entries: Tensor) -> Operands:
@@ -72,29 +74,17 @@ def _join_sides(sides: Sequence[Side]) -> Side:
     bases = [side.basis for side in sides if side.basis is not None]
     residuals = [side.low_rank_residual for side in sides if side.low_rank_residual is not None]
     return Side(
-        packed=_join_packed([side.packed for side in sides]),
+        packed=_joined([side.packed for side in sides]),
         residual_window=torch.cat([side.residual_window for side in sides]),
         rotated=sides[0].rotated,
         basis=torch.cat(bases) if bases else None,
-        low_rank_residual=LowRankResidual(
-            torch.cat([residual.left for residual in residuals]), torch.cat([residual.right for residual in residuals])
-        )
-        if residuals
-        else None,
+        low_rank_residual=_joined(residuals) if residuals else None,
     )
 
 
-def _join_packed(every: Sequence[Packed]) -> Packed:
-    first = every[0]
-
-    def joined(name: str) -> Tensor:
-        return torch.cat([getattr(packed, name) for packed in every])
-
-    match first:
-        case Plain():
-            return Plain(joined("data"))
-        case Float8():
-            return Float8(joined("codes"), joined("scale"))
-        case Integers():
-            return replace(first, codes=joined("codes"), scale=joined("scale"), minimum=joined("minimum"))
-    assert_never(first)
+def _joined(every: Sequence[Held]) -> Held:
+    """The first of ``every``, with the tensors of all, one behind the other."""
+    first: Any = every[0]
+    tensors = [field.name for field in fields(first) if isinstance(getattr(first, field.name), Tensor)]
+    joined: Held = replace(first, **{name: torch.cat([getattr(one, name) for one in every]) for name in tensors})
+    return joined

@@ -26,7 +26,7 @@ class Rows:
     def of_lengths(cls, lengths: Tensor) -> Rows:
         """Rows of ``lengths`` (int64 ``[count]``); equal lengths need no offsets."""
         shortest, longest = (int(length) for length in lengths.aminmax())
-        offsets = None if shortest == longest else torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+        offsets = None if shortest == longest else _starts(lengths)
         return cls(len(lengths), longest, offsets)
 
     @property
@@ -39,19 +39,15 @@ class Rows:
     def groups(self, size: int) -> Rows:
         """The rows' groups of ``size`` tokens; a row's last group may be partial."""
         if size not in self._groups:
-            self._groups[size] = self._count_groups(size)
+            offsets = None
+            if self.offsets is not None:
+                offsets = _starts(self.lengths.add(size - 1).div(size, rounding_mode="floor"))
+            self._groups[size] = Rows(self.count, -(-self.longest // size), offsets)
         return self._groups[size]
 
     @cached_property
     def _groups(self) -> dict[int, Rows]:
         return {}
-
-    def _count_groups(self, size: int) -> Rows:
-        longest = -(-self.longest // size)
-        if self.offsets is None:
-            return Rows(self.count, longest)
-        lengths = self.lengths.add(size - 1).div(size, rounding_mode="floor")
-        return Rows(self.count, longest, torch.nn.functional.pad(lengths.cumsum(0), (1, 0)))
 
     def take(self, rows: Tensor) -> tuple[Rows, Tensor]:
         """The ``rows`` (int64 ``[n]``, any order) as rows of their own, and where in flat storage their tokens lie."""
@@ -60,7 +56,7 @@ class Rows:
             return Rows(len(rows), self.longest), places.view(-1)
         lengths = self.lengths.index_select(0, rows)
         taken = Rows.of_lengths(lengths)
-        starts = self.offsets.index_select(0, rows) - torch.nn.functional.pad(lengths.cumsum(0), (1, 0))[:-1]
+        starts = self.offsets.index_select(0, rows) - _starts(lengths)[:-1]
         return taken, starts.repeat_interleave(lengths) + torch.arange(int(lengths.sum()), device=rows.device)
 
     def inside(self) -> Tensor | None:
@@ -69,16 +65,25 @@ class Rows:
             return None
         return torch.arange(self.longest, device=self.offsets.device) < self.lengths[:, None]
 
-    def to_dense(self, flat: Tensor) -> Tensor:
-        """Flat ``[tokens, ...]`` to dense ``[count, longest, ...]``; a view if the rows are uniform."""
+    def to_dense(self, flat: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Flat ``[tokens, ...]`` to dense ``[count, longest, ...]``; a view if the rows are uniform.
+
+        With ``stop``, the dense places from ``start`` to it alone.
+        """
         if self.offsets is None:
-            return flat.view(self.count, self.longest, *flat.shape[1:])
-        place = torch.arange(self.longest, device=flat.device)
+            dense = flat.view(self.count, self.longest, *flat.shape[1:])
+            return dense if stop is None else dense[:, start:stop]
+        place = torch.arange(start, self.longest if stop is None else stop, device=flat.device)
         index = self.offsets[:-1, None] + torch.minimum(place, self.lengths[:, None] - 1)
-        return flat.index_select(0, index.clamp_min_(0).view(-1)).view(self.count, self.longest, *flat.shape[1:])
+        return flat.index_select(0, index.clamp_min_(0).view(-1)).view(self.count, len(place), *flat.shape[1:])
 
     def to_flat(self, dense: Tensor) -> Tensor:
         """Dense ``[count, longest, ...]`` to flat ``[tokens, ...]``; a view if the rows are uniform."""
         flat = dense.reshape(self.count * self.longest, *dense.shape[2:])
         inside = self.inside()
         return flat if inside is None else flat.index_select(0, inside.view(-1).nonzero().view(-1))
+
+
+def _starts(lengths: Tensor) -> Tensor:
+    """Where rows of ``lengths`` begin, and where the last one ends."""
+    return torch.nn.functional.pad(lengths.cumsum(0), (1, 0))

@@ -32,6 +32,12 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET", "0").lower() in {"1", "true", "yes", "on", "y"}
 
 
+@cache
+def multiprocessors(device: torch.device) -> int:
+    """Of a CUDA device; 1 for any other."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+
+
 def triton_backend(device: torch.device) -> Backend:
     """The backend ``triton``.
 
@@ -47,17 +53,17 @@ def triton_backend(device: torch.device) -> Backend:
 @cache
 def triton_operations() -> Backend:
     """The backend ``triton``, wherever; Triton itself says where it cannot run. Imports Triton."""
-    from autokv.kernels.decode_attention import triton as decode_attention
+    from autokv.kernels.decode_attention.triton.launch import decode_attention
     from autokv.kernels.evict_gather import triton_kernels as gather
     from autokv.kernels.quantize_pack import triton_quantize
-    from autokv.kernels.window_scores import triton_scores
+    from autokv.kernels.window_scores import triton_kernels as scores
 
     return Backend(
         name="triton",
-        decode_attention=decode_attention.decode_attention,
+        decode_attention=decode_attention,
         attention_16bit=eager.attention_16bit,
         quantize_integers=triton_quantize.quantize_integers,
         quantize_float8=triton_quantize.quantize_float8,
         evict_gather=gather.evict_gather,
-        window_scores=triton_scores.window_scores,
+        window_scores=scores.window_scores,
     )

@@ -8,6 +8,7 @@ whole pipelines by name.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +17,9 @@ from pydantic import Field, ValidationError
 from autokv.config import CompressionConfig, Strict
 from autokv.documents import first_problem, read_document
 from autokv.errors import ConfigError, SpaceError
-from autokv.search_spaces.domain import Domain, Scalar, parse_domain
 from autokv.search_spaces.fitting import largest
 from autokv.search_spaces.space import SearchSpace
-from autokv.search_spaces.stage import Fields, Parameter, Stage, put
+from autokv.search_spaces.stage import Domain, Fields, Parameter, Scalar, Stage, parse_domain, put
 
 MAX_FIELDS = 1000
 """Fields that one alternative may name; a file with more is refused."""
@@ -146,7 +146,7 @@ def _check(stage: str, method: str, leaves: Leaves, where: str) -> None:
         if isinstance(leaf, str | int | float):
             continue
         for value in leaf.ends():
-            changed = _copy(document)
+            changed = deepcopy(document)
             put(changed, path, value)
             _parse(stage, changed, where)
 
@@ -159,7 +159,3 @@ def _parse(stage: str, document: dict[str, Any], where: str) -> None:
     except ConfigError as error:
         path = (error.field or "").removeprefix("pipeline").removeprefix(f".{stage}")
         raise SpaceError(error.message, field=f"{where}{path}", remedy=error.remedy) from None
-
-
-def _copy(document: dict[str, Any]) -> dict[str, Any]:
-    return {key: _copy(value) if isinstance(value, dict) else value for key, value in document.items()}

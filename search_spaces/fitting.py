@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from autokv.errors import SpaceError
-from autokv.search_spaces.domain import Choices, Domain, Range, Scalar
-from autokv.search_spaces.stage import Fields, Parameter, Stage
+from autokv.search_spaces.stage import Choices, Domain, Fields, Parameter, Range, Scalar, Stage
 
 SIDES = ("key", "value")
 WHOLE = 8

@@ -15,9 +15,8 @@ from typing import Any
 
 from autokv.config import CompressionConfig
 from autokv.errors import ConfigError, SpaceError
-from autokv.search_spaces.domain import Chooser, Domain, Scalar
 from autokv.search_spaces.fitting import fit_stage, largest, repair
-from autokv.search_spaces.stage import Stage, get, put
+from autokv.search_spaces.stage import Chooser, Domain, Scalar, Stage, get, put
 
 Params = dict[str, Scalar]
 
@@ -98,11 +97,6 @@ class SearchSpace:
                 continue
             literature[name if adapted == config else f"{name}, fitted to head_dim {head_dim}"] = adapted
         return replace(fitted, literature=literature)
-
-    @property
-    def eviction_methods(self) -> tuple[str, ...]:
-        """Eviction methods of the space, without ``none``."""
-        return tuple(method for method in self.stages["eviction"].methods if method != "none")
 
     def statistics_configs(self) -> Iterator[CompressionConfig]:
         """One configuration per eviction method with its largest options, for what a prefill must keep."""

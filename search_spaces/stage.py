@@ -1,12 +1,111 @@
-"""A stage of a search space: its methods, and for each method which fields are searched and which are fixed."""
+"""What a search space is made of: stages of fields, each fixed or a parameter that is a choice or a range."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from autokv.search_spaces.domain import Choices, Domain, Scalar
+from pydantic import Field, ValidationError, model_validator
+
+from autokv.config import Strict
+from autokv.errors import SpaceError
+
+Scalar = str | int | float | bool
+DECIMALS = 10
+"""Floats are rounded to this many decimals, so that one setting has one digest."""
+MAX_CHOICES = 1000
+
+
+class Chooser(Protocol):
+    """The part of a trial that a space needs."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...  # noqa: ANN401
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float: ...
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of a few values."""
+
+    values: tuple[Scalar, ...]
+
+    def suggest(self, chooser: Chooser, name: str) -> Scalar:
+        """Ask ``chooser`` for a value."""
+        choice: Scalar = chooser.suggest_categorical(name, list(self.values))
+        return choice
+
+    def __contains__(self, value: object) -> bool:
+        return any(value == own and isinstance(value, bool) == isinstance(own, bool) for own in self.values)
+
+    def ends(self) -> tuple[Scalar, ...]:
+        """Every value: none of them lies between others."""
+        return self.values
+
+    def grid(self) -> tuple[Scalar, ...]:
+        """Every value."""
+        return self.values
+
+
+class Range(Strict):
+    """Numbers from ``low`` to ``high``, both included; whole numbers where both ends are whole and ``step`` is."""
+
+    low: int | float
+    high: int | float
+    step: int | float | None = Field(None, gt=0)
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} must be below high {self.high}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("a log range needs low > 0 and no step")
+        if self.step is not None and not _whole((self.high - self.low) / self.step):
+            raise ValueError(f"high {self.high} is not a whole number of steps of {self.step} above low {self.low}")
+        return self
+
+    @property
+    def integral(self) -> bool:
+        """Whether every value is an ``int``."""
+        return all(isinstance(number, int) for number in (self.low, self.high, self.step or 1))
+
+    def suggest(self, chooser: Chooser, name: str) -> Scalar:
+        """Ask ``chooser`` for a value."""
+        if self.integral:
+            return chooser.suggest_int(name, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
+        return round(chooser.suggest_float(name, self.low, self.high, step=self.step, log=self.log), DECIMALS)
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int if self.integral else int | float):
+            return False
+        inside = self.low <= value <= self.high
+        return inside and (self.step is None or _whole((value - self.low) / self.step))
+
+    def ends(self) -> tuple[Scalar, ...]:
+        """The smallest and the largest value, and the one after the smallest."""
+        return (self.low, self.low + (self.step or 1), self.high) if self.integral else (self.low, self.high)
+
+    def grid(self) -> tuple[Scalar, ...]:
+        """Every value.
+
+        Raises:
+            SpaceError: the range is continuous, or too fine to list.
+        """
+        if not self.integral and self.step is None:
+            raise SpaceError("a continuous range cannot be listed", remedy="give it a step")
+        step = self.step or 1
+        count = round((self.high - self.low) / step) + 1
+        if count > MAX_CHOICES:
+            raise SpaceError(f"a range of {count} values cannot be listed", remedy=f"use at most {MAX_CHOICES}")
+        return tuple(round(self.low + index * step, DECIMALS) for index in range(count))
+
+
+Domain = Choices | Range
 
 
 @dataclass(frozen=True)
@@ -42,13 +141,9 @@ class Stage:
         """Path and parameter of every searched field of ``method``."""
         return ((path, field) for path, field in self.methods[method].items() if isinstance(field, Parameter))
 
-    def method(self, params: Mapping[str, Any]) -> str:
-        """The method that ``params`` choose."""
-        return str(params.get(self._choice, next(iter(self.methods))))
-
     def document(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The stage of a configuration's document that ``params`` describe."""
-        method = self.method(params)
+        method = str(params.get(self._choice, next(iter(self.methods))))
         document: dict[str, Any] = {"method": method}
         for path, field in self.methods[method].items():
             put(document, path, params[field.name] if isinstance(field, Parameter) else field)
@@ -85,3 +180,43 @@ def put(document: dict[str, Any], path: str, value: object) -> None:
     for key in parents:
         document = document.setdefault(key, {})
     document[leaf] = value
+
+
+def parse_domain(value: object, where: str) -> Domain | Scalar:
+    """A leaf of the YAML: a scalar is fixed, a list is a choice, ``{low, high, step, log}`` is a range.
+
+    Raises:
+        SpaceError: at ``where``, the value is none of these.
+    """
+    if isinstance(value, str | int | float):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SpaceError(f"{value} is not a finite number", field=where)
+        return value
+    if isinstance(value, list):
+        return _choices(value, where)
+    try:
+        return Range.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join([where, *(str(part) for part in first["loc"][:1])])
+        message = first["msg"].removeprefix("Value error, ")
+        raise SpaceError(
+            message, field=path, remedy="write a value, a list of choices, or {low, high, step, log}"
+        ) from None
+
+
+def _choices(values: list[object], where: str) -> Domain | Scalar:
+    scalars: list[Scalar] = []
+    for index, value in enumerate(values):
+        if not isinstance(value, str | int | float):
+            raise SpaceError("a choice must be a single value", field=f"{where}[{index}]", remedy="list plain values")
+        if value in Choices(tuple(scalars)):
+            raise SpaceError(f"{value!r} is listed twice", field=f"{where}[{index}]", remedy="remove one")
+        scalars.append(value)
+    if not 1 <= len(scalars) <= MAX_CHOICES:
+        raise SpaceError(f"has {len(scalars)} choices", field=where, remedy=f"list 1 to {MAX_CHOICES}")
+    return scalars[0] if len(scalars) == 1 else Choices(tuple(scalars))
+
+
+def _whole(ratio: float) -> bool:
+    return abs(ratio - round(ratio)) < 1e-6

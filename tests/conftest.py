@@ -8,8 +8,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # No test asserts a time: timed runs need not be cold. Clearing 300 MB of cache ahead of each takes most of a tuning.
@@ -27,6 +30,9 @@ os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from autokv.files import cache_folder
+from autokv.kernels.native.compiler import CompilerError, compiled
+from autokv.kernels.native.compiler import find as find_compiler
 from autokv.storage import Database
 from autokv.storage.tables import JobRow
 
@@ -35,6 +41,46 @@ from autokv.storage.tables import JobRow
 settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("steady", settings.get_profile("search"), derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_interpreter() -> Iterator[None]:
+    """Triton's interpreter puts its own operations into the language anew for every function that a kernel calls: half
+    of its time. Once in a launch is enough.
+    """
+    interpreter: Any = None
+    if os.environ["TRITON_INTERPRET"] == "1":
+        with suppress(ImportError):
+            interpreter = import_module("triton.runtime.interpreter")
+    names = ("_patch_lang", "_LangPatchScope", "GridExecutor", "tl")
+    if not all(hasattr(interpreter, name) for name in names):
+        yield
+        return
+    patch_lang, launch, tl = interpreter._patch_lang, interpreter.GridExecutor.__call__, interpreter.tl
+    patched: set[int] = set()
+
+    @cache
+    def languages(function: Any) -> frozenset[int]:  # noqa: ANN401 - a function
+        """What of the language the interpreter replaces for ``function``, by identity."""
+        return frozenset(id(value) for value in function.__globals__.values() if value is tl or value is tl.core)
+
+    def patch_once(function: Any) -> object:  # noqa: ANN401
+        if languages(function) <= patched:
+            return interpreter._LangPatchScope()
+        patched.update(languages(function))
+        return patch_lang(function)
+
+    def launched(self: Any, *arguments: Any, **options: Any) -> object:  # noqa: ANN401
+        try:
+            return launch(self, *arguments, **options)
+        finally:
+            patched.clear()  # the end of a launch takes it back
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpreter, "_patch_lang", patch_once)
+        patch.setattr(interpreter.GridExecutor, "__call__", launched)
+        yield
+
 
 SHAPE = {
     "vocab_size": 260,
@@ -95,6 +141,26 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def warm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that holds nothing but the compiled kernels: compiling them costs more than most tests do. Of
+    processes that a test starts; one that keeps its own things there takes a copy."""
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "kernels").mkdir(mode=0o700)
+    with suppress(CompilerError):  # without a compiler nobody waits for one
+        shutil.copy(compiled(cache_folder("kernels"), find_compiler()), folder / "kernels")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def not_nice(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment of processes that do not lower their priority: on a busy machine an attempt that does is starved by
+    the very test that waits for it."""
+    folder = tmp_path_factory.mktemp("not_nice")
+    (folder / "sitecustomize.py").write_text("import os\n\nos.nice = lambda increment: 0\n", encoding="utf-8")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autokv.cli.tables import DeviceOption
 from autokv.errors import RequestError
 
 if TYPE_CHECKING:
@@ -20,17 +20,11 @@ app = typer.Typer(no_args_is_help=True)
 
 DEFAULTS = {"cpu": ((1,), (1024, 8192)), "cuda": ((1, 8, 32), (4096, 16384, 65536))}
 """Batches and contexts by kind of device: about a minute on two cores, a few on a GPU."""
-PACKAGES = ("autokv", "torch", "triton")
-
-
-@app.callback()
-def _group() -> None:
-    """Measurements of this device."""
 
 
 @app.command()
 def kernels(
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceOption = "auto",
     shape: Annotated[str, typer.Option(help="Models whose shapes are timed, separated by commas, or all.")] = "all",
     batch: Annotated[str | None, typer.Option(help="Batch sizes, separated by commas.")] = None,
     context: Annotated[str | None, typer.Option(help="Context lengths in tokens, separated by commas.")] = None,
@@ -51,6 +45,7 @@ def kernels(
 
     from autokv import settings
     from autokv.cli.console import output as console
+    from autokv.evaluation.costs.timing import versions
     from autokv.evaluation.kernel_table import KernelTable, Point
     from autokv.files import write_atomic
     from autokv.hardware import probe
@@ -79,7 +74,7 @@ def kernels(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": profile.to_dict(),
         "backend": chosen.name,
-        "versions": _versions(),
+        "versions": versions(),
         "rows": [row.to_dict() for row in rows],
     }
     write_atomic(output, json.dumps(document, indent=1, allow_nan=False) + "\n")
@@ -88,19 +83,13 @@ def kernels(
 
 def _show(point: Point, rows: Sequence[KernelFigures]) -> None:
     """A table of one point; what has no figures says why below it."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
+    from autokv.cli.console import new_table, print_table
     from autokv.cli.console import output as console
-    from autokv.cli.console import print_table
     from autokv.report.format import MISSING, number
 
     screen = console()
     screen.print(f"\n{point.shape}, batch {point.batch}, context {point.context:,}", style="bold", markup=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("cache")
-    for head in ("µs", "p95", "GB/s", "of a copy", "× 16-bit", "× fp8", "error"):
-        table.add_column(head, justify="right", no_wrap=True)
+    table = new_table("cache", "µs", "p95", "GB/s", "of a copy", "× 16-bit", "× fp8", "error")
     for row in rows:
         if row.us is None:
             continue
@@ -140,16 +129,3 @@ def _counts(given: str, name: str) -> tuple[int, ...]:
     if not all(part.isascii() and part.isdecimal() and int(part) for part in parts):
         raise RequestError(f"{given!r} is not a list of numbers from 1", field=f"--{name}", remedy="such as 1,8,32")
     return tuple(dict.fromkeys(map(int, parts)))
-
-
-def _versions() -> dict[str, str]:
-    """Versions of what decides speed, as far as it is installed."""
-    from importlib.metadata import PackageNotFoundError
-
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -82,7 +82,7 @@ def _rows(context: typer.Context, query: str) -> list[Named]:
     url = context.params.get("database") or settings.current().database_url
     file = Path(url.removeprefix("sqlite:///")).resolve()
     with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=FILE_SECONDS)) as database:
-        return database.execute(query).fetchall()
+        return database.execute(f"{query} ORDER BY created_at DESC LIMIT {RECENT}").fetchall()
 
 
 def _client(context: typer.Context) -> Client | None:
@@ -98,46 +98,36 @@ def _client(context: typer.Context) -> Client | None:
     return Client(url, timeout=SERVER_SECONDS, retries=0)
 
 
-def _jobs(context: typer.Context) -> Iterable[Named]:
-    client = _client(context)
-    if client is None:
-        return _rows(context, f"SELECT id, state FROM jobs ORDER BY created_at DESC LIMIT {RECENT}")  # noqa: S608
-    with client:
-        return [
-            (job.id, f"{job.state}, {job.request['model']}") for job in islice(client.jobs.list(limit=RECENT), RECENT)
-        ]
+def _stored(query: str, listed: Callable[[Client], Iterable[Named]]) -> Callable[[typer.Context, str], list[Named]]:
+    """Completes to what ``query`` finds in the database, or to what is ``listed`` by the server."""
 
-
-def _configurations(context: typer.Context) -> Iterable[Named]:
-    client = _client(context)
-    if client is None:
-        query = f"SELECT substr(digest, 1, 12), job_id FROM configurations ORDER BY created_at DESC LIMIT {RECENT}"  # noqa: S608
-        return [(digest, f"of job {job}") for digest, job in _rows(context, query)]
-    with client:
-        return [(one.id, ", ".join(one.roles)) for one in islice(client.configurations.list(limit=RECENT), RECENT)]
-
-
-def _aliases(context: typer.Context) -> Iterable[Named]:
-    client = _client(context)
-    if client is None:
-        return _rows(context, f"SELECT name, configuration FROM aliases ORDER BY created_at DESC LIMIT {RECENT}")  # noqa: S608
-    with client:
-        return [(one.name, one.configuration) for one in islice(client.aliases.list(limit=RECENT), RECENT)]
-
-
-def _stored(names: Callable[[typer.Context], Iterable[Named]]) -> Callable[[typer.Context, str], list[Named]]:
     def complete(context: typer.Context, incomplete: str) -> list[Named]:
         """The ids that begin as what is typed so far, each once."""
         with suppress(Exception):
-            return list({name: (name, what) for name, what in names(context) if name.startswith(incomplete)}.values())
+            client = _client(context)
+            if client is None:
+                found = _rows(context, query)
+            else:
+                with client:
+                    found = list(islice(listed(client), RECENT))
+            return list({name: (name, what) for name, what in found if name.startswith(incomplete)}.values())
         return []
 
     return complete
 
 
-job = _stored(_jobs)
-configuration = _stored(_configurations)
-alias = _stored(_aliases)
+job = _stored(
+    "SELECT id, state FROM jobs",
+    lambda client: ((one.id, f"{one.state}, {one.request['model']}") for one in client.jobs.list(limit=RECENT)),
+)
+configuration = _stored(
+    "SELECT substr(digest, 1, 12), 'of job ' || job_id FROM configurations",
+    lambda client: ((one.id, ", ".join(one.roles)) for one in client.configurations.list(limit=RECENT)),
+)
+alias = _stored(
+    "SELECT name, configuration FROM aliases",
+    lambda client: ((one.name, one.configuration) for one in client.aliases.list(limit=RECENT)),
+)
 model = _beginning(_models)
 space = _beginning(_spaces)
 scenario = _beginning(_scenarios)

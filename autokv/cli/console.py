@@ -62,6 +62,16 @@ MEASURED = (view.BYTES, "compression_ratio", "kl_divergence", "top1_agreement", 
 REFERENCE = "attention: decode time ÷ PyTorch's fastest 16-bit attention, timed in turn; the 16-bit cache is 1×"
 
 
+def new_table(*columns: str) -> Table:
+    """A table without a frame; the first column says what a row is about, the others hold figures."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for name in columns[:1]:
+        table.add_column(name, overflow="fold")
+    for name in columns[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
 def output(*, stderr: bool = False) -> Console:
     """A console as wide as the terminal, or 80 columns where there is none."""
     console = Console(stderr=stderr, highlight=False)
@@ -170,16 +180,12 @@ class Name:
         yield Text("\n".join(lines))
 
 
-def _table(columns: Iterable[str], note: str = "") -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    table.caption_justify, table.caption_style = "left", "dim"
-    table.add_column("configuration", overflow="fold")
-    for name in columns:
-        head = SHORT.get(name, heading(name))
-        table.add_column(f"{head}\n{SHORT_UNITS.get(name, unit(name))}".rstrip(), justify="right", no_wrap=True)
-        if name == view.RATIO:
-            table.caption = REFERENCE
+def _table(columns: Sequence[str], note: str = "") -> Table:
+    heads = [f"{SHORT.get(name, heading(name))}\n{SHORT_UNITS.get(name, unit(name))}".rstrip() for name in columns]
+    table = new_table("configuration", *heads)
     table.add_column(note, overflow="fold")
+    if view.RATIO in columns:
+        table.caption, table.caption_justify, table.caption_style = REFERENCE, "left", "dim"
     return table
 
 

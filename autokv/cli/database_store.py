@@ -13,8 +13,7 @@ from autokv.api.views import Fleet, configuration_view, job_view, look
 from autokv.errors import RequestError
 from autokv.storage import Database
 from autokv.tuning.trial import TuningResult
-from autokv.wire import ENDED_STATES, AliasMove, AliasView, ConfigurationView, Event, JobState, JobView
-from autokv.wire.configurations import AliasName
+from autokv.wire import ENDED_STATES, AliasMove, AliasName, AliasView, ConfigurationView, Event, JobState, JobView
 
 Item = TypeVar("Item")
 Cursor = TypeVar("Cursor")
@@ -61,14 +60,13 @@ class _Aliases:
         self._aliases = database.aliases
 
     def list(self) -> Iterable[AliasView]:
-        return map(AliasView.model_validate, _paged(lambda cursor: self._aliases.page(cursor, PAGE)))
+        return _paged(lambda cursor: self._aliases.page(cursor, PAGE))
 
     def get(self, name: str) -> AliasView:
-        return AliasView.model_validate(self._aliases.get(name))
+        return self._aliases.get(name)
 
     def history(self, name: str) -> Iterable[AliasMove]:
-        moves = _paged(lambda before: self._aliases.history(name, before, PAGE))
-        return map(AliasMove.model_validate, moves)
+        return _paged(lambda before: self._aliases.history(name, before, PAGE))
 
     def create(self, name: str, configuration: str, *, note: str) -> AliasView:
         try:
@@ -76,13 +74,13 @@ class _Aliases:
         except ValidationError:
             remedy = "use lower-case letters, digits, and . _ - between them"
             raise RequestError(f"{name!r} is no name of an alias", remedy=remedy) from None
-        return AliasView.model_validate(self._aliases.create(name, configuration, note))
+        return self._aliases.create(name, configuration, note)
 
     def move(self, name: str, configuration: str, *, revision: int, note: str) -> AliasView:
-        return AliasView.model_validate(self._aliases.move(name, configuration, note, revision))
+        return self._aliases.move(name, configuration, note, revision)
 
     def roll_back(self, name: str, *, revision: int, to: int | None, note: str) -> AliasView:
-        return AliasView.model_validate(self._aliases.roll_back(name, revision, to, note))
+        return self._aliases.roll_back(name, revision, to, note)
 
     def delete(self, name: str, *, revision: int) -> None:
         self._aliases.delete(name, revision)

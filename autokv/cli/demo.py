@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import signal
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,8 +33,8 @@ def demo(
     Text and trace ship with AutoKV; the server is stopped at the end. The same command again resumes a stopped run.
     """
     from autokv.cli.console import output as console
-    from autokv.cli.following import follow
     from autokv.cli.processes import own_server
+    from autokv.cli.progress import follow
     from autokv.cli.server_store import ServerStore
     from autokv.runs.result_files import export
     from autokv.storage import Database
@@ -45,7 +44,7 @@ def demo(
     Database(url).close()
     model = _offered()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)
     tuning: Tuning | None = None
     try:
         with own_server(url, output / "server.log") as server, ServerStore(server) as client:
@@ -109,7 +108,3 @@ def _submitted(client: Client, model: str, trials: int) -> Tuning:
     job = client.jobs.submit(submission)
     typer.echo(f"job {job.id} is submitted")
     return client.tuning(job.id)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

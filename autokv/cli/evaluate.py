@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autokv.cli.tables import print_json
+from autokv.cli.tables import DeviceOption, DtypeOption, print_json
 from autokv.config import CompressionConfig, ConfigurationDocument
-from autokv.errors import InputError, RequestError
+from autokv.errors import AutoKVError, InputError, RequestError
 from autokv.files import check_file, write_atomic
 
 if TYPE_CHECKING:
     from autokv.evaluation.measurement import Measurement
 
 SUFFIXES = (".svg", ".html")
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def evaluate(
@@ -31,8 +30,8 @@ def evaluate(
     continuation_tokens: Annotated[int, typer.Option(min=2, help="Continuation length in tokens.")] = 64,
     batch: Annotated[int, typer.Option(min=1, help="Sequences at once when attention is timed.")] = 1,
     samples: Annotated[int, typer.Option(min=1, help="Number of prompts.")] = 4,
-    dtype: Annotated[Dtype, typer.Option(help="Data type of the model.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = "auto",
     plot: Annotated[Path | None, typer.Option(help="File for a plot of quality over bytes, .svg or .html.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
@@ -42,7 +41,7 @@ def evaluate(
     """
     if sum((text is not None, prompts is not None, tasks)) > 1:
         raise RequestError("prompts have more than one source", remedy="give one of --text, --prompts and --tasks")
-    configs = [_config(path) for path in config]
+    configs = [ConfigurationDocument.load(path).config() for path in config]
     if plot is not None:
         if plot.suffix.lower() not in SUFFIXES:
             raise RequestError(f"cannot write {plot}", field="--plot", remedy=f"name a file {' or '.join(SUFFIXES)}")
@@ -58,7 +57,6 @@ def evaluate(
         read_text(text)
 
     from autokv.cli.console import measurement_table, output, print_table
-    from autokv.errors import AutoKVError
     from autokv.evaluation.evaluator import Evaluator, needs_of
     from autokv.evaluation.prompts import load_prompts
     from autokv.models import load
@@ -96,7 +94,7 @@ def evaluate(
             raise InputError(result.message, field=f"{source}: {result.field or 'pipeline'}", remedy=result.remedy)
         measurements.append(result)
     if plot is not None:
-        from autokv.report.figures import picture
+        from autokv.report.front_chart import picture
 
         judged = zip([*(FULL for _ in reference), *_names(config)], measurements, strict=True)
         write_atomic(plot, picture(list(judged), plot.suffix.lower()))
@@ -113,7 +111,3 @@ def _names(files: list[Path]) -> list[str]:
     """What the files are called in the picture: without folder and suffix where that tells them apart."""
     stems = [file.stem for file in files]
     return stems if len(set(stems)) == len(set(files)) else [str(file) for file in files]
-
-
-def _config(path: Path) -> CompressionConfig:
-    return ConfigurationDocument.load(path).config()

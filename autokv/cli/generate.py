@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autokv.cli.config import model_of
-from autokv.cli.evaluate import Dtype
+from autokv.cli.tables import DeviceOption, DtypeOption
 from autokv.config import ConfigurationDocument
 from autokv.errors import PromptError, RequestError
 from autokv.files import read_limited
@@ -39,8 +39,8 @@ def generate(
     no_baseline: Annotated[
         bool, typer.Option("--no-baseline", help="Do not run the full cache for comparison.")
     ] = False,
-    dtype: Annotated[Dtype, typer.Option(help="Data type of the model.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: DtypeOption = "auto",
+    device: DeviceOption = "auto",
 ) -> None:
     """Generate text with a compressed KV cache.
 
@@ -51,7 +51,6 @@ def generate(
     from transformers import DynamicCache
 
     from autokv.cli.console import output, print_table
-    from autokv.cli.generate import TextPrinter
     from autokv.models import load
     from autokv.runtime.cache import CompressedCache
     from autokv.runtime.decoding import decode, held_bytes
@@ -118,24 +117,14 @@ def _encode(loaded: LoadedModel, text: str, chat: bool) -> Tensor:
 
 
 def _table(runs: list[tuple[str, Decoding, int]], prompt_tokens: int) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
+    from autokv.cli.console import new_table
     from autokv.report.format import number
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("KV cache")
-    for name in ("tokens/s", "first token\ns", "held\nMB", "per token\nB"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = new_table("KV cache", "tokens/s", "first token\ns", "held\nMB", "per token\nB")
     for name, run, held in runs:
         seen = prompt_tokens + len(run.tokens) - 1
-        table.add_row(
-            name,
-            number(run.tokens_per_second),
-            number(run.prefill_seconds),
-            number(held / 1e6),
-            number(held / seen),
-        )
+        figures = (run.tokens_per_second, run.prefill_seconds, held / 1e6, held / seen)
+        table.add_row(name, *map(number, figures))
     return table
 
 

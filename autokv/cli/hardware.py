@@ -8,19 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autokv.cli.tables import JsonOption, print_facts, print_json, print_table
+from autokv.cli.tables import DeviceOption, JsonOption, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
     from autokv.hardware import HardwareProfile, Rate
 
 app = typer.Typer(no_args_is_help=True)
-
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-
-
-@app.callback()
-def _group() -> None:
-    """Devices: this one measured, others from their data sheets."""
 
 
 @app.command()
@@ -33,7 +26,7 @@ def probe(
     from autokv import hardware
     from autokv.errors import StorageError
     from autokv.files import write_atomic
-    from autokv.hardware.store import measured_file
+    from autokv.hardware.finding import measured_file
     from autokv.models.placement import choose_device
 
     profile = hardware.probe(choose_device(device))
@@ -55,7 +48,7 @@ def probe(
 def list_hardware(json_output: JsonOption = False) -> None:
     """List the devices of the catalog and those that were measured here."""
     from autokv.hardware.catalog import sheets
-    from autokv.hardware.store import measured_profiles
+    from autokv.hardware.finding import measured_profiles
 
     known = {**measured_profiles(), **{name: sheet.profile() for name, sheet in sheets().items()}}
     if json_output:

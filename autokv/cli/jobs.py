@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from autokv.cli import complete
-from autokv.cli.renamed import Renamed
-from autokv.cli.store import ServerOption, open_store
-from autokv.cli.submit import submit
+from autokv.cli import options as asked
+from autokv.cli.store import ServerOption, open_server, open_store
 from autokv.cli.tables import (
     DatabaseOption,
     JsonOption,
@@ -25,13 +24,14 @@ from autokv.cli.tables import (
 )
 from autokv.errors import RequestError
 from autokv.runs.commands import RESULTS
+from autokv.tuning.request import JobSubmission, read_request_file
 from autokv.wire import JobState, JobView
 
 if TYPE_CHECKING:
     from autokv.tuning.trial import TuningResult
+    from autokv.wire import ValidationView
 
 app = typer.Typer(no_args_is_help=True)
-app.command(cls=Renamed)(submit)
 
 PAGE = 200
 """Jobs that are asked for at once, at most."""
@@ -39,6 +39,42 @@ STATES: tuple[JobState, ...] = get_args(JobState)
 JobArgument = Annotated[
     str, typer.Argument(help="Id of a job; in a database also how it begins.", autocompletion=complete.job)
 ]
+
+
+@app.command(cls=asked.Renamed)
+@asked.takes(JobSubmission)
+def submit(
+    *,
+    request_file: Annotated[
+        Path | None, typer.Argument(help="YAML file with the same fields.", metavar="[FILE]")
+    ] = None,
+    given: asked.Given,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: submitting it again gives the same job.")] = None,
+    validate: Annotated[
+        bool, typer.Option("--validate", help="Check the job and show what would run; submit nothing.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Submit a tuning job; files are uploaded first."""
+    from autokv.cli.progress import say_who_is_missing, watch_job
+
+    fields = {**(read_request_file(request_file) if request_file else {}), **given}
+    with open_server(server) as client:
+        fields = client.uploaded(**fields)
+        if validate:
+            _tell(client.jobs.validate(fields), as_json)
+            return
+        job = client.jobs.submit(fields, key=key)
+        if as_json:
+            print_json(job)
+        else:
+            typer.echo(job.id)
+        if watch:
+            watch_job(client, job)
+        else:
+            say_who_is_missing(job)
 
 
 @app.command("list")
@@ -93,7 +129,7 @@ def watch(job: JobArgument, server: ServerOption = None, database: DatabaseOptio
 
     The exit code is 0 if it recommends a configuration, 3 if it recommends none, else 1.
     """
-    from autokv.cli.following import watch_job
+    from autokv.cli.progress import watch_job
 
     with open_store(server, database) as store:
         watch_job(store, store.jobs.get(job))
@@ -124,6 +160,22 @@ def download(
     with open_store(server, database) as store:
         for path in store.download(job, output):
             typer.echo(f"wrote {path}")
+
+
+def _tell(told: ValidationView, as_json: bool) -> None:
+    if as_json:
+        print_json(told)
+        return
+    from autokv.report.format import duration
+
+    facts = {
+        "model": str(told.request["model"]),
+        "workers": told.workers.message,
+        "ahead of it": str(told.queue_ahead),
+        "takes": "not known" if told.seconds is None else f"about {duration(told.seconds)}",
+        "estimated from": told.basis,
+    }
+    print_facts(facts | {"note" if number == 0 else " " * number: note for number, note in enumerate(told.notes)})
 
 
 def _outcome(result: TuningResult) -> dict[str, Any]:

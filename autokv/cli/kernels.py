@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokv.cli.tables import JsonOption, print_json
+from autokv.cli.tables import DeviceOption, JsonOption, print_json, print_table
 
 if TYPE_CHECKING:
     import torch
@@ -18,13 +18,6 @@ if TYPE_CHECKING:
     from autokv.kernels import Backend
 
 app = typer.Typer(no_args_is_help=True)
-
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-
-
-@app.callback()
-def _group() -> None:
-    """Kernels: what computes attention over compressed caches here."""
 
 
 @app.command("list")
@@ -37,18 +30,11 @@ def list_kernels(device: DeviceOption = "auto", json_output: JsonOption = False)
     if json_output:
         print_json(document)
         return
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    from autokv.cli.console import output
 
-    from autokv.cli.console import output, plain
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("kernels", no_wrap=True)
-    table.add_column(f"on {place}", overflow="fold")
-    for name, what in document["kernels"].items():
-        table.add_row(name, plain(what))
+    here = f"on {place}"
+    print_table(("kernels", here), list(document["kernels"].items()), shrink=here, empty="")
     screen = output()
-    screen.print(table, markup=False)
     screen.print(f"\n{place} uses {document['used']}: {document['reason']}", markup=False)
     screen.print(f"kept in {document['folder']}", markup=False, soft_wrap=True)
     if place.type == "cuda":
@@ -105,9 +91,9 @@ def build() -> None:
 
 def _document(place: torch.device) -> dict[str, Any]:
     from autokv import settings
+    from autokv.files import cache_folder
     from autokv.kernels.autotune import device_name, stored_launches
     from autokv.kernels.backend import backend, default_backend
-    from autokv.kernels.cache_folder import cache_folder
 
     forced = settings.current().kernels
     used, reason = (forced, "AUTOKV_KERNELS says so") if forced else default_backend(place)
@@ -117,7 +103,7 @@ def _document(place: torch.device) -> dict[str, Any]:
         "used": used,
         "reason": reason,
         "kernels": _kernels(place),
-        "folder": str(cache_folder()),
+        "folder": str(cache_folder("kernels")),
         "launches": stored_launches(device_name(place)),
     }
 

@@ -30,7 +30,7 @@ from autokv.cli import (
     trace,
     tune,
 )
-from autokv.cli.renamed import Renamed
+from autokv.cli.options import Renamed
 from autokv.errors import AutoKVError, InputError, Interrupted
 
 EXIT_INPUT = 2

@@ -1,4 +1,4 @@
-"""Options that are made from the fields of a request, and the values that several commands' options take."""
+"""Options that are made from the fields of a request, that several commands have, or that had another name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import typer
+from typer.core import TyperCommand
 
 from autokv.cli import complete
 from autokv.documents import MemorySize
@@ -26,6 +27,35 @@ if TYPE_CHECKING:
 Given = Mapping[str, Any]
 """Fields of a request that were given as options."""
 Command = Callable[..., None]
+
+
+EARLIER = {
+    "--max-batched-tokens": "--max-num-batched-tokens",
+    "--max-sequences": "--max-num-seqs",
+    "--page-tokens": "--block-size",
+    "--block-size": "--hash-block-size",
+    "--estimate": "--run-on=any",
+}
+"""Earlier name to the name now, or to a value of it.
+
+A command that calls an option of its own by an earlier name means that option.
+"""
+
+
+class Renamed(TyperCommand):
+    """A command whose options are also taken by their earlier names."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - the class is typer's own
+        """Read ``args`` with earlier names replaced, up to a bare ``--``."""
+        own = {name for option in self.params for name in option.opts}
+        renamed = {old: new for old, new in EARLIER.items() if old not in own and new.partition("=")[0] in own}
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_args(ctx, [*(_now(arg, renamed) for arg in args[:end]), *args[end:]])
+
+
+def _now(arg: str, renamed: dict[str, str]) -> str:
+    name, equals, value = arg.partition("=")
+    return f"{renamed.get(name, name)}{equals}{value}"
 
 
 def takes(model: type[BaseModel], *names: str) -> Callable[[Command], Command]:
@@ -131,7 +161,7 @@ def read_trace(path: Path, given: Given) -> WorkloadTrace:
     if options.get("time_unit", units[0]) not in units:
         raise RequestError(f"is {given['time_unit']!r}", field="--time-unit", remedy=f"choose from {', '.join(units)}")
     if "tokenizer" in given:
-        from autokv.models.tokenizer import LazyTokenizer
+        from autokv.models.loading import LazyTokenizer
 
         options["tokenizer"] = LazyTokenizer(given["tokenizer"])
     if "max_bad_rows" in given:

@@ -43,7 +43,7 @@ class Supervisor:
     """
 
     def __init__(self, commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> None:
-        self._environment = {**os.environ, **environment, "PYTHONSAFEPATH": "1"}
+        self._environment = environment
         self._lock = threading.RLock()  # a signal may come while it is held
         self._stopping = threading.Event()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -92,18 +92,25 @@ class Supervisor:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _started(self, number: int, command: tuple[str, ...]) -> subprocess.Popen[bytes] | None:
-        """A process, in a group of its own so that a terminal's Ctrl-C reaches it through this one alone."""
         with self._lock:
             if self._stopping.is_set():
                 return None
-            self._processes[number] = subprocess.Popen(  # noqa: S603 - this program itself
-                [sys.executable, "-m", "autokv.cli.processes", *command],
-                stdin=subprocess.PIPE,
-                stdout=sys.stderr.fileno(),
-                env=self._environment,
-                start_new_session=True,
-            )
+            self._processes[number] = _start(command, self._environment, stdout=sys.stderr.fileno())
             return self._processes[number]
+
+
+def _start(
+    command: Sequence[str], environment: Mapping[str, str], *, stdout: int, stderr: int | None = None
+) -> subprocess.Popen[bytes]:
+    """A process, in a group of its own so that a terminal's Ctrl-C reaches it through this one alone."""
+    return subprocess.Popen(  # noqa: S603 - this program itself
+        [sys.executable, "-m", "autokv.cli.processes", *command],
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
+        env={**os.environ, **environment, "PYTHONSAFEPATH": "1"},
+        start_new_session=True,
+    )
 
 
 POLL_SECONDS = 0.05
@@ -124,14 +131,9 @@ def own_server(database_url: str, log: Path) -> Iterator[str]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="autokv-") as folder, log.open("ab") as written:
         ready = Path(folder) / "ready.json"
-        process = subprocess.Popen(  # noqa: S603 - this program itself
-            [sys.executable, "-m", "autokv.cli.processes", "serve", "--port", "0", "--ready-file", str(ready)],
-            stdin=subprocess.PIPE,
-            stdout=written,
-            stderr=written,
-            env={**os.environ, f"{settings.PREFIX}DATABASE_URL": database_url, "PYTHONSAFEPATH": "1"},
-            start_new_session=True,
-        )
+        command = ["serve", "--port", "0", "--ready-file", str(ready)]
+        output = written.fileno()
+        process = _start(command, {f"{settings.PREFIX}DATABASE_URL": database_url}, stdout=output, stderr=output)
         try:
             while not ready.is_file():
                 if process.poll() is not None:

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from autokv import settings
 from autokv.cli import aliases, configs, jobs
-from autokv.cli.renamed import Moved
+from autokv.cli.options import Renamed
 from autokv.cli.store import ServerOption, open_server
-from autokv.cli.submit import submit
 from autokv.cli.tables import JsonOption, print_json
 from autokv.errors import RequestError
 from autokv.runs.commands import RESULTS
 
+
+class Moved(Renamed):
+    """A command of ``autokv remote``: it says where it is now, and means a server, also where none is named."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the class is typer's own
+        """Run the command."""
+        program, _, name = ctx.command_path.partition(" remote ")
+        room = "jobs"
+        if name.startswith("alias ") or ctx.params.get("alias"):
+            room = "aliases"
+        elif ctx.params.get("configuration"):
+            room = "configs"
+        now = f"{program} {room} {name.removeprefix('alias ')}"
+        typer.echo(f"`{ctx.command_path}` is now `{now}`", err=True)
+        ctx.params["server"] = ctx.params["server"] or settings.current().server_url or settings.LOCAL_SERVER
+        return super().invoke(ctx)
+
+
 app, _alias = typer.Typer(no_args_is_help=True), typer.Typer(no_args_is_help=True)
 app.add_typer(_alias, name="alias", help="Now `autokv aliases`.")
-app.command(cls=Moved)(submit)
+app.command(cls=Moved)(jobs.submit)
 app.command("list", cls=Moved)(jobs.list_jobs)
 app.command(cls=Moved)(jobs.watch)
 app.command(cls=Moved)(jobs.cancel)

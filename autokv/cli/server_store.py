@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autokv.client import Client, download_results
+from autokv.client import Client
 from autokv.config import CompressionConfig
-from autokv.errors import NotFoundError
+from autokv.errors import NotFoundError, StorageError
 from autokv.evaluation.measurement import Measurement, Statistics
+from autokv.files import write_atomic
 from autokv.tuning.trial import Decision, FrontPoint, TuningResult
 from autokv.wire import ConfigurationView, Event, FrontView, JobView
+
+RECOMMENDED = "recommended.json"
 
 
 class ServerStore(Client):
@@ -40,8 +43,26 @@ class ServerStore(Client):
         return self.tuning(job).wait(on_event)
 
     def download(self, job: str, folder: Path) -> Iterable[Path]:
-        """Write the files of a job that is done."""
-        return download_results(self, job, folder)
+        """Write ``report.html``, ``front.json`` and, if one is recommended, ``recommended.json`` of a job that is done.
+
+        A recommended configuration of an earlier job goes first, so that the file is there only if this one
+        recommends it.
+
+        Raises:
+            NotFoundError: the server has no such job, or it has no result yet.
+            StorageError: a file cannot be written.
+        """
+        found = self.jobs.get(job)
+        contents = {"report.html": self.jobs.report(job), "front.json": self.jobs.front(job).model_dump_json(indent=2)}
+        if found.recommended is not None:
+            contents[RECOMMENDED] = self.configurations.text(found.recommended)
+        try:
+            (folder / RECOMMENDED).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot be written to ({error.strerror})", field=str(folder), remedy="choose another folder"
+            ) from None
+        return [write_atomic(folder / name, text) for name, text in contents.items()]
 
     def resume_command(self, job: JobView) -> list[str]:
         """The command that goes on with a job that failed, was cancelled or was interrupted."""

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from autokv import settings
-from autokv.cli.tables import DatabaseOption
+from autokv.cli.tables import DatabaseOption, DeviceOption
 from autokv.errors import RequestError
 
 PORT = 8765
@@ -75,13 +75,13 @@ Executor = Literal["local", "ray"]
 
 def worker(
     database: DatabaseOption = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceOption = "auto",
     labels: Annotated[str, typer.Option(help="Labels that jobs may ask for, such as zone=a,tier=b.")] = "",
     name: Annotated[str, typer.Option(help="Name of the worker: short for --labels name=NAME.")] = "",
     once: Annotated[bool, typer.Option("--once", help="Exit after one job, or if none waits.")] = False,
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="Seconds for the batch of trials to finish when stopped.")
-    ] = 60.0,
+    ] = DRAIN_SECONDS,
     executor: Annotated[
         Executor, typer.Option(help="Where configurations are judged: in one process, or by Ray actors.")
     ] = "local",
@@ -91,7 +91,6 @@ def worker(
 
     SIGTERM or Ctrl-C stops it after the current batch of trials; a second one stops it at once.
     """
-    from autokv import settings
     from autokv.api.logs import install
     from autokv.cli.options import label_map
     from autokv.jobs.probing import probe_apart

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from autokv.cli.config import model_of
-from autokv.cli.evaluate import Dtype
 from autokv.cli.options import Given, bounds, byte_size, read_trace, takes
-from autokv.cli.tables import DatabaseOption, JsonOption
+from autokv.cli.tables import DatabaseOption, DtypeOption, JsonOption, print_facts, print_json
 from autokv.config import ConfigurationDocument
 from autokv.errors import RequestError
 from autokv.tuning.request import READING, SearchFields
@@ -72,7 +71,7 @@ def simulate(
         bool, typer.Option("--refuse-oversized", help="Refuse requests that never fit, instead of stopping.")
     ] = False,
     seed: Annotated[int | None, typer.Option(help="Random seed for generated arrivals.")] = None,
-    dtype: Annotated[Dtype, typer.Option(help="Data type of the model.")] = "auto",
+    dtype: DtypeOption = "auto",
     device: Annotated[str, typer.Option(help="Device to measure costs on: auto, cpu, cuda or cuda:N.")] = "auto",
     page: Annotated[Path | None, typer.Option(help="File for an HTML page with charts over time.")] = None,
     given: Given,
@@ -153,8 +152,6 @@ def simulate(
 
         write_atomic(page, serving_page(found, facts, notes))
     if json_output:
-        from autokv.cli.tables import print_json
-
         fitted = {} if calibration is None else {"calibration": calibration.to_dict()}
         print_json({**found.to_dict(), **fitted, "facts": facts, "notes": list(notes)})
         return
@@ -221,17 +218,14 @@ def _facts(simulated: Simulated) -> dict[str, str]:
 
 
 def _show(screen: Console, found: Comparison, facts: dict[str, str], notes: tuple[str, ...]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
 
-    from autokv.cli.console import plain, print_table
-    from autokv.cli.tables import print_facts
+    from autokv.cli.console import new_table, plain, print_table
     from autokv.report.format import sentence
     from autokv.report.serving_rows import rows
 
     print_facts(facts)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    table = new_table()
     table.add_column("", no_wrap=True)
     for run in found.runs:
         table.add_column(Text(plain(run.name)), justify="right", overflow="fold")

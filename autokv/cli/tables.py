@@ -1,10 +1,10 @@
-"""What the commands over a database or a server share: their options, and tables that fit 80 columns."""
+"""What several commands share: their options, and tables that fit 80 columns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,9 @@ DatabaseOption = Annotated[
     str | None,
     typer.Option("--database", metavar="URL", help="Database; default: AUTOKV_DATABASE_URL, or sqlite:///autokv.db."),
 ]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+DtypeOption = Annotated[Dtype, typer.Option(help="Data type of the model.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -49,8 +52,6 @@ def short_model(name: str) -> str:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, shrink: str, empty: str) -> None:
     """Print ``rows``; where they are too wide, the column ``shrink`` wraps."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
 
     from autokv.cli import console
@@ -58,7 +59,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, shrink:
     if not rows:
         typer.echo(empty)
         return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    table = console.new_table()
     for name, cells in zip(header, zip(*rows, strict=True), strict=True):
         width = None if name == shrink else max(map(len, (name, *cells)))
         table.add_column(name, width=width, overflow="fold")

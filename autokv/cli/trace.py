@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from autokv.cli.options import Given, byte_size, check_output, read_trace, takes
-from autokv.cli.renamed import Renamed
+from autokv.cli.options import Given, Renamed, byte_size, check_output, read_trace, takes
 from autokv.cli.tables import JsonOption, print_facts, print_json, print_table
 from autokv.errors import RequestError
 from autokv.tuning.request import READING, SearchFields
@@ -16,8 +15,7 @@ from autokv.tuning.request import READING, SearchFields
 if TYPE_CHECKING:
     from autokv.models import ModelFacts
     from autokv.workload import Scenario, TraceStatistics, WorkloadTrace
-    from autokv.workload.arrivals import ArrivalProcess
-    from autokv.workload.synthesis import Lengths
+    from autokv.workload.synthesis import ArrivalProcess, Lengths
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -28,11 +26,6 @@ FormatOption = Annotated[
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Random seed.")]
-
-
-@app.callback()
-def _group() -> None:
-    """Traces: inspect, convert, slice and synthesize them."""
 
 
 @app.command(cls=Renamed)
@@ -58,6 +51,7 @@ def inspect(
 
     Also its bursts, its requests in flight, and its conversations.
     """
+    from autokv import models
     from autokv.report import trace_rows
     from autokv.workload import statistics_of
 
@@ -67,7 +61,7 @@ def inspect(
     memory = None if kv_memory is None else byte_size(kv_memory, "--kv-memory")
     trace = read_trace(file, given)
     found = statistics_of(trace, tokens_per_second)
-    known = None if model is None else _facts_of(model)
+    known = None if model is None else models.inspect(model)
     scenario = None if known is None else _scenario(trace, known, hardware, memory)
     cached = None if known is None or memory is None else _cached(trace, known, memory)
     if page is not None:
@@ -219,15 +213,9 @@ def synthesize(
     _write(trace, out, format)
 
 
-def _facts_of(model: str) -> ModelFacts:
-    from autokv import models
-
-    return models.inspect(model)
-
-
 def _scenario(trace: WorkloadTrace, facts: ModelFacts, hardware: str | None, kv_memory: float | None) -> Scenario:
     from autokv.workload import classify
-    from autokv.workload.features import MEMORY_SHARE
+    from autokv.workload.scenarios import MEMORY_SHARE
 
     weights = 2 * facts.parameters
     return classify(
@@ -255,11 +243,11 @@ def _memory_bytes(hardware: str | None) -> int:
         from autokv.hardware import find
 
         return find(hardware).memory_bytes
-    from autokv.hardware import system
+    from autokv.hardware import measuring
     from autokv.models.placement import choose_device
 
     device = choose_device("auto")
-    return (system.cuda(device) if device.type == "cuda" else system.cpu()).memory_bytes
+    return (measuring.cuda(device) if device.type == "cuda" else measuring.cpu()).memory_bytes
 
 
 def _write_page(
@@ -295,7 +283,7 @@ def _write(trace: WorkloadTrace, out: Path, chosen: str | None) -> None:
 def _arrivals(
     name: str | None, rate: float | None, cv: float | None, period: float | None, amplitude: float | None
 ) -> ArrivalProcess:
-    from autokv.workload.arrivals import Diurnal, Gamma, Poisson
+    from autokv.workload.synthesis import Diurnal, Gamma, Poisson
 
     if rate is None:
         raise RequestError("is missing", field="--rate", remedy="say how many requests come per second")

@@ -3,61 +3,165 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import httpx2
 
-from autokv.client import configurations, groups
-from autokv.client.connection import AsyncConnection, Connection
-from autokv.client.methods import Bound, C, every
-from autokv.client.options import PATIENCE_SECONDS, RETRIES, TIMEOUT_SECONDS, http_options
-from autokv.client.tuning import recommended_of, uploading
+from autokv.client.configurations import Aliases, Configurations
+from autokv.client.connection import AsyncConnection, Connection, http_options
+from autokv.client.jobs import Jobs
+from autokv.client.methods import Bound, C, Method, every
+from autokv.client.operation import Flow, Operation, page, path
+from autokv.client.resources import Hardware, Models, Prompts, Traces, Workers
 from autokv.config import ConfigurationDocument
-from autokv.errors import StorageError
-from autokv.files import write_atomic
-from autokv.wire import Event, FrontView, JobView
+from autokv.documents import read_document
+from autokv.errors import NotFoundError, RequestError
+from autokv.wire import Event, FrontView, JobView, Page, Recommendation
 
-RECOMMENDED = "recommended.json"
+TIMEOUT_SECONDS = 30.0
+"""Of silence, for anything but a stream of events."""
+RETRIES = 6
+"""After the first attempt; with the pauses between them, they bear a server that restarts within 10 seconds."""
+PATIENCE_SECONDS = 300.0
+"""Without a server, after which following a job gives up."""
 
 
-class _Groups(Bound[C]):
+class _Client(Bound[C]):
     """What both clients offer, by what it is about."""
 
     def __init__(self, connection: C) -> None:
         super().__init__(connection)
-        self.traces = groups.Traces(connection)
-        self.prompts = groups.Prompts(connection)
-        self.hardware = groups.Hardware(connection)
-        self.models = groups.Models(connection)
-        self.workers = groups.Workers(connection)
-        self.jobs = groups.Jobs(connection)
-        self.configurations = groups.Configurations(connection)
-        self.aliases = groups.Aliases(connection)
-
-    recommendations = every(configurations.recommended)
+        self.traces = Traces(connection)
+        self.prompts = Prompts(connection)
+        self.hardware = Hardware(connection)
+        self.models = Models(connection)
+        self.workers = Workers(connection)
+        self.jobs = Jobs(connection)
+        self.configurations = Configurations(connection)
+        self.aliases = Aliases(connection)
 
     @property
     def url(self) -> str:
         """Of the server."""
         return self._connection.url
 
+    @every
+    def recommendations(
+        self, *, model: str, hardware: str | None = None, workload: str | None = None, limit: int | None = None
+    ) -> Operation[Page[Recommendation]]:
+        """What is known for a model, a device and a workload, the closest match first."""
+        params = {"model": model, "hardware": hardware, "workload": workload, "limit": limit}
+        return Operation("GET", path("recommendations"), page(Recommendation), params=params)
 
-class Tuning:
+    @Method
+    def uploaded(self, /, **fields: Any) -> Flow[dict[str, Any]]:  # noqa: ANN401 - JobSubmission's fields
+        """The fields of :class:`~autokv.wire.JobSubmission`, with every file uploaded; ``None`` leaves a field out.
+
+        ``workload``, ``prompts``, ``hardware`` and ``run_on`` may be paths: the files are uploaded, and their ids take
+        their place. ``space`` may be a YAML file.
+
+        Raises:
+            RequestError: a file cannot be read, or is not what it should be.
+        """
+        given = {name: value for name, value in fields.items() if value is not None}
+        if "space" in given:
+            given["space"] = _space(given["space"])
+        if file := _file("workload", given.get("workload")):
+            columns = given.get("columns", {})
+            if not isinstance(columns, Mapping):
+                raise RequestError("is no mapping", field="columns", remedy="such as {'input_tokens': 'prompt_tokens'}")
+            reading = {name: given.get(name) for name in ("time_unit", "max_bad_rows")}
+            # A job takes the field by its earlier name too.
+            reading["hash_block_size"] = given.get("hash_block_size", given.get("block_size"))
+            given["workload"] = (yield from Traces.upload.flow(self.traces, file, columns=columns, **reading)).id
+        if file := _file("prompts", given.get("prompts")):
+            given["prompts"] = (yield from Prompts.upload.flow(self.prompts, file)).id
+        for name in ("hardware", "run_on"):
+            if file := _file(name, given.get(name)):
+                given[name] = (yield from Hardware.add.flow(self.hardware, file)).id
+        return given
+
+
+def _space(value: Any) -> Any:  # noqa: ANN401 - a name, or a search space spelled out
+    """A search space: a YAML file is read, anything else is left as it is.
+
+    Raises:
+        RequestError: the file cannot be read.
+    """
+    file = _file("space", value)
+    if file is None:
+        return value
+    document = read_document(file, error=RequestError, remedy="see docs/configuration.md")
+    if not isinstance(document, dict):
+        raise RequestError("holds no search space", field=str(file), remedy="see docs/configuration.md")
+    return document
+
+
+def _file(name: str, value: object) -> Path | None:
+    """The file that a field names; ids and names have neither slashes nor a suffix."""
+    if isinstance(value, Path):
+        file = value.expanduser()
+    elif isinstance(value, str) and (Path(value).is_file() or "/" in value):
+        file = Path(value).expanduser()
+    else:
+        return None
+    if not file.is_file():
+        raise RequestError(f"{value} is not a file", field=name, remedy="check the path, or name an id")
+    return file
+
+
+class _Tuning(Bound[C]):
     """A job that was submitted."""
 
-    def __init__(self, client: Client, job: JobView) -> None:
-        self._client = client
+    def __init__(self, client: _Client[C], job: JobView) -> None:
+        super().__init__(client._connection)
         self.id = job.id
 
-    def job(self) -> JobView:
+    @Method
+    def job(self) -> Flow[JobView]:
         """The job as it stands."""
-        return self._client.jobs.get(self.id)
+        return (yield from Jobs.get.flow(self, self.id))
+
+    @Method
+    def configuration(self) -> Flow[ConfigurationDocument]:
+        """The recommended configuration.
+
+        Raises:
+            NotFoundError: the job recommends none; the message says why.
+        """
+        job = yield from Jobs.get.flow(self, self.id)
+        if job.recommended is None:
+            reason = job.reason or f"it is {job.state}"
+            raise NotFoundError(
+                f"recommends no configuration ({reason})", field=f"job {job.id}", remedy="look at its report"
+            )
+        found = yield from Configurations.get.flow(self, job.recommended)
+        return ConfigurationDocument.parse(found.document)
+
+    @Method
+    def front(self) -> Flow[FrontView]:
+        """The Pareto front."""
+        return (yield from Jobs.front.flow(self, self.id))
+
+    @Method
+    def report(self) -> Flow[str]:
+        """The report, one HTML page."""
+        return (yield from Jobs.report.flow(self, self.id))
+
+    @Method
+    def cancel(self) -> Flow[JobView]:
+        """End it."""
+        return (yield from Jobs.cancel.flow(self, self.id))
+
+
+class Tuning(_Tuning[Connection]):
+    """A job that was submitted."""
 
     def events(self, *, after: int = 0) -> Iterator[Event]:
         """What happens to it, as :meth:`Jobs.events` has it."""
-        return self._client.jobs.events(self.id, after=after)
+        return self._connection.follow(self.id, after=after)
 
     def wait(self, on_event: Callable[[Event], None] | None = None, *, timeout: float | None = None) -> JobView:
         """Wait until the job has ended, well or not: look at its ``state``.
@@ -71,33 +175,29 @@ class Tuning:
             TimeoutError: it has not ended in time; it goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        for event in self._client.jobs.events(self.id, deadline=deadline):
+        for event in self._connection.follow(self.id, deadline=deadline):
             if on_event is not None:
                 on_event(event)
         return self.job()
 
-    def configuration(self) -> ConfigurationDocument:
-        """The recommended configuration.
 
-        Raises:
-            NotFoundError: the job recommends none; the message says why.
-        """
-        return ConfigurationDocument.parse(self._client.configurations.get(recommended_of(self.job())).document)
+class AsyncTuning(_Tuning[AsyncConnection]):
+    """A job that was submitted, as :class:`Tuning` is; what it answers is awaited."""
 
-    def front(self) -> FrontView:
-        """The Pareto front."""
-        return self._client.jobs.front(self.id)
+    def events(self, *, after: int = 0) -> AsyncIterator[Event]:
+        """What happens to it, as :meth:`Jobs.events` has it."""
+        return self._connection.follow(self.id, after=after)
 
-    def report(self) -> str:
-        """The report, one HTML page."""
-        return self._client.jobs.report(self.id)
-
-    def cancel(self) -> JobView:
-        """End it."""
-        return self._client.jobs.cancel(self.id)
+    async def wait(self, on_event: Callable[[Event], None] | None = None, *, timeout: float | None = None) -> JobView:
+        """Wait until the job has ended, as :meth:`Tuning.wait` does."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        async for event in self._connection.follow(self.id, deadline=deadline):
+            if on_event is not None:
+                on_event(event)
+        return await self.job()
 
 
-class Client(_Groups[Connection]):
+class Client(_Client[Connection]):
     """An AutoKV server. May be shared by threads; a context manager, or :meth:`close` it.
 
     Args:
@@ -132,17 +232,6 @@ class Client(_Groups[Connection]):
         """
         return Tuning(self, self.jobs.submit(self.uploaded(**fields), key=key))
 
-    def uploaded(self, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JobSubmission's fields
-        """The fields of :class:`~autokv.wire.JobSubmission`, with every file uploaded; ``None`` leaves a field out.
-
-        ``workload``, ``prompts``, ``hardware`` and ``run_on`` may be paths: the files are uploaded, and their ids take
-        their place. ``space`` may be a YAML file.
-
-        Raises:
-            RequestError: a file cannot be read, or is not what it should be.
-        """
-        return self._connection.complete(uploading(fields))
-
     def tuning(self, job: str) -> Tuning:
         """A job that was submitted before.
 
@@ -162,73 +251,10 @@ class Client(_Groups[Connection]):
         self.close()
 
 
-class AsyncTuning:
-    """A job that was submitted."""
+class AsyncClient(_Client[AsyncConnection]):
+    """An AutoKV server. A context manager, or :meth:`close` it; takes what :class:`Client` takes.
 
-    def __init__(self, client: AsyncClient, job: JobView) -> None:
-        self._client = client
-        self.id = job.id
-
-    async def job(self) -> JobView:
-        """The job as it stands."""
-        return await self._client.jobs.get(self.id)
-
-    def events(self, *, after: int = 0) -> AsyncIterator[Event]:
-        """What happens to it, as :meth:`Tuning.events` has it."""
-        return self._client.jobs.events(self.id, after=after)
-
-    async def wait(self, on_event: Callable[[Event], None] | None = None, *, timeout: float | None = None) -> JobView:
-        """Wait until the job has ended, well or not: look at its ``state``.
-
-        Args:
-            on_event: is told everything that happens, from the beginning.
-            timeout: seconds.
-
-        Raises:
-            AutoKVError: the server could not be reached for too long.
-            TimeoutError: it has not ended in time; it goes on.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        async for event in self._client.jobs.events(self.id, deadline=deadline):
-            if on_event is not None:
-                on_event(event)
-        return await self.job()
-
-    async def configuration(self) -> ConfigurationDocument:
-        """The recommended configuration.
-
-        Raises:
-            NotFoundError: the job recommends none; the message says why.
-        """
-        found = await self._client.configurations.get(recommended_of(await self.job()))
-        return ConfigurationDocument.parse(found.document)
-
-    async def front(self) -> FrontView:
-        """The Pareto front."""
-        return await self._client.jobs.front(self.id)
-
-    async def report(self) -> str:
-        """The report, one HTML page."""
-        return await self._client.jobs.report(self.id)
-
-    async def cancel(self) -> JobView:
-        """End it."""
-        return await self._client.jobs.cancel(self.id)
-
-
-class AsyncClient(_Groups[AsyncConnection]):
-    """An AutoKV server. A context manager, or :meth:`close` it.
-
-    Args:
-        url: of the server; ``AUTOKV_SERVER_URL`` unless given.
-        timeout: seconds of silence after which an attempt has failed.
-        retries: attempts after the first, where the server is busy or cannot be reached. They wait ever longer, or as
-            long as the server's ``Retry-After`` asks.
-        patience: seconds without a server after which following a job gives up.
-        transport: how requests travel, instead of a network connection.
-
-    Raises:
-        RequestError: the URL makes no sense.
+    What a method of :class:`Client` answers is awaited here; lists and events are gone through by ``async for``.
     """
 
     def __init__(
@@ -244,30 +270,11 @@ class AsyncClient(_Groups[AsyncConnection]):
         super().__init__(AsyncConnection(self._http, retries=retries, patience=patience))
 
     async def tune(self, *, key: str | None = None, **fields: Any) -> AsyncTuning:  # noqa: ANN401 - as those of uploaded
-        """Submit a job with the fields of :meth:`uploaded`; ``key`` is an idempotency key.
-
-        Raises:
-            RequestError: a field makes no sense; nothing was submitted.
-        """
+        """Submit a job, as :meth:`Client.tune` does."""
         return AsyncTuning(self, await self.jobs.submit(await self.uploaded(**fields), key=key))
 
-    async def uploaded(self, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JobSubmission's fields
-        """The fields of :class:`~autokv.wire.JobSubmission`, with every file uploaded; ``None`` leaves a field out.
-
-        ``workload``, ``prompts``, ``hardware`` and ``run_on`` may be paths: the files are uploaded, and their ids take
-        their place. ``space`` may be a YAML file.
-
-        Raises:
-            RequestError: a file cannot be read, or is not what it should be.
-        """
-        return await self._connection.complete(uploading(fields))
-
     async def tuning(self, job: str) -> AsyncTuning:
-        """A job that was submitted before.
-
-        Raises:
-            NotFoundError: the server has no such job.
-        """
+        """A job that was submitted before, as :meth:`Client.tuning` has it."""
         return AsyncTuning(self, await self.jobs.get(job))
 
     async def close(self) -> None:
@@ -279,26 +286,3 @@ class AsyncClient(_Groups[AsyncConnection]):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-def download_results(client: Client, job: str, directory: str | Path) -> list[Path]:
-    """Write ``report.html``, ``front.json`` and, if one is recommended, ``recommended.json``.
-
-    A recommended configuration of an earlier job goes first, so that the file is there only if this one recommends it.
-
-    Raises:
-        NotFoundError: the server has no such job, or it has no result yet.
-        StorageError: a file cannot be written.
-    """
-    folder = Path(directory)
-    found = client.jobs.get(job)
-    contents = {"report.html": client.jobs.report(job), "front.json": client.jobs.front(job).model_dump_json(indent=2)}
-    if found.recommended is not None:
-        contents[RECOMMENDED] = client.configurations.text(found.recommended)
-    try:
-        (folder / RECOMMENDED).unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"cannot be written to ({error.strerror})", field=str(directory), remedy="choose another folder"
-        ) from None
-    return [write_atomic(folder / name, text) for name, text in contents.items()]

@@ -1,39 +1,103 @@
-"""``Connection`` and ``AsyncConnection``: send operations, and try again where that may help."""
+"""``Connection`` and ``AsyncConnection``: send operations, and try again where that may help.
+
+Answers that have an ETag are kept, so that what has not changed does not travel again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, aclosing, closing
+from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
 import httpx2
 
-from autokv.client.following import Position
-from autokv.client.jobs import events
-from autokv.client.memory import Memory
-from autokv.client.operation import Flow, Operation
-from autokv.client.retries import Failure, accepted, async_retrying, lost, retrying
+from autokv import settings
+from autokv.client.operation import Flow, Operation, nothing, path
+from autokv.client.retries import Failure, Position, accepted, async_retrying, lost, retrying
+from autokv.errors import RequestError
 from autokv.wire import Event, Page, View
 
 T = TypeVar("T")
 Item = TypeVar("Item", bound=View)
+H = TypeVar("H", httpx2.Client, httpx2.AsyncClient)
 
 CHUNK_BYTES = 1 << 18
 """Of a file, sent at once."""
+LARGEST = 256
+"""Answers that are kept at most; the longest unused goes first."""
 
 
-class Connection:
+def http_options(url: str | None, timeout: float) -> dict[str, Any]:
+    """Options of an HTTP client for ``url``, the settings' server, or the local one.
+
+    Raises:
+        RequestError: it is no HTTP URL.
+    """
+    server = (url or settings.current().server_url or settings.LOCAL_SERVER).rstrip("/")
+    try:
+        parsed = httpx2.URL(server)
+    except httpx2.InvalidURL as error:
+        raise RequestError(str(error), field=server, remedy=f"such as {settings.LOCAL_SERVER}") from None
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise RequestError("is no HTTP URL", field=server, remedy=f"such as {settings.LOCAL_SERVER}")
+    return {"base_url": server, "timeout": timeout, "headers": {"User-Agent": f"autokv/{version('autokv')}"}}
+
+
+class _Memory:
+    """Answers by address and media type. Safe with threads."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[tuple[str, str], httpx2.Response] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def ask(self, operation: Operation[Any], request: httpx2.Request) -> httpx2.Response | None:
+        """What is known of an answer; ``request`` is made to ask whether it is still so."""
+        if not operation.remembered:
+            return None
+        with self._lock:
+            known = self._answers.get(_key(request))
+        if known is not None:
+            request.headers["If-None-Match"] = known.headers["ETag"]
+        return known
+
+    def answer(
+        self, operation: Operation[Any], response: httpx2.Response, known: httpx2.Response | None
+    ) -> httpx2.Response:
+        """The answer: the one that is known where the server says that it is still so, else the new one, kept."""
+        if response.status_code == 304 and known is not None:
+            response = known
+        if operation.remembered and "ETag" in response.headers:
+            with self._lock:
+                self._answers[_key(response.request)] = response
+                self._answers.move_to_end(_key(response.request))
+                while len(self._answers) > LARGEST:
+                    self._answers.popitem(last=False)
+        return response
+
+
+def _key(request: httpx2.Request) -> tuple[str, str]:
+    return str(request.url), request.headers.get("Accept", "")
+
+
+class _Connected(Generic[H]):
     """A server, and how patient to be with it."""
 
-    def __init__(self, http: httpx2.Client, *, retries: int, patience: float) -> None:
-        self._http = http
+    def __init__(self, http: H, *, retries: int, patience: float) -> None:
+        self._http: H = http
         self._retries = retries
         self._patience = patience
-        self._memory = Memory()
+        self._memory = _Memory()
         self.url = str(http.base_url)
+
+
+class Connection(_Connected[httpx2.Client]):
+    """Waits for the answers."""
 
     def run(self, operation: Operation[T]) -> T:
         """Send an operation and read its answer.
@@ -78,7 +142,7 @@ class Connection:
         """
         position = Position(after, self._patience, deadline)
         while not position.over:
-            operation, failure = events(job, position.number), None
+            operation, failure = _events(job, position.number), None
             try:
                 request = _build(self._http, operation, read=position.silence)
                 with closing(self._http.send(request, stream=True)) as response:
@@ -109,15 +173,8 @@ class Connection:
         return self._memory.answer(operation, accepted(operation, response, attempt), known)
 
 
-class AsyncConnection:
+class AsyncConnection(_Connected[httpx2.AsyncClient]):
     """The same for an event loop."""
-
-    def __init__(self, http: httpx2.AsyncClient, *, retries: int, patience: float) -> None:
-        self._http = http
-        self._retries = retries
-        self._patience = patience
-        self._memory = Memory()
-        self.url = str(http.base_url)
 
     async def run(self, operation: Operation[T]) -> T:
         """Send an operation and read its answer; raises as the other connection does."""
@@ -153,7 +210,7 @@ class AsyncConnection:
         """What happens to a job until it has ended; raises as the other connection does."""
         position = Position(after, self._patience, deadline)
         while not position.over:
-            operation, failure = events(job, position.number), None
+            operation, failure = _events(job, position.number), None
             try:
                 request = _build(self._http, operation, read=position.silence)
                 async with aclosing(await self._http.send(request, stream=True)) as response:
@@ -180,6 +237,12 @@ class AsyncConnection:
         except httpx2.TransportError as error:
             raise lost(operation, self.url, error) from None
         return self._memory.answer(operation, accepted(operation, response, attempt), known)
+
+
+def _events(job: str, after: int) -> Operation[None]:
+    """What happens to a job, behind event ``after``."""
+    headers = {"Accept": "text/event-stream", **({"Last-Event-ID": str(after)} if after else {})}
+    return Operation("GET", path("jobs", job, "events"), nothing, headers=headers)
 
 
 def _build(

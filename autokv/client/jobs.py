@@ -1,96 +1,115 @@
-"""Operations on jobs."""
+"""``Jobs``: what a client asks of tuning jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from secrets import token_urlsafe
+from typing import Any, overload
 
 from pydantic import ValidationError
 
+from autokv.client.connection import AsyncConnection, Connection
+from autokv.client.methods import Bound, C, call, every
 from autokv.client.operation import Operation, model, nothing, page, path, text
 from autokv.documents import first_problem
 from autokv.errors import RequestError
-from autokv.wire import FrontView, JobSubmission, JobView, Page, TrialView, ValidationView
+from autokv.wire import Event, FrontView, JobSubmission, JobView, Page, TrialView, ValidationView
 
 Submission = JobSubmission | Mapping[str, Any]
 WAIT_SECONDS = 60.0
 """The longest that a server waits before it answers."""
 
 
-def submit(submission: Submission, *, key: str | None = None, wait: float = 0.0) -> Operation[JobView]:
-    """Submit a job; the same ``key`` with the same submission is the same job.
+class Jobs(Bound[C]):
+    """Tuning jobs."""
 
-    Args:
-        submission: the job, as :class:`~autokv.wire.JobSubmission` or as its fields.
-        key: an Idempotency-Key, at most 255 characters; a new one unless given, so that repeated sending after a lost
-            connection makes one job.
-        wait: seconds that the server waits for the job's end before it answers, at most 60.
-    """
-    from secrets import token_urlsafe
+    @call
+    def submit(self, submission: Submission, *, key: str | None = None, wait: float = 0.0) -> Operation[JobView]:
+        """Submit a job; the same ``key`` with the same submission is the same job.
 
-    headers = {"Idempotency-Key": key or token_urlsafe(24), **_prefer(wait)}
-    return Operation(
-        "POST", path("jobs"), model(JobView), headers=headers, json=_fields(submission), seconds=max(0.0, wait)
-    )
+        Args:
+            submission: the job, as :class:`~autokv.wire.JobSubmission` or as its fields.
+            key: an Idempotency-Key, at most 255 characters; a new one unless given, so that repeated sending after a
+                lost connection makes one job.
+            wait: seconds that the server waits for the job's end before it answers, at most 60.
+        """
+        headers = {"Idempotency-Key": key or token_urlsafe(24), **_prefer(wait)}
+        return Operation(
+            "POST", path("jobs"), model(JobView), headers=headers, json=_fields(submission), seconds=max(0.0, wait)
+        )
 
+    @call
+    def validate(self, submission: Submission) -> Operation[ValidationView]:
+        """What a submission would run, where, and about how long; nothing is stored."""
+        return Operation("POST", path("jobs", "validate"), model(ValidationView), json=_fields(submission))
 
-def validate(submission: Submission) -> Operation[ValidationView]:
-    """What a submission would run, where, and about how long; nothing is stored."""
-    return Operation("POST", path("jobs", "validate"), model(ValidationView), json=_fields(submission))
+    @call
+    def get(self, job: str, *, wait: float = 0.0) -> Operation[JobView]:
+        """A job as it stands; ``wait`` as for :meth:`submit`."""
+        return Operation("GET", path("jobs", job), model(JobView), headers=_prefer(wait), seconds=max(0.0, wait))
 
+    @every
+    def list(
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        model: str | None = None,
+        hardware: str | None = None,
+        workload: str | None = None,
+        limit: int | None = None,
+    ) -> Operation[Page[JobView]]:
+        """Jobs, the newest first, in any of the states; ``limit`` is what one request brings."""
+        params = {"state": state, "model": model, "hardware": hardware, "workload": workload, "limit": limit}
+        return Operation("GET", path("jobs"), page(JobView), params=params)
 
-def get(job: str, *, wait: float = 0.0) -> Operation[JobView]:
-    """A job as it stands; ``wait`` as for :func:`submit`."""
-    return Operation("GET", path("jobs", job), model(JobView), headers=_prefer(wait), seconds=max(0.0, wait))
+    @call
+    def cancel(self, job: str) -> Operation[JobView]:
+        """End a job that waits or runs."""
+        return Operation("POST", path("jobs", job, "cancel"), model(JobView))
 
+    @call
+    def retry(self, job: str) -> Operation[JobView]:
+        """Run a failed or cancelled job again, with the trials that it has."""
+        return Operation("POST", path("jobs", job, "retry"), model(JobView))
 
-def pages(
-    *,
-    state: str | Sequence[str] | None = None,
-    model: str | None = None,
-    hardware: str | None = None,
-    workload: str | None = None,
-    limit: int | None = None,
-) -> Operation[Page[JobView]]:
-    """Jobs, the newest first, in any of the states; ``limit`` is what one request brings."""
-    params = {"state": state, "model": model, "hardware": hardware, "workload": workload, "limit": limit}
-    return Operation("GET", path("jobs"), page(JobView), params=params)
+    @call
+    def delete(self, job: str) -> Operation[None]:
+        """Forget a job that has ended, and everything that belongs to it."""
+        return Operation("DELETE", path("jobs", job), nothing)
 
+    @every
+    def trials(self, job: str, *, limit: int | None = None) -> Operation[Page[TrialView]]:
+        """The finished trials of a job, by number."""
+        return Operation("GET", path("jobs", job, "trials"), page(TrialView), params={"limit": limit})
 
-def cancel(job: str) -> Operation[JobView]:
-    """End a job that waits or runs."""
-    return Operation("POST", path("jobs", job, "cancel"), model(JobView))
+    @call
+    def front(self, job: str) -> Operation[FrontView]:
+        """The Pareto front of a job that is done."""
+        return Operation("GET", path("jobs", job, "front"), model(FrontView))
 
+    @call
+    def report(self, job: str) -> Operation[str]:
+        """The report of a job that is done: one HTML page that needs no network."""
+        return Operation("GET", path("jobs", job, "report.html"), text)
 
-def retry(job: str) -> Operation[JobView]:
-    """Run a failed or cancelled job again, with the trials that it has."""
-    return Operation("POST", path("jobs", job, "retry"), model(JobView))
+    @overload
+    def events(
+        self: Jobs[Connection], job: str, *, after: int = 0, deadline: float | None = None
+    ) -> Iterator[Event]: ...
+    @overload
+    def events(
+        self: Jobs[AsyncConnection], job: str, *, after: int = 0, deadline: float | None = None
+    ) -> AsyncIterator[Event]: ...
+    def events(self: Jobs[Any], job: str, *, after: int = 0, deadline: float | None = None) -> Any:
+        """What happens to a job behind event ``after``, until it has ended.
 
+        It reconnects when a connection breaks or the server restarts. ``deadline`` is a time of :func:`time.monotonic`.
 
-def delete(job: str) -> Operation[None]:
-    """Forget a job that has ended, and everything that belongs to it."""
-    return Operation("DELETE", path("jobs", job), nothing)
-
-
-def trials(job: str, *, limit: int | None = None) -> Operation[Page[TrialView]]:
-    """The finished trials of a job, by number."""
-    return Operation("GET", path("jobs", job, "trials"), page(TrialView), params={"limit": limit})
-
-
-def front(job: str) -> Operation[FrontView]:
-    """The Pareto front of a job that is done."""
-    return Operation("GET", path("jobs", job, "front"), model(FrontView))
-
-
-def report(job: str) -> Operation[str]:
-    """The report of a job that is done: one HTML page that needs no network."""
-    return Operation("GET", path("jobs", job, "report.html"), text)
-
-
-def events(job: str, after: int) -> Operation[None]:
-    """What happens to a job, behind event ``after``."""
-    headers = {"Accept": "text/event-stream", **({"Last-Event-ID": str(after)} if after else {})}
-    return Operation("GET", path("jobs", job, "events"), nothing, headers=headers)
+        Raises:
+            AutoKVError: the server has no such job, or could not be reached for too long.
+            TimeoutError: the deadline has passed; the job goes on.
+        """
+        return self._connection.follow(job, after=after, deadline=deadline)
 
 
 def _prefer(seconds: float) -> dict[str, str]:

@@ -31,16 +31,12 @@ class Bound(Generic[C]):
 class Method(Generic[P, T]):
     """A method that sends operations one after another; decorates the generator that yields them and gets answers.
 
-    Args:
-        flow: the generator.
-        like: what has the method's signature and docstring, if that is not ``flow``.
+    Another such generator goes through its ``flow``.
     """
 
-    def __init__(
-        self, flow: Callable[Concatenate[Any, P], Flow[T]], like: Callable[P, Operation[T]] | None = None
-    ) -> None:
-        self._flow, self._like = flow, like
-        self.__doc__ = (like or flow).__doc__
+    def __init__(self, flow: Callable[Concatenate[Any, P], Flow[T]]) -> None:
+        self.flow = flow
+        self.__doc__ = flow.__doc__
 
     @overload
     def __get__(self, bound: None, owner: type) -> Self: ...
@@ -52,29 +48,28 @@ class Method(Generic[P, T]):
         if bound is None:
             return self
 
-        like: Callable[..., object] = self._like or MethodType(self._flow, bound)
-
-        @wraps(like)
+        @wraps(MethodType(self.flow, bound))
         def method(*args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 - an answer, or what is awaited for it
-            return bound._connection.complete(self._flow(bound, *args, **kwargs))
+            return bound._connection.complete(self.flow(bound, *args, **kwargs))
 
         return method
 
 
-def call(operation: Callable[P, Operation[T]]) -> Method[P, T]:
-    """The method that sends one operation and returns its answer."""
+def call(operation: Callable[Concatenate[Any, P], Operation[T]]) -> Method[P, T]:
+    """A method that sends one operation and returns its answer; decorates what makes the operation."""
 
-    def flow(_bound: object, /, *args: P.args, **kwargs: P.kwargs) -> Flow[T]:
-        answer: T = yield operation(*args, **kwargs)
+    @wraps(operation)
+    def flow(bound: object, /, *args: P.args, **kwargs: P.kwargs) -> Flow[T]:
+        answer: T = yield operation(bound, *args, **kwargs)
         return answer
 
-    return Method(flow, operation)
+    return Method(flow)
 
 
 class every(Generic[P, Item]):  # noqa: N801 - used as `call` is
-    """The method that goes through every page of a list."""
+    """A method that goes through every page of a list; decorates what makes the operation for the first."""
 
-    def __init__(self, operation: Callable[P, Operation[Page[Item]]]) -> None:
+    def __init__(self, operation: Callable[Concatenate[Any, P], Operation[Page[Item]]]) -> None:
         self._operation = operation
         self.__doc__ = operation.__doc__
 
@@ -88,8 +83,8 @@ class every(Generic[P, Item]):  # noqa: N801 - used as `call` is
         if bound is None:
             return self
 
-        @wraps(self._operation)
+        @wraps(MethodType(self._operation, bound))
         def method(*args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 - an iterator of either kind
-            return bound._connection.iterate(self._operation(*args, **kwargs))
+            return bound._connection.iterate(self._operation(bound, *args, **kwargs))
 
         return method

@@ -1,22 +1,23 @@
-"""Operations on what jobs are made of: uploads, hardware profiles, models and workers."""
+"""What jobs are made of, as a client asks for it: uploads, hardware profiles, models and workers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
+from autokv.client.methods import Bound, C, call, every
 from autokv.client.operation import Operation, Parameter, content, model, nothing, page, path
 from autokv.errors import RequestError
 from autokv.wire import HardwareProfileView, ModelView, Page, UploadView, WorkerView
 
 
-class Files:
+class Uploads(Bound[C]):
     """Uploaded files of one kind."""
 
-    def __init__(self, kind: Literal["traces", "prompts"]) -> None:
-        self.kind = kind
+    kind: ClassVar[str]
 
+    @call
     def upload(
         self,
         file: str | Path,
@@ -45,62 +46,85 @@ class Files:
         }
         return Operation("POST", path(self.kind), model(UploadView), params=params, headers=headers, file=found)
 
-    def pages(self, *, limit: int | None = None) -> Operation[Page[UploadView]]:
+    @every
+    def list(self, *, limit: int | None = None) -> Operation[Page[UploadView]]:
         """Uploads, the newest first; ``limit`` is what one request brings."""
         return Operation("GET", path(self.kind), page(UploadView), params={"limit": limit})
 
+    @call
     def get(self, upload: str) -> Operation[UploadView]:
         """One upload, by its id."""
         return Operation("GET", path(self.kind, upload), model(UploadView))
 
+    @call
     def content(self, upload: str) -> Operation[bytes]:
         """The bytes of an upload."""
         return Operation("GET", path(self.kind, upload, "content"), content)
 
+    @call
     def delete(self, upload: str) -> Operation[None]:
         """Delete an upload that no job uses."""
         return Operation("DELETE", path(self.kind, upload), nothing)
 
 
-traces = Files("traces")
-prompts = Files("prompts")
+class Traces(Uploads[C]):
+    """Uploaded traces."""
+
+    kind = "traces"
 
 
-def add_profile(file: str | Path) -> Operation[HardwareProfileView]:
-    """Add a hardware profile, from a JSON or YAML file.
+class Prompts(Uploads[C]):
+    """Uploaded files of prompts."""
 
-    Raises:
-        RequestError: there is no such file.
-    """
-    found = _readable(file)
-    kind = "application/json" if found.suffix == ".json" else "application/yaml"
-    headers = {"Content-Type": kind}
-    return Operation("POST", path("hardware-profiles"), model(HardwareProfileView), headers=headers, file=found)
+    kind = "prompts"
 
 
-def profiles(*, limit: int | None = None) -> Operation[Page[HardwareProfileView]]:
-    """Hardware profiles: measured, uploaded, and the catalog's."""
-    return Operation("GET", path("hardware-profiles"), page(HardwareProfileView), params={"limit": limit})
+class Hardware(Bound[C]):
+    """Hardware profiles."""
+
+    @call
+    def add(self, file: str | Path) -> Operation[HardwareProfileView]:
+        """Add a hardware profile, from a JSON or YAML file.
+
+        Raises:
+            RequestError: there is no such file.
+        """
+        found = _readable(file)
+        headers = {"Content-Type": "application/json" if found.suffix == ".json" else "application/yaml"}
+        return Operation("POST", path("hardware-profiles"), model(HardwareProfileView), headers=headers, file=found)
+
+    @every
+    def list(self, *, limit: int | None = None) -> Operation[Page[HardwareProfileView]]:
+        """Hardware profiles: measured, uploaded, and the catalog's."""
+        return Operation("GET", path("hardware-profiles"), page(HardwareProfileView), params={"limit": limit})
+
+    @call
+    def get(self, profile: str) -> Operation[HardwareProfileView]:
+        """One hardware profile, by its id or by a name of the catalog."""
+        return Operation("GET", path("hardware-profiles", profile), model(HardwareProfileView))
+
+    @call
+    def delete(self, profile: str) -> Operation[None]:
+        """Delete an uploaded profile that nothing uses."""
+        return Operation("DELETE", path("hardware-profiles", profile), nothing)
 
 
-def profile(profile: str) -> Operation[HardwareProfileView]:
-    """One hardware profile, by its id or by a name of the catalog."""
-    return Operation("GET", path("hardware-profiles", profile), model(HardwareProfileView))
-
-
-def delete_profile(profile: str) -> Operation[None]:
-    """Delete an uploaded profile that nothing uses."""
-    return Operation("DELETE", path("hardware-profiles", profile), nothing)
-
-
-def models(*, limit: int | None = None) -> Operation[Page[ModelView]]:
+class Models(Bound[C]):
     """Models that jobs may name."""
-    return Operation("GET", path("models"), page(ModelView), params={"limit": limit})
+
+    @every
+    def list(self, *, limit: int | None = None) -> Operation[Page[ModelView]]:
+        """Models that jobs may name."""
+        return Operation("GET", path("models"), page(ModelView), params={"limit": limit})
 
 
-def workers(*, limit: int | None = None) -> Operation[Page[WorkerView]]:
+class Workers(Bound[C]):
     """Workers, and what they run."""
-    return Operation("GET", path("workers"), page(WorkerView), params={"limit": limit})
+
+    @every
+    def list(self, *, limit: int | None = None) -> Operation[Page[WorkerView]]:
+        """Workers, and what they run."""
+        return Operation("GET", path("workers"), page(WorkerView), params={"limit": limit})
 
 
 def _readable(file: str | Path) -> Path:

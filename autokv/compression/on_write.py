@@ -11,6 +11,7 @@ from autokv.compression.compressed import CompressedKV
 from autokv.compression.context import LayerContext
 from autokv.compression.pipeline import compress
 from autokv.config import CompressionConfig, FormatQuantization, NoStage
+from autokv.formats import KVFormat
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,19 @@ class LayerWriter:
             compressed = compress(keys, values, self.context, self.config)
             key, value, _ = compressed.materialize(dtype)
             return Written(key, value, compressed.nbytes, compressed)
-        formats = stage.of_layer(self.layer, self.layers, sliding=self.sliding)
+        formats = self._formats(stage)
         key, value = (
             form.round_trip(side.float()).to(dtype) for form, side in zip(formats, (keys, values), strict=True)
         )
         _, heads, tokens, head_dim = keys.shape
         return Written(key, value, sum(form.nbytes(tokens, heads, head_dim) for form in formats), None)
+
+    def queries(self, query: Tensor) -> Tensor:
+        """What the engine's attention makes of queries ``[1, query_heads, tokens, head_dim]``."""
+        stage = self.config.pipeline.quantization
+        if not isinstance(stage, FormatQuantization):
+            return query
+        return self._formats(stage)[0].query_round_trip(query.float()).to(query.dtype)
+
+    def _formats(self, stage: FormatQuantization) -> tuple[KVFormat, KVFormat]:
+        return stage.of_layer(self.layer, self.layers, sliding=self.sliding)

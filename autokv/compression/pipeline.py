@@ -13,7 +13,7 @@ from autokv.compression.context import LayerContext, StatisticsNeeded
 from autokv.compression.encode import encode
 from autokv.compression.eviction import scorer_of
 from autokv.compression.kept import KeptTokens, encode_kept, split_tokens
-from autokv.compression.quantization import residual_tokens
+from autokv.compression.quantization import prompt_window
 from autokv.config import CompressionConfig, NoStage, Pipeline, check_fits
 from autokv.kernels import Operands
 
@@ -45,7 +45,7 @@ def compress(
     check_fits(config, head_dim=head_dim, context_tokens=sys.maxsize)
     pipeline, dtype, kernels = config.pipeline, context.storage_dtype(keys), context.kernels_on(keys.device)
     kept = _evict(keys, values, context, pipeline)
-    recent = min(residual_tokens(pipeline.quantization), longest_window)
+    recent = min(prompt_window(pipeline), longest_window)
     split = split_tokens(kept, batch * kv_heads, tokens, recent)
     return CompressedKV(
         held=Operands(

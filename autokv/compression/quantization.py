@@ -7,7 +7,15 @@ from typing import Literal, assert_never
 import torch
 from torch import Tensor
 
-from autokv.config import FormatQuantization, FP8Quantization, IntegerQuantization, NoStage, Quantization
+from autokv.config import (
+    AfterPrefill,
+    FormatQuantization,
+    FP8Quantization,
+    IntegerQuantization,
+    NoStage,
+    Pipeline,
+    Quantization,
+)
 from autokv.kernels import Backend, Packed, Plain, Rows
 from autokv.kernels.quantize_pack import HALF_MAX
 
@@ -51,6 +59,13 @@ def quantize(
 def residual_tokens(stage: Quantization) -> int:
     """Newest tokens of a row that ``stage`` leaves in full precision."""
     return 0 if isinstance(stage, NoStage) else stage.residual_tokens
+
+
+def prompt_window(pipeline: Pipeline) -> int:
+    """Newest tokens of a prompt that stay in the residual window."""
+    write = pipeline.write
+    starts_empty = isinstance(write, AfterPrefill) and not write.prompt_window
+    return 0 if starts_empty else residual_tokens(pipeline.quantization)
 
 
 def rotates(stage: Quantization) -> bool:

@@ -44,6 +44,11 @@ class AfterPrefill(Strict):
     residual window and is compressed when it leaves it. AutoKV's runtime and kvpress."""
 
     rule: Literal["after_prefill"] = "after_prefill"
+    prompt_window: bool = Field(
+        True,
+        description="whether the prompt's newest tokens stay in the residual window; transformers' QuantizedCache "
+        "compresses the whole prompt",
+    )
 
 
 class OnWrite(Strict):
@@ -62,8 +67,8 @@ class OnWrite(Strict):
 Write = Annotated[AfterPrefill | OnWrite, Field(discriminator="rule")]
 
 
-def _is_after_prefill(value: object) -> bool:
-    return isinstance(value, AfterPrefill)
+def _is_default(value: object) -> bool:
+    return value == AfterPrefill()
 
 
 class Pipeline(Strict):
@@ -74,7 +79,7 @@ class Pipeline(Strict):
     low_rank: LowRank = NoStage()
     write: Write = Field(
         AfterPrefill(),
-        exclude_if=_is_after_prefill,
+        exclude_if=_is_default,
         description="when a token is compressed; the name of the rule will do",
     )
 

@@ -12,7 +12,7 @@ from autokv.compression import CompressedKV, compress
 from autokv.compression.compressed import stored_bytes
 from autokv.compression.context import PrefillStatistics
 from autokv.compression.on_write import LayerWriter
-from autokv.config import CompressionConfig, OnWrite, check_fits
+from autokv.config import CompressionConfig, FormatQuantization, OnWrite, check_fits
 from autokv.evaluation.clock import Timing, clock_us
 from autokv.evaluation.continuation import DenseLayer
 from autokv.evaluation.snapshot import LayerSnapshot, Snapshot
@@ -72,7 +72,20 @@ class AfterPrefillCandidate(Candidate):
         if layer.window is not None:
             return DenseLayer(layer.keys, layer.values, room)
         context = replace(layer.context, statistics=PrefillStatistics())
-        return LayerContents(self._growth, self._layers[context.layer_index], context)
+        return LayerContents(self._growth_behind(layer), self._layers[context.layer_index], context)
+
+    def _growth_behind(self, layer: LayerSnapshot) -> Growth:
+        """An engine's format keeps the scales that it took from the prompt."""
+        growth, pipeline = self._growth, self._growth.config.pipeline
+        stage = pipeline.quantization
+        if not isinstance(stage, FormatQuantization):
+            return growth
+        scaled = {
+            "key": stage.key.calibrated(layer.keys.float()),
+            "value": stage.value.calibrated(layer.values.float()),
+        }
+        pipeline = pipeline.model_copy(update={"quantization": stage.model_copy(update=scaled)})
+        return replace(growth, config=growth.config.model_copy(update={"pipeline": pipeline}))
 
 
 class OnWriteCandidate(Candidate):
@@ -93,14 +106,16 @@ class OnWriteCandidate(Candidate):
     def attend(self, call: AttentionCall) -> Tensor:
         """A layer's part of the prefill."""
         layer, tokens = self._snapshot.layers[call.layer], call.key.shape[2]
-        written = self._writer(layer)(call.key, call.value)
+        writer = self._writer(layer)
+        written = writer(call.key, call.value)
         self._held.append((written.keys, written.values))
         if layer.window is None:
             self._nbytes += written.nbytes
             self.compressed += [written.compressed] if written.compressed else []
         else:
             self._nbytes += written.nbytes * min(layer.window, tokens) // tokens
-        read, write = replace(call, key=written.keys, value=written.values), self._config.pipeline.write
+        write = self._config.pipeline.write
+        read = replace(call, query=writer.queries(call.query), key=written.keys, value=written.values)
         if isinstance(write, OnWrite) and write.own_chunk == "exact":
             return _attend_in_chunks(call, read, write.chunk_tokens or tokens)
         return prefill_attention(read)
@@ -125,7 +140,7 @@ def _attend_in_chunks(exact: AttentionCall, read: AttentionCall, chunk: int) -> 
         )
         rows, columns = torch.arange(start, stop, device=key.device), torch.arange(stop, device=key.device)
         mask = causal_mask(rows, columns, exact.sliding_window)
-        outputs.append(masked_attention(exact, exact.query[:, :, start:stop], key, value, mask))
+        outputs.append(masked_attention(read, read.query[:, :, start:stop], key, value, mask))
     return torch.cat(outputs, dim=2)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 
 from autokv import settings
-from autokv.clocks import processor_clock
+from autokv.clocks import clock_of
 
 ROUNDS = 7
 """Timed rounds; each times every contender once, in turn, so that drift of the machine hits all alike."""
@@ -45,26 +44,8 @@ class Timing:
         return cls.of([usual * time / beside for time, beside in zip(microseconds, baseline, strict=True)])
 
 
-def clock_of(device: torch.device) -> Callable[[], float]:
-    """Seconds that ``device`` has worked for this thread.
-
-    On CUDA the time of day, once everything that was asked for is done. On a CPU the calling thread's processor time:
-    what other processes take between does not count, and on an idle machine the two are the same, since a thread that
-    waits for others of its own spins (with several threads, unless ``OMP_WAIT_POLICY`` is ``passive``). See
-    :func:`~autokv.clocks.processor_clock`.
-    """
-    if device.type == "cuda":
-
-        def now() -> float:
-            torch.cuda.synchronize(device)
-            return time.perf_counter()
-
-        return now
-    return processor_clock()
-
-
 def clock_us(call: Callable[[], object], device: torch.device) -> float:
-    """Microseconds of one call, see :func:`clock_of`."""
+    """Microseconds of one call, see :func:`~autokv.clocks.clock_of`."""
     now = clock_of(device)
     start = now()
     call()

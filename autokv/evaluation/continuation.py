@@ -36,6 +36,7 @@ class DenseLayer:
         """Append the tokens of ``call`` and attend from them."""
         end, device = self._used + call.key.shape[2], call.query.device
         new = self._writer(call.key, call.value) if self._writer else None
+        query = self._writer.queries(call.query) if self._writer else call.query
         self._keys[:, :, self._used : end] = new.keys if new else call.key
         self._values[:, :, self._used : end] = new.values if new else call.value
         rows, mask = torch.arange(self._used, end, device=device), None
@@ -43,7 +44,7 @@ class DenseLayer:
         if len(rows) > 1 or call.sliding_window is not None:
             columns = rows if call.sliding_window is None else torch.arange(end, device=device)
             mask = causal_mask(rows, columns, call.sliding_window)
-        return masked_attention(call, call.query, self._keys[:, :, :end], self._values[:, :, :end], mask)
+        return masked_attention(call, query, self._keys[:, :, :end], self._values[:, :, :end], mask)
 
 
 class Source(Protocol):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autokv.clocks import clock_of
 from autokv.config import CompressionConfig
 from autokv.errors import RequestError
-from autokv.evaluation.clock import clock_of
 from autokv.models import LoadedModel
 from autokv.runtime.packed import PackedBatch, PromptChunk
 from autokv.runtime.plan import Plan, make_plan
@@ -55,7 +55,7 @@ def replay(
     between: Callable[[], None] = lambda: None,
 ) -> Replay:
     """Serve ``trace`` on ``model`` under ``config``, every iteration a real forward pass, timed as its costs are
-    (:func:`~autokv.evaluation.clock.clock_of`).
+    (:func:`~autokv.clocks.clock_of`).
 
     Prompts are random tokens, outputs are as long as the trace says. Idle time is not waited for.
 

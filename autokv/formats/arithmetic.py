@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ def reciprocal(x: Tensor) -> Tensor:
     return torch.where(x == 0, x, x.reciprocal())
 
 
+def fused_multiply_add(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """``a·b + c`` rounded once, as one machine instruction does it; the product is exact in float64."""
+    return (a.double() * b.double() + c.double()).float()
+
+
 def round_half_away(x: Tensor) -> Tensor:
     """``x`` rounded to the nearest integer, ties away from zero (C's ``roundf``)."""
     import torch
@@ -42,19 +47,21 @@ def round_half_away(x: Tensor) -> Tensor:
     return torch.where((x - whole).abs() >= 0.5, whole + x.sign(), whole)
 
 
-@lru_cache(maxsize=16)
-def _hadamard_matrix(size: int) -> Tensor:
+def hadamard(x: Tensor, size: int) -> Tensor:
+    """Rotate blocks of ``size`` channels by Sylvester's orthonormal matrix, which is its own inverse.
+
+    Sums and differences of pairs (the fast Walsh–Hadamard transform): a token's result does not depend on which
+    others come with it, as it does in a matrix product.
+    """
     import torch
 
-    matrix = torch.ones(1, 1)
-    while len(matrix) < size:
-        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
-    return matrix.mul_(size**-0.5)
-
-
-def hadamard(x: Tensor, size: int) -> Tensor:
-    """Rotate blocks of ``size`` channels by Sylvester's orthonormal matrix, which is its own inverse."""
-    return blocks(x, size).matmul(_hadamard_matrix(size).to(x.device)).view(x.shape)
+    rotated, half_size = x, 1
+    while half_size < size:
+        pairs = rotated.reshape(*x.shape[:-1], -1, 2, half_size)
+        left, right = pairs[..., 0, :], pairs[..., 1, :]
+        rotated = torch.stack([left + right, left - right], -2)
+        half_size *= 2
+    return rotated.reshape(x.shape) * (1 / math.sqrt(size))
 
 
 def power_of_two_in(width: int) -> int:

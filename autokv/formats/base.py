@@ -35,9 +35,14 @@ class KVFormat(BaseModel):
     format: str
 
     @property
+    def group_tokens(self) -> int | None:
+        """Tokens that share scales, counted from the first token: 1 where none do, None where all do."""
+        return 1
+
+    @property
     def per_token(self) -> bool:
         """Whether a token's codes depend on that token alone, so that an engine can write it as it comes."""
-        return True
+        return self.group_tokens == 1
 
     def check(self, head_dim: int, heads: int | None = None) -> None:
         """Check that heads of ``head_dim`` channels can be held, and that per-head scales fit ``heads`` KV heads.
@@ -71,6 +76,37 @@ class KVFormat(BaseModel):
         Raises:
             ValueError: such heads cannot be held.
         """
+
+    def append(self, held: Tensor, new: Tensor) -> Tensor:
+        """What attention reads after ``new`` was written behind ``held``, which is what it read before.
+
+        A group of tokens that is not full is read back and stored anew with the tokens that join it.
+
+        Args:
+            held: float32 ``[batch, kv_heads, older tokens, head_dim]``.
+            new: float32 ``[batch, kv_heads, tokens, head_dim]``.
+
+        Returns:
+            Float32 ``[batch, kv_heads, older tokens + tokens, head_dim]``.
+
+        Raises:
+            ValueError: such heads cannot be held.
+        """
+        import torch
+
+        full = held.shape[2] // self.group_tokens * self.group_tokens if self.group_tokens else 0
+        return torch.cat([held[:, :, :full], self.round_trip(torch.cat([held[:, :, full:], new], 2))], 2)
+
+    def query_round_trip(self, q: Tensor) -> Tensor:
+        """What the engine's attention makes of queries before it multiplies them with keys of this format.
+
+        Args:
+            q: float32 ``[batch, heads, tokens, head_dim]``, finite; not yet divided by the root of ``head_dim``.
+
+        Returns:
+            Float32 of the same shape; ``q`` itself where the engine takes queries as they are.
+        """
+        return q
 
     def calibrated(self, x: Tensor) -> Self:
         """This format with its scales taken from ``x`` ``[batch, kv_heads, tokens, head_dim]`` and kept from then on.

@@ -83,8 +83,8 @@ class NVFP4(BlockFloat):
     scale_search: Literal["largest", "four_over_six"] = "largest"
 
     @property
-    def per_token(self) -> bool:
-        return self.global_scale is not None
+    def group_tokens(self) -> int | None:
+        return None if self.global_scale is None else 1
 
     def calibrated(self, x: Tensor) -> Self:
         return self.model_copy(update={"global_scale": self._global_scale(x)}) if self.global_scale is None else self
@@ -197,6 +197,13 @@ class UltraQuant(BlockFloat):
         if self.rotation == "none":
             return super().round_trip(x)
         return hadamard(super().round_trip(hadamard(x, x.shape[-1])), x.shape[-1])
+
+    def query_round_trip(self, q: Tensor) -> Tensor:
+        """Queries are rotated as keys are, and are e4m3 with scale 1."""
+        if self.rotation == "none":
+            return _e4m3(q)
+        self.check(q.shape[-1])
+        return hadamard(_e4m3(hadamard(q, q.shape[-1])), q.shape[-1])
 
     def _round_trip(self, block: Tensor) -> Tensor:
         import torch

@@ -4,6 +4,9 @@
 - ``tensor``: transformers' fp8 cache, whose scale is taken from the prompt and kept (:meth:`Float8.calibrated`).
 - ``head``: one scale per KV head; AutoKV's own fp8.
 - ``token_head``: vLLM's ``fp8_per_token_head``, a float32 scale beside each head of each token.
+
+On processors vLLM 0.32 does not round: it drops the bits that do not fit (``rounding: truncate``; ``cpu_attn_fp8.hpp``,
+and what its own operator stores). Elsewhere the nearest code is stored, ties to even.
 """
 
 from __future__ import annotations
@@ -31,6 +34,10 @@ class Float8(KVFormat):
         1.0, description="of scaling 'fixed': of all values, or one per KV head; a stored value times it is the value"
     )
 
+    rounding: Literal["nearest", "truncate"] = Field(
+        "nearest", description="'truncate' (towards zero) is vLLM's on processors"
+    )
+
     @model_validator(mode="after")
     def _one_kind_of_scale(self) -> Self:
         if self.scaling != "fixed" and self.scale != 1.0:
@@ -38,8 +45,8 @@ class Float8(KVFormat):
         return self
 
     @property
-    def per_token(self) -> bool:
-        return self.scaling in ("fixed", "token_head")
+    def group_tokens(self) -> int | None:
+        return 1 if self.scaling in ("fixed", "token_head") else None
 
     def check(self, head_dim: int, heads: int | None = None) -> None:
         super().check(head_dim, heads)
@@ -56,9 +63,15 @@ class Float8(KVFormat):
 
         self.check(x.shape[-1], x.shape[1])
         scale = self._scale(x)
-        # vLLM multiplies by the reciprocal where the scale belongs to a token, and divides elsewhere.
-        scaled = x * scale.reciprocal() if self.scaling == "token_head" else x / scale
-        stored = scaled.clamp(-self.largest, self.largest).to(getattr(torch, self.dtype))
+        # vLLM multiplies by the reciprocal where the scale belongs to a token and on processors, and divides elsewhere.
+        reciprocal = self.scaling == "token_head" or self.rounding == "truncate"
+        scaled = (x * scale.reciprocal() if reciprocal else x / scale).clamp(-self.largest, self.largest)
+        stored = scaled.to(getattr(torch, self.dtype))
+        if self.rounding == "truncate":
+            # The code before is the next towards zero: the sign is the highest bit.
+            codes = stored.view(torch.uint8)
+            codes = torch.where(stored.float().abs() > scaled.abs(), codes - 1, codes)
+            stored = codes.view(stored.dtype)
         return stored.float() * scale
 
     def calibrated(self, x: Tensor) -> Self:

@@ -42,8 +42,8 @@ class MinMaxInteger(KVFormat):
         return self
 
     @property
-    def per_token(self) -> bool:
-        return self.axis == "token"
+    def group_tokens(self) -> int | None:
+        return 1 if self.axis == "token" else self.group_size
 
     def check(self, head_dim: int, heads: int | None = None) -> None:
         super().check(head_dim, heads)

@@ -1,12 +1,14 @@
 """llama.cpp's blocks of 32 channels, each with a float16 scale, rotated before they are stored.
 
 Read from commit 0c1e57098 of 2026: ``quantize_row_*_ref`` and ``dequantize_row_*`` in ``ggml-quants.c`` for the blocks,
-``llama_kv_cache`` in ``llama-kv-cache.cpp`` for the rotation. Its vectorized kernels break ties of q8_0 to even.
+``llama_kv_cache`` in ``llama-kv-cache.cpp`` for the rotation, ``ggml_compute_forward_flash_attn_ext`` in
+``ggml-cpu/ops.cpp`` for the queries. Its vectorized kernels break ties of q8_0 to even.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from pydantic import Field, field_validator
@@ -29,9 +31,10 @@ class LlamaCppFormat(KVFormat):
     leaves others as they are: keys by the largest power of two that divides the head, values by 64 channels at a time.
     """
 
-    engines: ClassVar[tuple[str, ...]] = ("llama.cpp", "Ollama (q8_0, q4_0)")
+    engines: ClassVar[tuple[str, ...]] = ("llama.cpp",)
     source: ClassVar[str] = (
-        "https://github.com/ggml-org/llama.cpp/blob/0c1e57098/ggml/src/ggml-quants.c, src/llama-kv-cache.cpp"
+        "https://github.com/ggml-org/llama.cpp/blob/0c1e57098/ggml/src/ggml-quants.c, "
+        "https://github.com/ggml-org/llama.cpp/blob/0c1e57098/src/llama-kv-cache.cpp"
     )
     width_multiple: ClassVar[int] = BLOCK
     block_bytes: ClassVar[int]
@@ -66,10 +69,21 @@ class LlamaCppFormat(KVFormat):
         return tokens * heads * (head_dim // BLOCK) * self.block_bytes
 
     def round_trip(self, x: Tensor) -> Tensor:
+        return self._in_its_basis(x, self._round_trip)
+
+    def query_round_trip(self, q: Tensor) -> Tensor:
+        """Attention on processors, and by CUDA's vector kernels, multiplies quantized keys with queries in q8_0.
+
+        With q4_1 and q5_1 it is q8_1, which has the same codes and scale.
+        """
+        return self._in_its_basis(q, _q8_0)
+
+    def _in_its_basis(self, x: Tensor, each: Callable[[Tensor], Tensor]) -> Tensor:
+        """``each`` of the blocks of ``x`` in the rotated basis, and back."""
         self.check(x.shape[-1])
         channels = self.rotated_channels(x.shape[-1])
         rotated = hadamard(x, channels) if channels > 1 else x
-        read = self._round_trip(blocks(rotated, BLOCK)).reshape(x.shape)
+        read = each(blocks(rotated, BLOCK)).reshape(x.shape)
         return hadamard(read, channels) if channels > 1 else read
 
     @abstractmethod
@@ -82,16 +96,21 @@ def _largest(block: Tensor) -> Tensor:
     return block.gather(-1, block.abs().argmax(-1, keepdim=True))
 
 
+def _q8_0(block: Tensor) -> Tensor:
+    scale = block.abs().amax(-1, keepdim=True) / 127
+    return round_half_away(block * reciprocal(scale)) * half(scale)
+
+
 class Q8_0(LlamaCppFormat):  # noqa: N801 - ggml's name
     """8-bit symmetric: one scale, the largest magnitude over 127."""
 
     title: ClassVar[str] = "llama.cpp q8_0"
+    engines: ClassVar[tuple[str, ...]] = ("llama.cpp", "Ollama")
     block_bytes: ClassVar[int] = 34
     format: Literal["q8_0"] = "q8_0"
 
     def _round_trip(self, block: Tensor) -> Tensor:
-        scale = block.abs().amax(-1, keepdim=True) / 127
-        return round_half_away(block * reciprocal(scale)) * half(scale)
+        return _q8_0(block)
 
 
 class _Signed(LlamaCppFormat):
@@ -110,6 +129,7 @@ class Q4_0(_Signed):  # noqa: N801
     """4-bit: one scale, whose sign lets the value of the largest magnitude be -8."""
 
     title: ClassVar[str] = "llama.cpp q4_0"
+    engines: ClassVar[tuple[str, ...]] = ("llama.cpp", "Ollama")
     block_bytes: ClassVar[int] = 18
     levels: ClassVar[int] = 16
     format: Literal["q4_0"] = "q4_0"

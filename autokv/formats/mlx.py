@@ -1,13 +1,11 @@
-"""MLX's affine integers, which mlx-lm's KV cache holds: a scale and a bias per group of channels, of the model's type.
+"""MLX's affine integers, which mlx-lm's quantized cache holds.
 
-The edge of larger magnitude is a multiple of the scale, so that zero is held exactly where it can be. The scale's sign
-says which edge that is. Two bytes are counted for each scale and bias, and they are not rounded, as of a model in
-float32.
+Written from what ``mx.quantize`` of MLX 0.32.4 stores on a processor, and held to it value by value.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from autokv.formats.arithmetic import blocks
 from autokv.formats.base import KVFormat
@@ -15,17 +13,16 @@ from autokv.formats.base import KVFormat
 if TYPE_CHECKING:
     from torch import Tensor
 
-_SMALLEST_SCALE: Final = 1e-7
-
 
 class MLXAffine(KVFormat):
-    """Groups of channels of one token."""
+    """Integers from the group's value of the largest magnitude, which is exact: the scale is fitted so that 0 is too.
 
-    title: ClassVar[str] = "MLX affine integers"
+    Scale and bias are of the model's type; two bytes are counted for each.
+    """
+
+    title: ClassVar[str] = "MLX affine"
     engines: ClassVar[tuple[str, ...]] = ("mlx-lm",)
-    source: ClassVar[str] = (
-        "https://github.com/ml-explore/mlx/blob/0e18bb05ac13/mlx/backend/cpu/quantized.cpp (quantize)"
-    )
+    source: ClassVar[str] = "https://github.com/ml-explore/mlx/blob/v0.32.4/mlx/backend/cpu/quantized.cpp"
     format: Literal["mlx_affine"] = "mlx_affine"
 
     bits: Literal[2, 3, 4, 5, 6, 8]
@@ -44,14 +41,15 @@ class MLXAffine(KVFormat):
         import torch
 
         self.check(x.shape[-1])
-        groups, levels = blocks(x, self.group_size), (1 << self.bits) - 1
-        low, high = groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True)
-        from_low = low.abs() > high.abs()
-        scale = ((high - low) / levels).clamp(min=_SMALLEST_SCALE)
-        scale = torch.where(from_low, scale, -scale)
-        edge = torch.where(from_low, low, high)
-        steps = (edge / scale).round()
-        scale = torch.where(steps != 0, edge / steps, scale)
-        bias = torch.where(steps != 0, edge, 0.0)
-        codes = ((groups - bias) / scale).round().clamp(0, levels)
+        group = blocks(x, self.group_size)
+        low, high = group.amin(-1, keepdim=True), group.amax(-1, keepdim=True)
+        levels = (1 << self.bits) - 1
+        width = ((high - low) / levels).clamp(min=1e-7)
+        from_below = low.abs() > high.abs()
+        scale = torch.where(from_below, width, -width)
+        edge = torch.where(from_below, low, high)
+        code_of_zero = (edge / scale).round()
+        scale = torch.where(code_of_zero == 0, scale, edge / code_of_zero)
+        bias = torch.where(code_of_zero == 0, 0, edge)
+        codes = ((group - bias) / scale).round().clamp(0, levels)
         return (codes * scale + bias).reshape(x.shape)

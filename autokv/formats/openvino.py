@@ -1,8 +1,11 @@
 """OpenVINO's unsigned integers: a float32 scale and a float32 zero point, which is not rounded, per group.
 
-By token, its default on processors, a group is ``group_size`` channels of one token, or the whole head. By channel
-(``KEY_CACHE_QUANT_MODE=BY_CHANNEL``, keys alone) a group is one channel of ``group_size`` tokens; while a cache block
-fills, OpenVINO reads it back and quantizes it anew, which a round trip of whole groups does not show.
+By token a group is ``group_size`` channels of one token, or the whole head. By channel, for keys alone, a group is one
+channel of ``group_size`` tokens; while it fills, it is read back and quantized anew (:meth:`KVFormat.append`).
+
+``KEY_CACHE_QUANT_MODE`` says which. Its default on processors is by channel, in cache blocks of 32 tokens, with the
+paged attention that OpenVINO GenAI runs, and by token without it; values are always by token. So 2026.4.1 does: the
+values here are its own, bit for bit.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from autokv.formats.arithmetic import blocks, over_groups_of_tokens
+from autokv.formats.arithmetic import blocks, fused_multiply_add, over_groups_of_tokens
 from autokv.formats.base import KVFormat
 
 if TYPE_CHECKING:
@@ -40,8 +43,8 @@ class OpenVINOFormat(KVFormat):
     )
 
     @property
-    def per_token(self) -> bool:
-        return self.quant_mode == "by_token"
+    def group_tokens(self) -> int | None:
+        return 1 if self.quant_mode == "by_token" else self.group_size or CACHE_BLOCK
 
     def check(self, head_dim: int, heads: int | None = None) -> None:
         super().check(head_dim, heads)
@@ -65,10 +68,10 @@ class OpenVINOFormat(KVFormat):
     def _round_trip(self, groups: Tensor, over: int) -> Tensor:
         levels = (1 << self.bits) - 1
         low, high = groups.amin(over, keepdim=True), groups.amax(over, keepdim=True)
-        scale = (high - low) / levels
+        scale = (high - low) / levels if self.per_token else (high - low) * (1 / levels)
         scale = scale.masked_fill(scale == 0, 0.0001)
         zero = -low / scale
-        codes = (groups * scale.reciprocal() + zero).round().clamp(0, levels)
+        codes = fused_multiply_add(groups, scale.reciprocal(), zero).round().clamp(0, levels)
         return (codes - zero) * scale
 
 

@@ -45,8 +45,8 @@ class StaticInteger(KVFormat):
         return self
 
     @property
-    def per_token(self) -> bool:
-        return self.scale is not None
+    def group_tokens(self) -> int | None:
+        return None if self.scale is None else 1
 
     def check(self, head_dim: int, heads: int | None = None) -> None:
         super().check(head_dim, heads)

@@ -23,8 +23,8 @@ class _Grouped(KVFormat):
     group_size: int = Field(64, ge=2)
 
     @property
-    def per_token(self) -> bool:
-        return False
+    def group_tokens(self) -> int | None:
+        return None
 
     def _groups(self, numbers: int) -> int:
         """How many groups ``numbers`` make.
@@ -47,7 +47,7 @@ class Quanto(_Grouped):
     title: ClassVar[str] = "quanto"
     source: ClassVar[str] = (
         "https://github.com/huggingface/optimum-quanto/blob/v0.2.7/optimum/quanto/tensor/optimizers/max_optimizer.py, "
-        "optimum/quanto/library/quantize.py"
+        "https://github.com/huggingface/optimum-quanto/blob/v0.2.7/optimum/quanto/library/quantize.py"
     )
     format: Literal["quanto"] = "quanto"
 
@@ -82,7 +82,8 @@ class HQQ(_Grouped):
 
     title: ClassVar[str] = "HQQ"
     source: ClassVar[str] = (
-        "https://github.com/mobiusml/hqq/blob/0.2.8/hqq/core/quantize.py, hqq/core/optimize.py (proximal, legacy)"
+        "https://github.com/mobiusml/hqq/blob/0.2.8/hqq/core/quantize.py, "
+        "https://github.com/mobiusml/hqq/blob/0.2.8/hqq/core/optimize.py (optimize_weights_proximal_legacy)"
     )
     format: Literal["hqq"] = "hqq"
 

@@ -29,8 +29,8 @@ class TurboQuantKey(KVFormat):
     title: ClassVar[str] = "TurboQuant keys"
     engines: ClassVar[tuple[str, ...]] = ("vLLM",)
     source: ClassVar[str] = (
-        f"{_SOURCE}v1/attention/ops/triton_turboquant_store.py, triton_turboquant_decode.py, "
-        "model_executor/layers/quantization/turboquant/centroids.py"
+        f"{_SOURCE}v1/attention/ops/triton_turboquant_store.py, "
+        f"{_SOURCE}model_executor/layers/quantization/turboquant/centroids.py"
     )
     format: Literal["turboquant_key"] = "turboquant_key"
 

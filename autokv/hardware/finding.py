@@ -1,4 +1,4 @@
-"""``find``: a profile by what a person calls the device."""
+"""``find``: a profile by what a person calls the device; those that were measured here are kept as files."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from autokv.errors import RequestError
+from autokv.files import cache_folder
 from autokv.hardware import catalog
 from autokv.hardware.documents import SUFFIXES, read_profile
 from autokv.hardware.profile import HardwareProfile
-from autokv.hardware.store import measured_profiles
 
 HERE = "here"
 
@@ -43,6 +43,28 @@ def find(name: str | Path, device: str = "auto") -> HardwareProfile:
     if len(measured) == 1 and not chosen:
         return kept[measured[0]]
     raise _refusal(text, [*chosen, *measured], sheets)
+
+
+def measured_folder() -> Path:
+    """Where profiles that were measured here are kept; it need not exist."""
+    return cache_folder("hardware")
+
+
+def measured_file(profile: HardwareProfile) -> Path:
+    """Where the newest measurement of this device is kept."""
+    return measured_folder() / f"{profile.fingerprint}.json"
+
+
+def measured_profiles() -> Mapping[str, HardwareProfile]:
+    """Kept profiles by fingerprint, sorted; files that cannot be read are passed over."""
+    found = {}
+    for path in sorted(measured_folder().glob("*.json")):
+        try:
+            profile = read_profile(path)
+        except RequestError:
+            continue
+        found[profile.fingerprint] = profile
+    return found
 
 
 def match(text: str, names: Mapping[str, str]) -> tuple[str, ...]:

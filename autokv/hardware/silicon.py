@@ -57,8 +57,11 @@ class SiliconTables:
     @property
     def words(self) -> str:
         """What was measured with what, for a sentence on where figures come from."""
+        import pyarrow.parquet
+
         name, _, number = self.framework.partition("/")
-        return f"{self._device()} with {name} {number} ({self.source})"
+        table = pyarrow.parquet.read_table(self.folder / _GEMM.format(self.framework), columns=["device"])
+        return f"{table.column('device')[0]} with {name} {number} ({self.source})"
 
     def gemm(self, outputs: int, inputs: int) -> Times:
         """Tokens to seconds of their product with a matrix of [outputs, inputs].
@@ -119,12 +122,6 @@ class SiliconTables:
     def _attention(self, table: str, head_dim: int, kv_dtype: str) -> Iterator[dict[str, Any]]:
         path = self.folder / table.format(self.framework)
         return _best(_rows(path, head_dim=head_dim, kv_cache_dtype=kv_dtype))
-
-    def _device(self) -> str:
-        import pyarrow.parquet
-
-        table = pyarrow.parquet.read_table(self.folder / _GEMM.format(self.framework), columns=["device"])
-        return str(table.column("device")[0])
 
 
 def tables_of(profile: HardwareProfile, root: Path | None = None) -> SiliconTables | None:
@@ -199,14 +196,9 @@ def _between(wanted: int, tables: dict[int, Times]) -> Times | None:
 
 def _best(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Of what was timed with several kernels the fastest, which is what a framework would take."""
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
     names = ("batch_size", "isl", "step", "num_heads", "num_key_value_heads", "attn_dtype")
-    for row in rows:
-        key = tuple(row[name] for name in names)
-        if row.get("window_size"):
-            continue
-        if key not in found or row["latency"] < found[key]["latency"]:
-            found[key] = row
+    slowest_first = sorted(rows, key=lambda row: -row["latency"])
+    found = {tuple(row[name] for name in names): row for row in slowest_first if not row.get("window_size")}
     return iter(found.values())
 
 

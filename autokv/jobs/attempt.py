@@ -1,6 +1,6 @@
 """One attempt at a job: in the process of a command, or in one of its own, ``python -m autokv.jobs.attempt``.
 
-The latter reads an :class:`~autokv.jobs.order.Order` from its standard input, which the worker keeps open: when that
+The latter reads an :class:`~autokv.jobs.child.Order` from its standard input, which the worker keeps open: when that
 ends, the worker is gone, and so is this process, at once. SIGTERM asks it to stop after the batch of trials that runs.
 """
 
@@ -16,8 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from autokv.errors import AutoKVError, Interrupted, LeaseLostError, UnavailableError
+from autokv.jobs.child import AWAY, ENDED, Order
 from autokv.jobs.leash import end_with_parent, read_line
-from autokv.jobs.order import AWAY, ENDED, Order
 from autokv.storage import Database, Lease
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
-"""The process of an attempt, seen from the worker: started, told to stop, ended, and why it ended."""
+"""The process of an attempt, seen from the worker: what it is ordered, how it is stopped, and why it ended."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -10,8 +11,9 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 
-from autokv.jobs.order import Order
+from autokv.storage import Lease
 
 log = logging.getLogger("autokv.worker")
 
@@ -19,6 +21,32 @@ LONGEST_LINE = 500
 """Characters of a line of output that are kept as the reason of a crash."""
 ATTEMPT = (sys.executable, "-P", "-m", "autokv.jobs.attempt")
 """Command of an attempt; ``-P`` keeps the current folder off the path."""
+ENDED = 0
+"""Exit code: the database knows how the attempt ended."""
+AWAY = 75
+"""Exit code: the database could not be reached for too long."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """An attempt at a job. It travels through a pipe, not on a command line, because a URL may hold a password."""
+
+    database: str
+    lease: Lease
+    device: str
+    executor: str = "local"
+    devices: int = 1
+    """How many devices the executor may use."""
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def parse(text: str) -> Order:
+        """The inverse of :meth:`to_json`."""
+        document = json.loads(text)
+        return Order(**{**document, "lease": Lease(**document["lease"])})
 
 
 class Child:
@@ -41,13 +69,15 @@ class Child:
             env=environment,
             process_group=0,
         )
-        self._job, self._last = order.job, ""
+        self._job, self._last = order.lease.job_id, ""
         self._reader = threading.Thread(target=self._read, name="output", daemon=True)
         self._reader.start()
         threading.Thread(target=self._wait, args=(on_exit,), name="exit", daemon=True).start()
         # A child that died before it read its order is seen by its exit.
         with suppress(BrokenPipeError):
-            self._write(order)
+            if self._process.stdin is not None:
+                self._process.stdin.write(f"{order.to_json()}\n".encode())
+                self._process.stdin.flush()
 
     @property
     def process(self) -> int:
@@ -86,11 +116,6 @@ class Child:
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
-
-    def _write(self, order: Order) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.write(f"{order.to_json()}\n".encode())
-            self._process.stdin.flush()
 
     def _read(self) -> None:
         for raw in self._process.stdout or ():

@@ -77,7 +77,7 @@ def _target(job: Job, database: Database) -> HardwareProfile | None:
     if job.profile is None:
         profile = find(job.request.hardware)
     else:
-        document = database.profiles.get(job.profile).document
+        document = database.profiles.get(job.profile).profile
         profile = HardwareProfile.from_dict(document, where=f"profile {job.profile}")
     chosen = Selector.parse(job.selector).device if job.selector else None
     return None if chosen is not None and chosen.is_one(profile.fingerprint, profile.name) else profile

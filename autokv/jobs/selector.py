@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+from autokv.hardware.documents import DataSheet
 from autokv.hardware.profile import HardwareProfile
-from autokv.hardware.sheet import DataSheet
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Device:
 
     fingerprint: str
     names: tuple[str, ...]
+    """Sorted."""
 
     @staticmethod
     def of(profile: HardwareProfile, sheet: DataSheet | None = None) -> Device:
@@ -40,11 +41,7 @@ class Selector:
 
     def to_json(self) -> str:
         """Canonical: equal selectors are equal texts."""
-        device = None
-        if self.device is not None:
-            device = {"fingerprint": self.device.fingerprint, "names": sorted(self.device.names)}
-        document = {"device": device, "labels": dict(self.labels)}
-        return json.dumps(document, sort_keys=True, separators=(",", ":"))
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
     @staticmethod
     def parse(text: str) -> Selector:

@@ -18,10 +18,8 @@ from autokv.models.offered import offered, resolve
 from autokv.search_spaces import build_space, names
 from autokv.settings import Settings
 from autokv.storage import Database
-from autokv.storage.jobs import Job
-from autokv.storage.uploads import Upload
 from autokv.tuning.request import ANY, TuningRequest
-from autokv.wire import JobSubmission, UploadKind
+from autokv.wire import JobSubmission, UploadKind, UploadView
 
 INLINE = "inline"
 """The request's space where the submission spells one out."""
@@ -87,7 +85,12 @@ def estimate(checked: CheckedSubmission, database: Database) -> Estimate:
     request, device = checked.request, checked.selector.device
     done, _ = database.jobs.page(states=("done",), model=request.model, limit=SIMILAR)
     alike = [job for job in done if job.selector and Selector.parse(job.selector).device == device] or list(done)
-    paces = sorted(_pace(job) for job in alike if job.trials and job.started and job.finished)
+    # Seconds for each trial, loading and confirming included.
+    paces = sorted(
+        (job.finished - job.started).total_seconds() / job.trials
+        for job in alike
+        if job.trials and job.started and job.finished
+    )
     if not paces:
         return Estimate(request.timeout, "its timeout" if request.timeout else "no earlier run to estimate from")
     seconds = paces[len(paces) // 2] * request.trials
@@ -95,13 +98,6 @@ def estimate(checked: CheckedSubmission, database: Database) -> Estimate:
     if request.timeout is not None and request.timeout < seconds:
         return Estimate(request.timeout, f"its timeout; {basis} it would take {seconds:.0f} s")
     return Estimate(seconds, basis)
-
-
-def _pace(job: Job) -> float:
-    """Seconds for each trial, loading and confirming included."""
-    if job.started is None or job.finished is None:
-        return 0.0
-    return (job.finished - job.started).total_seconds() / job.trials
 
 
 def _check_model(name: str, machine: Settings, field: str = "model") -> Iterator[str]:
@@ -131,7 +127,7 @@ def _offers(known: Sequence[str]) -> str:
     return f"choose from {', '.join(known[:NAMED])}{more}, or name an id of the Hugging Face Hub"
 
 
-def _upload(database: Database, kind: UploadKind, field: str, upload_id: str | None) -> Upload | None:
+def _upload(database: Database, kind: UploadKind, field: str, upload_id: str | None) -> UploadView | None:
     if upload_id is None:
         return None
     where = "/v1/traces" if kind == "trace" else "/v1/prompts"
@@ -147,7 +143,7 @@ def _upload(database: Database, kind: UploadKind, field: str, upload_id: str | N
     return upload
 
 
-def _check_serving(submission: JobSubmission, trace: Upload | None) -> None:
+def _check_serving(submission: JobSubmission, trace: UploadView | None) -> None:
     if submission.scenario is not None:
         # Traces are read with a large library, which few submissions need.
         from autokv.workload.scenarios import scenario_kind
@@ -182,7 +178,7 @@ def _named(database: Database, field: str, name: str, otherwise: str) -> _Named:
         found = database.profiles.get(name)
     except NotFoundError:
         raise RequestError(f"no device {name!r} is known", field=field, remedy=remedy) from None
-    profile = HardwareProfile.from_dict(dict(found.document))
+    profile = HardwareProfile.from_dict(found.profile)
     return _Named(profile, Device.of(profile), found.id)
 
 
@@ -203,7 +199,7 @@ def _space(space: str | dict[str, Any]) -> str:
     """The name of a space that is known, or :data:`INLINE` for one that is spelled out, and valid."""
     if isinstance(space, dict):
         remedy = "see the built-in spaces for the form"
-        if _depth(space) > MAX_SPACE_DEPTH:
+        if _is_too_deep(space):
             raise RequestError(f"is nested deeper than {MAX_SPACE_DEPTH}", field="space", remedy=remedy)
         try:
             json.dumps(space, ensure_ascii=False, allow_nan=False).encode()
@@ -217,14 +213,12 @@ def _space(space: str | dict[str, Any]) -> str:
     return space
 
 
-def _depth(value: object) -> int:
-    """How deeply mappings and lists are nested; counted level by level, so that no depth is too much for it."""
-    level, depth = [value], 0
-    while level := [inner for outer in level for inner in _inside(outer)]:
-        depth += 1
-        if depth > MAX_SPACE_DEPTH:
-            break
-    return depth
+def _is_too_deep(value: object) -> bool:
+    """Looked at level by level, so that no depth is too much for it."""
+    level = [value]
+    for _ in range(MAX_SPACE_DEPTH + 1):
+        level = [inner for outer in level for inner in _inside(outer)]
+    return bool(level)
 
 
 def _inside(value: object) -> Iterator[object]:
@@ -234,7 +228,7 @@ def _inside(value: object) -> Iterator[object]:
         yield from value
 
 
-def _about(request: TuningRequest, trace: Upload | None, prompts: Upload | None) -> Iterator[str]:
+def _about(request: TuningRequest, trace: UploadView | None, prompts: UploadView | None) -> Iterator[str]:
     yield f"{request.trials} trials of the space {request.space!r}, seed {request.seed}"
     if trace is not None:
         yield f"workload: {trace.name}"

@@ -10,17 +10,17 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Literal, TypeVar
 
 from autokv.errors import LeaseLostError, UnavailableError
-from autokv.jobs.child import ATTEMPT, Child
-from autokv.jobs.mailbox import Mailbox
-from autokv.jobs.order import AWAY, ENDED, Order
+from autokv.jobs.child import ATTEMPT, AWAY, ENDED, Child, Order
 from autokv.jobs.probing import Probed
 from autokv.jobs.selector import Selector
 from autokv.runs.versions import versions
@@ -39,6 +39,7 @@ LOSS_SECONDS = 1.0
 EXPIRE_SECONDS = 3600.0
 """Between two looks for jobs that have been kept long enough."""
 
+Mail = Literal["signal", "exited"]
 End = Literal["itself", "signal", "loss"]
 """What ended an attempt: itself, a signal to this worker, or the loss of its lease."""
 Result = TypeVar("Result")
@@ -78,6 +79,42 @@ def register(
         seconds=lease_seconds,
         state=state,
     )
+
+
+class Mailbox:
+    """What a worker waits for: signal handlers and threads put into it, the main thread takes out.
+
+    An event would not do: a handler that sets it may have interrupted the very code that holds its lock.
+    """
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Mail] = SimpleQueue()
+        self.signalled = False
+        """Whether a signal has been read."""
+
+    def put(self, mail: Mail) -> None:
+        """May be called from anywhere."""
+        self._queue.put(mail)
+
+    def wait(self, seconds: float) -> Mail | None:
+        """The next mail; None where none comes within ``seconds``."""
+        try:
+            mail = self._queue.get(timeout=max(0.0, seconds))
+        except Empty:
+            return None
+        self.signalled = self.signalled or mail == "signal"
+        return mail
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """While SIGTERM and SIGINT come in as mail."""
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, lambda *_: self.put("signal")) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class Worker:
@@ -125,15 +162,7 @@ class Worker:
     def _attempt(self, claim: Claim) -> None:
         """Run one attempt to its end, whatever ends it."""
         options, lease = self._options, claim.lease
-        order = Order(
-            self._database.url,
-            lease.job_id,
-            lease.owner,
-            lease.attempt,
-            self._probed.device,
-            options.executor,
-            options.devices,
-        )
+        order = Order(self._database.url, lease, self._probed.device, options.executor, options.devices)
         try:
             child = Child(order, lambda: self._mail.put("exited"), self._command)
         except OSError as error:

@@ -1,16 +1,19 @@
-"""What must hold of a model folder before transformers may read it: no pickle, no code, nothing cut short."""
+"""A model folder: what must hold of it before transformers may read it (no pickle, no code, nothing cut short)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import torch
 import transformers
 from safetensors import SafetensorError, safe_open
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from autokv.errors import ModelError
+from autokv.models.quiet import reading
 
 MAX_JSON_BYTES = 64 << 20
 """A JSON file of a model (the index of a sharded one is the longest) larger than this is refused unread."""
@@ -46,6 +49,29 @@ def check_folder(folder: Path, name: str, *, weights: bool) -> None:
         raise ModelError(f"has {what}", field=name, remedy="convert the weights to safetensors")
     if weights:
         _check_shards(folder, shards, name)
+
+
+def read_weights(folder: Path, name: str, what: str, dtype: torch.dtype, **options: object) -> PreTrainedModel:
+    """The model in ``folder`` in evaluation mode, without gradients.
+
+    Args:
+        folder: what transformers reads.
+        name: the model, for messages.
+        what: what is read, for messages.
+        dtype: dtype of the weights.
+        options: given to transformers.
+
+    Raises:
+        ModelError: the weights cannot be read, or some are missing, which transformers would fill with random numbers.
+    """
+    with reading(name, what):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, trust_remote_code=False, local_files_only=True, output_loading_info=True, **options
+        )
+    model, info = loaded
+    if info["missing_keys"]:
+        raise ModelError(f"{what} lack {min(info['missing_keys'])}", field=name, remedy="download the model again")
+    return cast(PreTrainedModel, model.eval().requires_grad_(False))
 
 
 def _json_object(file: Path, name: str) -> dict[str, Any]:

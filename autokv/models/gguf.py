@@ -28,11 +28,10 @@ from transformers import (
 )
 
 from autokv.errors import ModelError
-from autokv.models.checkpoint import check_sizes
+from autokv.models.checkpoint import check_sizes, read_weights
 from autokv.models.quiet import quiet, reading
 from autokv.models.source import Source
 from autokv.models.support import model_class
-from autokv.models.weights import read_weights
 
 FORMAT = 1
 """Raised whenever what is written changes, so that older folders are not used."""
@@ -65,7 +64,7 @@ def convert(source: Source, cache: Path) -> Path:
     """
     folder = _folder(source.path, cache)
     entry = folder.parent
-    with _writing(source.name):
+    try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(entry.with_suffix(".lock")):
             if not folder.is_dir():
@@ -77,6 +76,12 @@ def convert(source: Source, cache: Path) -> Path:
                     partial.rename(entry)
                 finally:
                     shutil.rmtree(partial, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"cannot be converted into the cache: {error}",
+            field=source.name,
+            remedy="free some space or set AUTOKV_CACHE_DIR",
+        ) from error
     return folder
 
 
@@ -148,15 +153,3 @@ def _alone(source: Source) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="autokv-") as folder:
         (Path(folder) / source.path.name).symlink_to(source.path)
         yield Path(folder)
-
-
-@contextmanager
-def _writing(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise ModelError(
-            f"cannot be converted into the cache: {error}",
-            field=name,
-            remedy="free some space or set AUTOKV_CACHE_DIR",
-        ) from error

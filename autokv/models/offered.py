@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections import Counter
@@ -24,7 +25,6 @@ from huggingface_hub.constants import HF_HUB_CACHE
 
 from autokv.errors import ModelError
 from autokv.models.context import context_tokens
-from autokv.models.names import is_hub_id
 from autokv.settings import Settings
 
 MAX_DEPTH = 4
@@ -37,6 +37,7 @@ FRESH_SECONDS = 5.0
 """How long a look at the disk is good for."""
 AGAIN_SECONDS = 1.0
 """The same where a name is not found: it may have come since."""
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ def resolve(name: str, settings: Settings) -> str:
             remedy="start it elsewhere",
         )
     return hub_id
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether ``name`` is spelled as a model on the Hugging Face Hub is: ``name`` or ``owner/name``."""
+    return _HUB_ID.fullmatch(name) is not None
 
 
 _lock = threading.Lock()
@@ -155,17 +161,14 @@ def _converted(cache: Path) -> list[OfferedModel]:
     now = _transformers()
     if now is None:
         return []
-    newest: dict[str, tuple[float, OfferedModel]] = {}
-    for entry in _entries(cache / "gguf"):
-        for inner in _entries(Path(entry.path)) if entry.is_dir() else ():
-            folder = Path(inner.path)
-            model = _folder(folder, inner.name, "cache") if inner.is_dir() else None
-            if model is None or _config(folder).get("transformers_version") != now:
-                continue
-            made = inner.stat().st_mtime
-            if inner.name not in newest or newest[inner.name][0] < made:
-                newest[inner.name] = (made, model)
-    return [model for _, model in newest.values()]
+    made = [
+        (folder.stat().st_mtime, model)
+        for folder in (cache / "gguf").glob("*/*")
+        if (model := _folder(folder, folder.name, "cache")) is not None
+        and _config(folder).get("transformers_version") == now
+    ]
+    newest = {model.name: model for _, model in sorted(made, key=lambda one: one[0])}
+    return list(newest.values())
 
 
 @cache

@@ -15,7 +15,6 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from autokv import settings
 from autokv.errors import ModelError
-from autokv.models.checkpoint import check_folder
 from autokv.models.facts import ModelFacts
 from autokv.models.inspection import facts_of, folder_config
 from autokv.models.loading import LoadedModel
@@ -72,14 +71,13 @@ def outline(model: str) -> ModelOutline:
     source = locate(model, settings.current(), weights=False)
     if source.kind == "gguf":
         raise ModelError("a GGUF file is outlined once it is loaded", field=source.name)
-    with reading(source.name, "the folder"):
-        check_folder(source.path, source.name, weights=False)
     config = folder_config(source)
     facts = facts_of(config, source.name)
+    dtype = getattr(torch, str(config.dtype).removeprefix("torch."), None)
     with torch.device("meta"):
         made: PreTrainedModel = model_class(config, source.name)(config)
         made.tie_weights()
-    return ModelOutline(facts, source.name, _own(config), _matrices(made, facts), config=config)
+    return ModelOutline(facts, source.name, _16_bits(dtype), _matrices(made, facts), config=config)
 
 
 def outline_of(model: LoadedModel) -> ModelOutline:
@@ -87,10 +85,6 @@ def outline_of(model: LoadedModel) -> ModelOutline:
     return ModelOutline(
         model.facts, model.name, _16_bits(model.checkpoint_dtype), _matrices(model.model, model.facts), loaded=model
     )
-
-
-def _own(config: PreTrainedConfig) -> torch.dtype:
-    return _16_bits(getattr(torch, str(config.dtype).removeprefix("torch."), None))
 
 
 def _16_bits(dtype: torch.dtype | None) -> torch.dtype:

@@ -21,11 +21,11 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from autokv.errors import ModelError
-from autokv.models.names import MAX_NAME_CHARACTERS, is_hub_id
-from autokv.models.offered import offered
+from autokv.models.offered import is_hub_id, offered
 from autokv.models.quiet import reading
 from autokv.settings import Settings
 
+MAX_NAME_CHARACTERS = 4096
 _TEXT_FILES = ("*.json", "*.jinja", "*.txt", "tokenizer.model")
 _IGNORED = ("*/*", "consolidated*")
 _GGUF_MAGIC = b"GGUF"

@@ -33,7 +33,8 @@ def describe(config: CompressionConfig) -> str:
         parts.extend(_quantization(pipeline.quantization))
     if isinstance(pipeline.low_rank, LowRankStage):
         stage = pipeline.low_rank
-        parts.append(f"{_low_rank_name(stage)} r{_pair(stage.key_rank, stage.value_rank)}")
+        name = LOW_RANK_NAMES.get(stage.method, stage.method)
+        parts.append(f"{name} r{_pair(stage.key_rank, stage.value_rank)}")
     if isinstance(pipeline.write, OnWrite):
         parts.append("on write")
     return ", ".join(parts) or UNCOMPRESSED
@@ -95,11 +96,6 @@ def _quantization(stage: IntegerQuantization | FP8Quantization | FormatQuantizat
 
 def _method(stage: EvictionStage) -> str:
     return stage.title or stage.method
-
-
-def _low_rank_name(stage: LowRankStage) -> str:
-    method: str = stage.method  # type: ignore[attr-defined]
-    return LOW_RANK_NAMES.get(method, method)
 
 
 def _newest(residual_tokens: int) -> str:

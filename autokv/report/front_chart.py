@@ -1,30 +1,33 @@
-"""A projection of the front as a picture: trials faint, the front joined, roles and the 16-bit cache labelled."""
+"""The front as a picture, trials faint, roles and the 16-bit cache labelled: of a page, or an SVG of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
+from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.naming import label
 from autokv.report import svg, view
 from autokv.report.describe import describe
+from autokv.report.environment import asset, render, standalone
 from autokv.report.format import heading, quantity, title
 from autokv.report.labels import Box, Label
-from autokv.report.plot import Plot
-from autokv.report.projection import Mark, Projection
+from autokv.report.plot import BOTTOM, Plot
+from autokv.report.projection import Mark, Projection, projections
 from autokv.tuning.objectives import Constraint
-from autokv.tuning.trial import TuningResult
+from autokv.tuning.trial import FrontPoint, TuningResult
 
 HEIGHT = 260.0
+PANEL = 450.0
+"""Of one of the two panels, in pixels."""
+TOP = 46.0
 SAID = ("kl_divergence", view.BYTES, "compression_ratio", view.RATIO, "top1_agreement", "task_score")
 """What is said of a dot of the front, as far as it was measured; of a trial's, the two metrics of the picture."""
-Sources = Mapping[str, str]
-"""Digest to ``trial 12, tpe``."""
 
 
 def sources(result: TuningResult) -> dict[str, str]:
-    """Where each configuration came from."""
+    """Digest to where a configuration came from: ``trial 12, tpe``."""
     return {
         trial.config.digest: f"trial {trial.number}, {trial.source}"
         for trial in reversed(result.trials)
@@ -32,9 +35,9 @@ def sources(result: TuningResult) -> dict[str, str]:
     }
 
 
-def front_chart(projection: Projection, named: Sources, width: float, style: str) -> Markup:
+def front_chart(projection: Projection, named: Mapping[str, str], width: float, style: str) -> Markup:
     """The projection in a picture of ``width`` pixels, each dot with its figures."""
-    plot = frame(projection, width)
+    plot = Plot.of(projection.x, projection.y, width, HEIGHT)
     label = (
         f"{heading(projection.y.metric)} over {title(projection.x.metric)}: {len(projection.front)} configurations of "
         f"the front and {len(projection.trials)} other trials"
@@ -42,12 +45,7 @@ def front_chart(projection: Projection, named: Sources, width: float, style: str
     return plot.picture(panel(projection, plot, named), label, style=style, role="group")
 
 
-def frame(projection: Projection, width: float) -> Plot:
-    """The axes of a projection in a picture of ``width`` pixels."""
-    return Plot.of(projection.x, projection.y, width, HEIGHT)
-
-
-def panel(projection: Projection, plot: Plot, named: Sources) -> Markup:
+def panel(projection: Projection, plot: Plot, named: Mapping[str, str]) -> Markup:
     """What lies within ``plot``."""
     parts = [plot.axes(title(projection.x.metric))]
     for limit, box in zip(projection.limits, projection.bounds(plot.width, plot.height), strict=True):
@@ -72,6 +70,59 @@ def panel(projection: Projection, plot: Plot, named: Sources) -> Markup:
         parts.append(svg.dot(at, svg.join(_shapes(mark, at)), _said(mark, named, SAID)))
     parts += [_name(one) for one in placed]
     return svg.join(parts)
+
+
+def front_svg(result: TuningResult, constraints: Sequence[Constraint] = ()) -> Markup:
+    """The front over bytes, side by side: its quality, and what decided or else its attention time."""
+    drawn = projections(result, constraints)[:2]
+    panels = [_panel(one, index * PANEL, sources(result)) for index, one in enumerate(drawn)]
+    width, height = len(drawn) * PANEL, TOP + HEIGHT + BOTTOM
+    if not drawn:
+        width, panels = 420.0, [svg.text(24, 40, "No configuration was measured.", "")]
+    style = svg.element("style", standalone(asset("chart.css")))
+    ground = svg.element("rect", class_="ground", width="100%", height="100%", rx=6)
+    label = "Pareto front of the measured configurations"
+    return svg.picture(svg.join((style, ground, *panels)), width, height, label, style="static", role="group") + "\n"
+
+
+def picture(judged: Sequence[tuple[str, Measurement]], suffix: str) -> str:
+    """Judged configurations, each with its name, as an SVG, or as an HTML page that holds it and needs no script.
+
+    The dot of the 16-bit cache is called so, as in a report.
+    """
+    drawn = front_svg(
+        TuningResult(
+            objectives=("kl_divergence", view.BYTES),
+            trials=(),
+            front=[
+                FrontPoint(number, "file", calibration=measurement, validation=None, feasible=True)
+                for number, (_, measurement) in enumerate(judged)
+            ],
+            recommended=None,
+            named={
+                name: measurement.config.digest
+                for name, measurement in judged
+                if not measurement.config.pipeline.is_identity
+            },
+        )
+    )
+    if suffix == ".svg":
+        return drawn
+    names = [(name, describe(measurement.config)) for name, measurement in judged]
+    return render("evaluated.html.jinja", picture=drawn, names=names)
+
+
+def _panel(projection: Projection, left: float, named: Mapping[str, str]) -> Markup:
+    plot = Plot.of(projection.x, projection.y, PANEL - 8, HEIGHT)
+    head = (
+        svg.text(0, -28, title(projection.y.metric), "title"),
+        svg.text(0, -13, view.better(projection.y.metric), "soft"),
+    )
+    return svg.element(
+        "g",
+        svg.join((*head, panel(projection, plot, named))),
+        transform=f"translate({svg.length(left + plot.left)} {TOP:g})",
+    )
 
 
 def _shapes(mark: Mark, at: svg.Point) -> Iterable[Markup]:
@@ -104,7 +155,7 @@ def _limit(limit: Constraint, box: Box, projection: Projection, plot: Plot) -> M
     return drawn + svg.text(box.left, (box.top + box.bottom) / 2, view.bound(limit), "bound halo")
 
 
-def _said(mark: Mark, named: Sources, metrics: Iterable[str]) -> list[str]:
+def _said(mark: Mark, named: Mapping[str, str], metrics: Iterable[str]) -> list[str]:
     """Name, roles, figures and origin of a configuration, a line each."""
     config = mark.measurement.config
     called = f" ({', '.join(mark.roles)})" if mark.roles else ""

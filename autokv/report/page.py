@@ -6,19 +6,25 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from autokv.report import front_tables, provenance, view
+from markupsafe import Markup
+
+from autokv.evaluation.measurement import Measurement
+from autokv.report import front_tables, provenance, svg, view
 from autokv.report.answer import answer
 from autokv.report.describe import describe
 from autokv.report.environment import render
-from autokv.report.format import number, sentence, title
+from autokv.report.format import number, quantity, sentence, title
 from autokv.report.front_chart import front_chart, sources
 from autokv.report.headline import first_line
 from autokv.report.lines import Lines, Series
-from autokv.report.plot import Figure
+from autokv.report.plot import Figure, Plot
 from autokv.report.projection import projections
-from autokv.report.samples import samples_chart
+from autokv.report.scale import Scale
 from autokv.report.serving_rows import table
 from autokv.tuning.trial import TuningResult
+
+ROW = 84.0
+"""Pixels of a row."""
 
 
 def page(result: TuningResult, job: Mapping[str, Any]) -> str:
@@ -122,5 +128,39 @@ def _samples(result: TuningResult, job: Mapping[str, Any]) -> Figure | None:
         "samples",
         f"{title(metric)} of {describe(next(iter(found.values())).config)}",
         f"One dot per prompt ({counts}); {view.better(metric)}. A mean hides the prompts that collapse.",
-        partial(samples_chart, found, metric),
+        partial(_samples_chart, found, metric),
     )
+
+
+def _samples_chart(splits: Mapping[str, Measurement], metric: str, width: float, style: str) -> Markup:
+    """The samples of ``splits`` over ``metric``, in a picture of ``width`` pixels."""
+    found = {
+        name: [sample for sample in measurement.samples if sample.get(metric) is not None]
+        for name, measurement in splits.items()
+    }
+    scale = Scale.over(metric, [sample[metric] for samples in found.values() for sample in samples])
+    rows = Scale("", False, len(splits) - 0.5, -0.5)
+    plot = Plot.of(scale, rows, width, ROW * len(splits), tuple(splits))
+    parts = [plot.axes(title(metric))]
+    for row, (name, samples) in enumerate(found.items()):
+        kind = "pick" if name == "validation" else "front"
+        for sample in samples:
+            at = plot.at(sample[metric], row)
+            parts.append(svg.dot(at, svg.circle(at, 5, f"{kind} sample"), _said(sample, metric)))
+        mean = view.mean(splits[name], metric)
+        if mean is not None:
+            x, y = plot.at(mean, row)
+            parts.append(svg.line((x, y - 18), (x, y + 18), f"mean {kind}"))
+            parts.append(svg.text(x, y - 27, f"mean {number(mean)}", "soft halo", _anchor(x, plot.width)))
+    counts = " and ".join(f"{len(samples)} {name} prompts" for name, samples in found.items())
+    return plot.picture(svg.join(parts), f"{title(metric)} of {counts}", style=style, role="group")
+
+
+def _anchor(x: float, width: float) -> str:
+    """A text near an edge stays within the plot."""
+    return "start" if x < 40 else "end" if x > width - 40 else "middle"
+
+
+def _said(sample: Mapping[str, Any], metric: str) -> list[str]:
+    context = [f"{sample['context_tokens']:,} tokens"] if "context_tokens" in sample else []
+    return [str(sample.get("id", "sample")), *context, quantity(metric, sample[metric])]

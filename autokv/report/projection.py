@@ -64,7 +64,7 @@ class Projection:
         joined = {mark.measurement.config.digest for mark in front}
         trials = tuple(
             mark
-            for _, measurement in view.measured(result.trials)
+            for measurement in view.measured(result.trials)
             if measurement.config.digest not in joined
             for mark in _marks(x, y, measurement, "calibration", ())
         )

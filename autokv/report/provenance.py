@@ -67,7 +67,7 @@ def _device(hardware: object) -> str:
 
 
 def _measured(result: TuningResult) -> Iterable[str]:
-    names = {name for _, found in view.measured(result.trials) for name in found.metrics}
+    names = {name for found in view.measured(result.trials) for name in found.metrics}
     if names & set(view.QUALITY):
         yield "quality against the full cache's output"
     if view.BYTES in names:
@@ -78,7 +78,7 @@ def _measured(result: TuningResult) -> Iterable[str]:
 
 def _prompts(result: TuningResult) -> Iterable[str]:
     splits: dict[str, list[Measurement]] = {
-        "Calibration": [found for _, found in view.measured(result.trials)],
+        "Calibration": view.measured(result.trials),
         "Validation": [point.validation for point in result.front if point.validation is not None],
     }
     uses = {"Calibration": "steered the search", "Validation": "confirmed the front; the search has not seen them"}

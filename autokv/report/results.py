@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic_core import to_jsonable_python
 
 from autokv.config import ConfigurationDocument
 from autokv.errors import StorageError
+from autokv.evaluation.metrics import METRICS
 from autokv.files import write_atomic
 from autokv.report import view
-from autokv.report.figures import front_svg
+from autokv.report.front_chart import front_svg
 from autokv.report.page import page
-from autokv.report.trials import finite, trials_csv
-from autokv.tuning.trial import FrontPoint, TuningResult
+from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
 
 RECOMMENDED = "recommended.json"
 LARGEST = 2.0**53
 """Up to which floats hold every whole number."""
+LEADING = ("number", "state", "source", "digest")
+TRAILING = ("reason", "seconds")
+PARAMETER = "params."
+"""Opens a parameter's column, so that it cannot be mistaken for a metric's."""
+_finite = partial(to_jsonable_python, inf_nan_mode="null")
+"""JSON has neither NaN nor infinities."""
 
 
 def write_results(
@@ -57,7 +67,7 @@ def write_results(
     """
     directory = Path(directory)
     contents: dict[str, str] = {
-        "pareto.json": json.dumps(finite(pareto(result)), indent=2) + "\n",
+        "pareto.json": json.dumps(_finite(pareto(result)), indent=2) + "\n",
         "trials.csv": trials_csv(result.trials),
         "front.svg": front_svg(result, view.limits(job)),
         "report.html": page(result, job),
@@ -115,6 +125,38 @@ def _front_point(point: FrontPoint, roles: tuple[str, ...]) -> dict[str, Any]:
         "feasible": point.feasible,
         "roles": list(roles),
     }
+
+
+def trials_csv(trials: Sequence[TrialRecord]) -> str:
+    """The trials as CSV (RFC 4180): means of every metric, flattened parameters; empty where there is no value."""
+    rows = [_row(trial) for trial in trials]
+    parameters = sorted({name for row in rows for name in row if name.startswith(PARAMETER)})
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [*LEADING, *METRICS, *parameters, *TRAILING], restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(trial: TrialRecord) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "state": trial.state,
+        "source": trial.source,
+        "digest": trial.config.digest if trial.config else "",
+        **{name: view.mean(trial.measurement, name) for name in METRICS},
+        **{f"{PARAMETER}{name}": value for name, value in _flat(trial.params)},
+        "reason": trial.reason or "",
+        "seconds": trial.seconds,
+    }
+
+
+def _flat(params: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", json.dumps(_finite(value)) if isinstance(value, list | tuple) else value
 
 
 def _stage(staged: Path, final: Path, text: str) -> None:

@@ -112,11 +112,7 @@ Of = Callable[[Mapping[str, Any]], float | None]
 
 
 def _percentile(metric: str, percentile: str) -> Of:
-    def of(run: Mapping[str, Any]) -> float | None:
-        value: float | None = run[metric].get(percentile)
-        return value
-
-    return of
+    return lambda run: run[metric].get(percentile)
 
 
 def _percent(share: float | None) -> float | None:

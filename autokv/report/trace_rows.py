@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autokv.report.format import duration, number
-from autokv.workload.statistics import TraceStatistics
+from autokv.workload.statistics import Reuse, TraceStatistics
 
 LENGTH_COLUMNS = ("mean", "p50", "p90", "p95", "p99", "max")
 NAMED_CACHES = 5
@@ -56,7 +56,7 @@ def _facts(found: TraceStatistics) -> Iterator[tuple[str, str]]:
             f"at {flight.tokens_per_second:g} output tokens/s each",
         )
     if found.reuse is not None:
-        yield "prefix reuse", _reuse(found)
+        yield "prefix reuse", _reuse(found.reuse)
     if found.sessions is not None:
         sessions = found.sessions
         gap = "" if sessions.median_gap_s is None else f", {duration(sessions.median_gap_s)} apart (median)"
@@ -72,10 +72,7 @@ def _window(seconds: float) -> str:
     return f"{seconds / size:g} {name}"
 
 
-def _reuse(found: TraceStatistics) -> str:
-    reuse = found.reuse
-    if reuse is None:
-        return ""
+def _reuse(reuse: Reuse) -> str:
     text = (
         f"{reuse.share:.1%} of the input tokens, {reuse.requests:.1%} of the requests (blocks of "
         f"{reuse.block_tokens:,} tokens)"

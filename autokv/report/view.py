@@ -67,14 +67,14 @@ def by_size(front: Iterable[FrontPoint]) -> list[FrontPoint]:
     return sorted(front, key=lambda point: mean(shown(point), BYTES) or 0.0)
 
 
-def measured(trials: Iterable[TrialRecord]) -> list[tuple[TrialRecord, Measurement]]:
-    """The trials that ran, with what they gave."""
-    return [(trial, trial.measurement) for trial in trials if trial.measurement is not None]
+def measured(trials: Iterable[TrialRecord]) -> list[Measurement]:
+    """What the trials that ran gave."""
+    return [trial.measurement for trial in trials if trial.measurement is not None]
 
 
 def quality_metric(result: TuningResult) -> str:
     """The metric that stands for quality: the first such objective, else the first that was measured."""
-    seen = {name for _, measurement in measured(result.trials) for name in measurement.metrics}
+    seen = {name for measurement in measured(result.trials) for name in measurement.metrics}
     return next((name for name in (*result.objectives, *QUALITY) if name in QUALITY and name in seen), QUALITY[0])
 
 
@@ -83,7 +83,7 @@ def baseline(result: TuningResult) -> dict[str, float]:
     # Per sample, where the product is exact; a product of means over contexts of different lengths is not.
     sizes = [
         sample[BYTES] * sample["compression_ratio"]
-        for _, measurement in measured(result.trials)
+        for measurement in measured(result.trials)
         for sample in measurement.samples
         if BYTES in sample and "compression_ratio" in sample
     ]
@@ -99,7 +99,7 @@ def deciding(result: TuningResult) -> str:
 
 def columns(result: TuningResult) -> list[str]:
     """The metrics that a table of the front has: the one that decided and the objectives, times as ratios."""
-    ran = [measurement for _, measurement in measured(result.trials)] + [shown(point) for point in result.front]
+    ran = measured(result.trials) + [shown(point) for point in result.front]
     wanted = (quality_metric(result), BYTES, deciding(result), *result.objectives)
     names = dict.fromkeys(RATIO if name == TIME else name for name in wanted)
     return [name for name in names if any(mean(one, name) is not None for one in ran)]
@@ -126,8 +126,8 @@ def excess(constraint: Constraint, measurement: Measurement) -> float:
 
 def closest_miss(result: TuningResult, constraints: Sequence[Constraint]) -> Measurement | None:
     """What comes nearest to the constraints: a confirmed front point if there is any, else a measured trial."""
-    candidates = [point.validation for point in result.front if point.validation is not None]
-    candidates = candidates or [found for _, found in measured(result.trials)]
+    confirmed = [point.validation for point in result.front if point.validation is not None]
+    candidates = confirmed or measured(result.trials)
     return min(candidates, key=lambda found: sum(excess(one, found) for one in constraints), default=None)
 
 

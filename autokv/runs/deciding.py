@@ -8,8 +8,8 @@ from dataclasses import replace
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.naming import aim, label
 from autokv.runs.serving_judge import ServingJudge
+from autokv.serving.compare import overload
 from autokv.serving.comparison import Comparison
-from autokv.serving.coverage import overload
 from autokv.serving.verdict import SAME, hedged, more, percent, size_text, times
 from autokv.tuning.objectives import constraints_of
 from autokv.tuning.recommend import BYTES, UTILITY, no_rival, rivals

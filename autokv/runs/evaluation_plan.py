@@ -71,14 +71,14 @@ def plan_evaluation(
     room = psutil.virtual_memory().available * MEMORY_SHARE
     while cap // 2 >= SHORTEST_CAP:
         calibration, validation = _lengths(request, trace, cap, model.facts)
-        seconds = sum(_prefill_seconds(model, rate, length) for length in calibration + validation)
+        seconds = sum(_prefill_operations(model, length) / rate for length in calibration + validation)
         held = sum(max(calibration, validation, key=sum)) * _bytes_per_token(model)
         if seconds <= prefill_budget_s and held <= room:
             break
         reason = f"the {prefill_budget_s:.0f} s budget for prefills" if seconds > prefill_budget_s else "free memory"
         cap //= 2
     calibration, validation = _lengths(request, trace, cap, model.facts)
-    seconds = sum(_prefill_seconds(model, rate, length) for length in calibration + validation)
+    seconds = sum(_prefill_operations(model, length) / rate for length in calibration + validation)
     low, high = min(calibration), max(calibration)
     notes = [
         f"{_prompts(len(calibration), len(validation))}, contexts of "
@@ -122,10 +122,6 @@ def prefill_rate(model: LoadedModel) -> float:
 
     seconds = min(clock_us(run, model.device) for _ in range(2)) / 1e6
     return _prefill_operations(model, _PROBE_TOKENS) / seconds
-
-
-def _prefill_seconds(model: LoadedModel, rate: float, tokens: int) -> float:
-    return _prefill_operations(model, tokens) / rate
 
 
 def _prefill_operations(model: LoadedModel, tokens: int) -> float:

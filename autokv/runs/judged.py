@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Self, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from autokv.config import ConfigurationDocument
 from autokv.errors import RequestError
@@ -12,36 +21,55 @@ from autokv.serving import SLO, ServingOptions
 from autokv.serving.engine_options import EARLIER_NAMES
 from autokv.workload import WorkloadTrace
 
-T = TypeVar("T")
-
 AUTOMATIC = ", five times what an idle server takes"
 """How a search's note on its SLO ends where the user gave none."""
 
 
-@dataclass(frozen=True)
-class Judged:
+def _or_none(value: object, read: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401 - whatever is read
+    try:
+        return read(value)
+    except (ValidationError, RequestError):
+        return None
+
+
+def _renamed(options: object) -> object:
+    """Options of an earlier version, by their names now."""
+    if not isinstance(options, Mapping):
+        return options
+    return {EARLIER_NAMES.get(name, name): value for name, value in options.items()}
+
+
+Usable = WrapValidator(_or_none)
+Text = Annotated[Annotated[str, Field(strict=True, min_length=1)] | None, Usable]
+Count = Annotated[Annotated[int, Field(strict=True, ge=0)] | None, Usable]
+Positive = Annotated[Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None, Usable]
+
+
+class Judged(BaseModel):
     """What a document of ``tune`` says of its simulation; ``None`` where it says nothing that can be used."""
 
-    device: str | None = None
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    device: Text = None
     """Name of the device."""
-    hardware: str | None = None
+    hardware: Text = None
     """What the search was told to serve on."""
-    trace: str | None = None
+    trace: Text = None
     """Name of the workload's file."""
-    trace_requests: int | None = None
+    trace_requests: Count = None
     """Of the whole workload."""
-    slo: SLO | None = None
+    slo: Annotated[SLO | None, Usable] = None
     slo_is_default: bool = False
     """Whether the user gave none, so that it follows from how fast the device is."""
-    options: ServingOptions | None = None
-    kv_memory: float | None = None
+    options: Annotated[ServingOptions | None, BeforeValidator(_renamed), Usable] = None
+    kv_memory: Positive = None
     """Bytes."""
-    rate: float | None = None
+    rate: Positive = None
     """Requests per second, where they were not the trace's own."""
-    sample: int | None = None
+    sample: Count = None
     """At most so many requests of the trace were served."""
-    seed: int | None = None
-    dtype: str | None = None
+    seed: Count = None
+    dtype: Text = None
     """That the search was told to load the model in."""
 
     @classmethod
@@ -50,53 +78,17 @@ class Judged:
         workload = document.workload or {}
         found = workload.get("serving")
         serving: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
-        return cls(
-            device=_text(serving.get("device")),
-            hardware=_text(serving.get("hardware")),
-            trace=_text(workload.get("trace")),
-            trace_requests=_count(workload.get("requests")),
-            slo=_made(SLO, serving.get("slo")),
-            slo_is_default=any(
-                isinstance(note, str) and note.startswith("SLO: ") and note.endswith(AUTOMATIC)
-                for note in _list(serving.get("notes"))
-            ),
-            options=_made(ServingOptions, serving.get("options"), EARLIER_NAMES),
-            kv_memory=_positive(serving.get("kv_memory_bytes")),
-            rate=_positive(serving.get("rate")),
-            sample=_count(serving.get("sample")) or None,
-            seed=_count(serving.get("seed")),
-            dtype=_text(serving.get("dtype")),
-        )
+        notes = serving.get("notes")
+        said = [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+        named = {
+            "trace": workload.get("trace"),
+            "trace_requests": workload.get("requests"),
+            "slo_is_default": any(note.startswith("SLO: ") and note.endswith(AUTOMATIC) for note in said),
+            "kv_memory": serving.get("kv_memory_bytes"),
+            "sample": serving.get("sample") or None,
+        }
+        return cls.model_validate({**serving, **named})
 
     def is_of(self, trace: WorkloadTrace) -> bool:
         """Whether it was this trace."""
         return (self.trace, self.trace_requests) == (trace.name, len(trace))
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _positive(value: object) -> float | None:
-    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
-    return float(value) if known else None  # type: ignore[arg-type]
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _made(make: Callable[..., T], value: object, renamed: Mapping[str, str] | None = None) -> T | None:
-    """``make`` of the fields in ``value`` that it knows, by the names that ``renamed`` gives them."""
-    if not isinstance(value, Mapping):
-        return None
-    named = {(renamed or {}).get(name, name): one for name, one in value.items()}
-    known = {field.name for field in fields(make)}  # type: ignore[arg-type]
-    try:
-        return make(**{name: one for name, one in named.items() if name in known})
-    except (RequestError, TypeError):
-        return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,18 @@ from autokv.evaluation.prompts.records import prompt_file_facts
 from autokv.evaluation.prompts.text import read_text
 from autokv.hardware import HardwareProfile, find, probe
 from autokv.models import LoadedModel, load
+from autokv.models.loading import LazyTokenizer
 from autokv.models.placement import choose_device
-from autokv.models.tokenizer import LazyTokenizer
 from autokv.runs.evaluation_plan import EvaluationPlan, plan_evaluation
 from autokv.runs.listener import Listener, Stop
 from autokv.runs.serving_judge import ServingJudge
 from autokv.runs.versions import versions
 from autokv.search_spaces import SearchSpace, load_space
 from autokv.storage import Job
-from autokv.tuning.choice import chosen
-from autokv.tuning.request import TuningRequest
+from autokv.tuning.request import DEFAULT_OBJECTIVES, TuningRequest
 from autokv.tuning.sampling import check_sampler
 from autokv.workload import WorkloadTrace, read_trace
-from autokv.workload.features import MEMORY_SHARE
-from autokv.workload.scenarios import Scenario, classify, scenario_kind
+from autokv.workload.scenarios import MEMORY_SHARE, Scenario, classify, scenario_kind
 
 _SERVED = SERVING_METRICS | CONFIRMED_METRICS
 
@@ -56,13 +53,28 @@ class PreparedRun:
     def facts(self) -> dict[str, dict[str, Any]]:
         """What a job stores of it: model, hardware and workload as JSON documents, and versions."""
         return {
-            "model": {
-                **self.model.facts.to_dict(),
-                "source": self.request.model,
-            },
+            "model": {**self.model.facts.to_dict(), "source": self.request.model},
             "hardware": {**self.hardware.to_dict(), "dtype": str(self.model.dtype).removeprefix("torch.")},
-            "workload": _workload_facts(self),
+            "workload": self._workload,
             "versions": versions(),
+        }
+
+    @property
+    def _workload(self) -> dict[str, Any]:
+        trace, sets = self.trace, self.prompts
+        traffic = {} if trace is None else {"trace": trace.name, "format": trace.format, **asdict(trace.summary())}
+        return {
+            **traffic,
+            **({} if self.scenario is None else {"scenario": asdict(self.scenario)}),
+            **({} if self.serving is None else {"serving": self.serving.facts}),
+            "prompts": sets.source,
+            "continuation_tokens": self.request.continuation_tokens,
+            "contexts": {
+                "calibration": [len(prompt.context) for prompt in sets.calibration],
+                "validation": [len(prompt.context) for prompt in sets.validation],
+                "notes": list(self.plan.notes),
+                "batch": self.plan.batch,
+            },
         }
 
 
@@ -127,8 +139,8 @@ def prepare_run(
     fitted = (load_space(request.space) if space is None else space).fitted(model.facts.head_dim)
     check_sampler(request.sampler, fitted)
     serving = None
-    about = bool(request.slo or request.kv_memory or request.price_per_hour)
-    about = about or bool(_SERVED.intersection((*request.metrics, *([request.utility] if request.utility else []))))
+    named = _SERVED.intersection((*request.metrics, request.utility))
+    about = bool(request.slo or request.kv_memory or request.price_per_hour or named)
     if trace is not None and not served and not about:
         listener.say(
             f"{trace.name}: has no arrivals, so it is not served; --rate says how many requests come per second"
@@ -139,6 +151,25 @@ def prepare_run(
         for note in serving.notes:
             listener.say(note)
     return PreparedRun(request, fitted, model, hardware, trace, scenario, serving, plan, prompts)
+
+
+def chosen(request: TuningRequest, scenario: Scenario, *, served: bool) -> TuningRequest:
+    """``request`` with the scenario's space and objectives, unless it names its own.
+
+    Args:
+        request: what was asked.
+        scenario: of the workload.
+        served: whether the trace can be simulated; without arrivals no serving metric exists.
+    """
+    objectives = scenario.objectives
+    if not served:
+        objectives = tuple(name for name in objectives if name not in SERVING_METRICS)
+        if len(objectives) < 2:
+            objectives = DEFAULT_OBJECTIVES
+    follows = {"space": scenario.space, "objectives": objectives}
+    return request.model_copy(
+        update={name: value for name, value in follows.items() if name not in request.model_fields_set}
+    )
 
 
 def _check_names(request: TuningRequest) -> None:
@@ -199,26 +230,3 @@ def _scenario(request: TuningRequest, model: LoadedModel, trace: WorkloadTrace, 
         memory_bytes=memory,
     )
     return found if request.scenario is None else found.overruled(request.scenario)
-
-
-def _workload_facts(prepared: PreparedRun) -> dict[str, Any]:
-    trace = prepared.trace
-    traffic: Mapping[str, Any] = (
-        {} if trace is None else {"trace": trace.name, "format": trace.format, **asdict(trace.summary())}
-    )
-    scenario = {} if prepared.scenario is None else {"scenario": asdict(prepared.scenario)}
-    serving = {} if prepared.serving is None else {"serving": prepared.serving.facts}
-    sets = prepared.prompts
-    return {
-        **traffic,
-        **scenario,
-        **serving,
-        "prompts": sets.source,
-        "continuation_tokens": prepared.request.continuation_tokens,
-        "contexts": {
-            "calibration": [len(prompt.context) for prompt in sets.calibration],
-            "validation": [len(prompt.context) for prompt in sets.validation],
-            "notes": list(prepared.plan.notes),
-            "batch": prepared.plan.batch,
-        },
-    }

@@ -1,27 +1,32 @@
-"""A prepared job, run to its end under a lease; everything finished is stored as it finishes."""
+"""A prepared job, run to its end under a lease; everything finished is stored as it finishes.
+
+The last is the result and the documents of its front, with where their figures come from.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
 
-from autokv.config import CompressionConfig
+from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.errors import Interrupted
 from autokv.evaluation.evaluator import needs_of
 from autokv.evaluation.measurement import Measurement
+from autokv.evaluation.metrics import CONFIRMED_METRICS, SERVING_METRICS
 from autokv.runs.deciding import decided
 from autokv.runs.executors import Results, TrialExecutor
 from autokv.runs.executors.local import LocalExecutor
-from autokv.runs.executors.simulating import SimulatingExecutor
 from autokv.runs.executors.tasked import TaskedExecutor, wants_tasks
 from autokv.runs.listener import Listener, Stop
 from autokv.runs.preparing import PreparedRun
-from autokv.runs.saving import save
 from autokv.runs.serving_judge import ServingJudge
 from autokv.serving.comparison import Comparison
 from autokv.storage import Database, Job, Lease
 from autokv.tuning.feasibility import CacheShape, feasibility
 from autokv.tuning.run import run_search
-from autokv.tuning.trial import TrialRecord, TuningResult
+from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
 
 MakeExecutor = Callable[[PreparedRun, Listener, Stop], TrialExecutor]
 
@@ -60,16 +65,15 @@ def run_job(
     executor = make_executor(prepared, listener, stop)
     tasked = TaskedExecutor(executor, prepared, listener, stop) if wants_tasks(prepared) else None
     executor = tasked or executor
-    if prepared.serving is not None:
-        executor = SimulatingExecutor(executor, prepared.serving)
+    served = (lambda results: results) if prepared.serving is None else prepared.serving.each
 
     def calibrate(configs: Sequence[CompressionConfig]) -> Results:
         with stop.batch():
-            return executor.calibrate(configs)
+            return served(executor.calibrate(configs))
 
     def validate(configs: Sequence[CompressionConfig]) -> Results:
         stop.check()
-        return executor.validate(configs)
+        return served(executor.validate(configs))
 
     def confirm(measurements: Sequence[Measurement]) -> Sequence[Measurement]:
         if prepared.serving is None or not measurements:
@@ -96,7 +100,7 @@ def run_job(
         result = decided(result, request, prepared.serving, comparisons)
         for line in () if result.decision is None else result.decision.notes:
             listener.say(line)
-        save(database, job, result, prepared, comparisons, {} if tasked is None else tasked.facts, lease)
+        _save(database, job, result, prepared, comparisons, {} if tasked is None else tasked.facts, lease)
     finally:
         executor.close()
 
@@ -111,3 +115,59 @@ def _comparisons(result: TuningResult, serving: ServingJudge | None) -> dict[str
         for point in result.front
         if serving is not None and point.calibration.config.digest in wanted
     }
+
+
+def _save(
+    database: Database,
+    job: Job,
+    result: TuningResult,
+    prepared: PreparedRun,
+    comparisons: Mapping[str, Comparison],
+    found: Mapping[str, Any],
+    lease: Lease,
+) -> None:
+    """Store the result; ``found`` are facts of the workload that came up on the way."""
+    provenance = {
+        "job": job.id,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": prepared.request.seed,
+        "sampler": prepared.request.sampler,
+        "space": prepared.request.space,
+        "versions": dict(job.versions),
+        "reason": result.reason,
+        "decision": None if result.decision is None else asdict(result.decision),
+    }
+    if result.recommended is not None and result.recommended in comparisons:
+        result = replace(result, reason=f"{result.reason}; {comparisons[result.recommended].verdict}")
+    documents = [
+        _document(point, job, found, provenance, comparisons.get(point.calibration.config.digest))
+        for point in result.front
+    ]
+    database.results.save(job.id, result, documents, workload=found, lease=lease)
+
+
+def _document(
+    point: FrontPoint, job: Job, found: Mapping[str, Any], provenance: Mapping[str, Any], comparison: Comparison | None
+) -> ConfigurationDocument:
+    """The document of one point of a front; what was not measured on the job's hardware is named as predicted."""
+    judged = point.validation or point.calibration
+    return ConfigurationDocument(
+        pipeline=point.calibration.config.pipeline,
+        model=dict(job.model or {}),
+        hardware=dict(job.hardware or {}),
+        workload={**(job.workload or {}), **found},
+        measured=_metrics(point.calibration),
+        validated=None if point.validation is None else _metrics(point.validation),
+        serving=None if comparison is None else comparison.to_dict(),
+        provenance={
+            **provenance,
+            "trial": point.trial,
+            "source": point.source,
+            "write": point.calibration.config.pipeline.write.rule,
+            "predicted": sorted((SERVING_METRICS | CONFIRMED_METRICS).intersection(judged.metrics)),
+        },
+    )
+
+
+def _metrics(measurement: Measurement) -> dict[str, Any]:
+    return {name: asdict(statistics) for name, statistics in measurement.metrics.items()}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autokv.errors import AutoKVError, Interrupted
 from autokv.evaluation.baselines import FLOAT8, UNCOMPRESSED
 from autokv.evaluation.costs import CostCache
 from autokv.evaluation.measurement import Measurement, Statistics
@@ -23,8 +24,8 @@ from autokv.serving.compare import FLOAT8 as FLOAT8_NAME
 from autokv.serving.compare import FULL, compare
 from autokv.serving.comparison import Comparison
 from autokv.serving.engine_options import usual_options
-from autokv.serving.rate import default_slo
-from autokv.serving.simulated_engine import SimulatedEngine, sustained_rate
+from autokv.serving.rate import default_slo, sustained_rate
+from autokv.serving.simulator import SimulatedEngine
 from autokv.serving.traffic import traffic
 from autokv.tuning.objectives import TIE
 from autokv.tuning.request import TuningRequest
@@ -111,6 +112,18 @@ class ServingJudge:
             **self._asked,
             "notes": list(self.notes),
         }
+
+    def each(self, results: Sequence[Measurement | AutoKVError]) -> list[Measurement | AutoKVError]:
+        """``results``, each measurement :meth:`judged`, or why the trace cannot be served with its configuration."""
+        found: list[Measurement | AutoKVError] = []
+        for one in results:
+            try:
+                found.append(self.judged(one) if isinstance(one, Measurement) else one)
+            except Interrupted:
+                raise
+            except AutoKVError as error:
+                found.append(error)
+        return found
 
     def judged(self, measurement: Measurement) -> Measurement:
         """``measurement`` with the metrics of serving the trace; its answers' length stretches the trace's."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from autokv.config import CompressionConfig
 from autokv.errors import ModelError
-from autokv.evaluation.costs import CostCache, MemoryCache
+from autokv.evaluation.costs import CostCache
 from autokv.evaluation.costs.meter import CostMeter, activation_bytes, weights_bytes
 from autokv.hardware import HardwareProfile
 from autokv.hardware.catalog import silicon_name
@@ -17,8 +17,7 @@ from autokv.hardware.silicon import tables_installed
 from autokv.models import LoadedModel
 from autokv.models.outline import ModelOutline, outline_of
 from autokv.models.placement import DTYPES
-from autokv.runs.cost_sources import CacheSizes, CostSource, MeasuredCosts, fitted, shape_of, tabled
-from autokv.runs.device_rates import kept_rates
+from autokv.runs.cost_sources import CacheSizes, CostSource, MeasuredCosts, fitted, kept_rates, shape_of, tabled
 from autokv.serving import ServingOptions, SimulatedEngine, kv_capacity_bytes
 from autokv.serving.calibration import Calibration
 from autokv.serving.prefixes import shareable
@@ -68,7 +67,7 @@ class SimulatedEngines:
         dtype: str = "auto",
         log: ServerLog | None = None,
         thorough: bool = True,
-        cache: CostCache | None = None,
+        cache: CostCache,
         say: Callable[[str], None] = lambda line: None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
@@ -109,7 +108,6 @@ class SimulatedEngines:
         if source is None:
             if loaded is None:
                 raise ModelError("its costs have to be measured, which takes its weights", field=facts.name)
-            cache = cache or MemoryCache()
             meter = CostMeter(
                 loaded,
                 fingerprint=here.fingerprint,

@@ -26,7 +26,6 @@ from autokv.errors import ConfigError, RequestError
 from autokv.kernels import backend
 from autokv.models import ModelFacts
 from autokv.models.inspection import facts_of
-from autokv.models.support import refuse_sinks
 from autokv.runtime.attention import install
 from autokv.runtime.contexts import LayerContexts, rotation_is_known
 from autokv.runtime.growth import Growth
@@ -69,8 +68,7 @@ def make_plan(model: PreTrainedModel, config: CompressionConfig | str | Path) ->
     where = str(config) if isinstance(config, str | Path) else "config"
     if isinstance(config, str | Path):
         config = ConfigurationDocument.load(config)
-    facts = facts_of(model.config, model.config.name_or_path or type(model).__name__)
-    refuse_sinks(model, facts.model_type, facts.name)
+    facts = facts_of(model.config, model.config.name_or_path or type(model).__name__, model)
     if isinstance(config, ConfigurationDocument):
         _check_made_for(config, facts, where)
         config = config.config()

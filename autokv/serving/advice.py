@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from autokv.serving.engine_options import SLO
-from autokv.serving.simulated_engine import SimulatedEngine, sustained_rate
+from autokv.serving.rate import sustained_rate
+from autokv.serving.simulator import SimulatedEngine
 from autokv.serving.verdict import SAME, more, size_text
 from autokv.workload import WorkloadTrace
 from autokv.workload.transform import scale_lengths
@@ -21,21 +22,15 @@ LENGTHS = (2.0, 4.0, 8.0)
 
 @dataclass(frozen=True)
 class Advisor:
-    """Compares a compressed cache with 16 bits by what each sustains under other conditions.
-
-    Args:
-        trace: what is served.
-        candidate: the compressed cache.
-        full: 16 bits, on the same device under the same options.
-        slo: what a request must keep.
-        context_tokens: the longest request that the model takes; None if it does not say.
-    """
+    """Compares a compressed cache with 16 bits by what each sustains under other conditions."""
 
     trace: WorkloadTrace
     candidate: SimulatedEngine
     full: SimulatedEngine
+    """16 bits, on the same device under the same options."""
     slo: SLO
     context_tokens: int | None = None
+    """The longest request that the model takes; None if it does not say."""
     worth: float = SAME
     """Gain, as a share, from which compression pays."""
 
@@ -58,8 +53,7 @@ class Advisor:
         found = self._first(lambda memory: self._pays(self.trace, memory), have, 0.5)
         if found is None:
             return f"Compression does not help with less memory, down to {size_text(have / 2**OCTAVES)} for KV caches"
-        gain = self._gain(self.trace, found)
-        what = "serves what 16 bits cannot" if gain is None else f"sustains {more(gain)} requests/s"
+        what = _better(self._gain(self.trace, found))
         return f"With {size_text(found)} for KV caches instead of {size_text(have)}, compression {what}"
 
     def _more_load(self) -> str:
@@ -71,11 +65,9 @@ class Advisor:
         longest = int((self.trace.input_tokens + self.trace.output_tokens).max())
         tried = [factor for factor in LENGTHS if self.context_tokens is None or factor * longest <= self.context_tokens]
         for factor in tried:
-            longer = scale_lengths(self.trace, factor)
-            gain = self._gain(longer, self.full.capacity_bytes)
+            gain = self._gain(scale_lengths(self.trace, factor), self.full.capacity_bytes)
             if gain is None or gain > self.worth:
-                what = "serves what 16 bits cannot" if gain is None else f"sustains {more(gain)} requests/s"
-                return f"With requests {factor:g} times as long, compression {what}"
+                return f"With requests {factor:g} times as long, compression {_better(gain)}"
         if not tried:
             return f"Requests cannot be much longer: the model's context ends at {self.context_tokens:,} tokens"
         return f"Compression does not help longer requests, up to {tried[-1]:g} times as long"
@@ -107,3 +99,7 @@ class Advisor:
     def _sustained(self, engine: SimulatedEngine, trace: WorkloadTrace, memory: float) -> float:
         found = sustained_rate(trace, replace(engine, capacity_bytes=memory), self.slo)
         return 0.0 if found is None else found.requests_per_s
+
+
+def _better(gain: float | None) -> str:
+    return "serves what 16 bits cannot" if gain is None else f"sustains {more(gain)} requests/s"

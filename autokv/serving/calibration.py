@@ -24,13 +24,12 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
 
 from autokv.errors import RequestError
-from autokv.serving.cost_model import CostModel
+from autokv.serving.cost_model import CostModel, ModelShape
 from autokv.serving.curves import Curve, Grid
 from autokv.serving.engine_options import ServingOptions
 from autokv.serving.kv_memory import SequenceBytes
 from autokv.serving.outcome import Outcome
 from autokv.serving.server_log import FEWEST, ServerLog
-from autokv.serving.shape import ModelShape
 from autokv.serving.simulator import simulate
 
 FITTED_SHARE = 2 / 3
@@ -110,13 +109,7 @@ class Calibration:
 
 
 def calibrate(log: ServerLog, options: ServingOptions, capacity_bytes: float, sequence: SequenceBytes) -> Calibration:
-    """Fit an engine's costs to the log of a server that it ran on.
-
-    Args:
-        log: of the server.
-        options: how it scheduled.
-        capacity_bytes: its KV memory.
-        sequence: bytes of a request in it.
+    """Fit an engine's costs to the log of a server that scheduled by ``options`` with so much KV memory.
 
     Raises:
         RequestError: too few requests have more than one token, or the memory does not hold the requests.
@@ -169,13 +162,7 @@ def doubts(
 ) -> Iterator[str]:
     """For what the fit holds, and what speaks against that, a line each: a log does not prove of what it is.
 
-    Args:
-        found: what was fitted.
-        log: to which.
-        shape: of the model that the log is said to be of.
-        model: its name.
-        device: the name of the device that the log is said to be of.
-        bandwidth: of that device, bytes a second.
+    ``shape``, ``model``, ``device`` and its ``bandwidth`` (bytes a second) are what the log is said to be of.
     """
     yield f"the costs are taken to be those of {model} on {device}; they hold only for the server that wrote the log"
     others = [name for name in log.models if _short(name) != _short(model)]

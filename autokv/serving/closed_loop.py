@@ -58,56 +58,42 @@ def recorded_arrivals(trace: WorkloadTrace) -> NDArray[np.float64]:
 
 
 class Arrivals:
-    """The requests of a trace in the order in which they arrive; those at the same time in the order of the trace.
-
-    Args:
-        trace: the requests.
-    """
+    """The requests of a trace in the order in which they arrive; those at the same time in the order of the trace."""
 
     def __init__(self, trace: WorkloadTrace) -> None:
         self.moments: list[float] = trace.arrival_s.tolist()
         """When each request arrives, in seconds; of one that waits for another, as soon as that has ended."""
+        self._delays: list[float] | None = None if trace.delay_s is None else trace.delay_s.tolist()
+        self._before: list[int] = turns_before(trace).tolist()
         self._after: dict[int, list[int]] = {}
-        self._delays: list[float] | None = None
-        if trace.session is None:
-            self._own: list[int] | range = range(len(trace))
-        else:
-            before = turns_before(trace)
-            self._own = np.flatnonzero(before == NOBODY).tolist()
-            for request in np.flatnonzero(before != NOBODY).tolist():
-                self._after.setdefault(int(before[request]), []).append(request)
-            self._delays = None if trace.delay_s is None else trace.delay_s.tolist()
-        self._place = 0
-        self._released: list[tuple[float, int]] = []
-        self.next_s = 0.0
+        for request, before in enumerate(self._before):
+            if before != NOBODY:
+                self._after.setdefault(before, []).append(request)
+        self._own = (request for request, before in enumerate(self._before) if before == NOBODY)
+        self._due: list[tuple[float, int]] = []
+        """A heap of requests whose times are known; of those that wait for nobody, the next one alone."""
+        self._next_own()
+
+    @property
+    def next_s(self) -> float:
         """When the next request arrives, of those whose time is known; infinite if there is none."""
-        self._look()
+        return self._due[0][0] if self._due else float("inf")
 
     def pop(self) -> int:
         """The request that arrives at :attr:`next_s`."""
-        if self._released and self._released[0] <= (self._own_s(), self._own_request()):
-            request = heappop(self._released)[1]
-        else:
-            request = self._own_request()
-            self._place += 1
-        self._look()
+        _, request = heappop(self._due)
+        if self._before[request] == NOBODY:
+            self._next_own()
         return request
 
     def ended(self, request: int, now: float) -> None:
         """``request`` has ended at ``now``: the turns that waited for it get their times."""
         for later in self._after.get(request, ()):
             delay = float("nan") if self._delays is None else self._delays[later]
-            moment = now + delay if delay >= 0 else max(now, self.moments[later])
-            self.moments[later] = moment
-            heappush(self._released, (moment, later))
-            self.next_s = min(self.next_s, moment)
+            self.moments[later] = now + delay if delay >= 0 else max(now, self.moments[later])
+            heappush(self._due, (self.moments[later], later))
 
-    def _own_request(self) -> int:
-        return self._own[self._place] if self._place < len(self._own) else len(self.moments)
-
-    def _own_s(self) -> float:
-        return self.moments[self._own[self._place]] if self._place < len(self._own) else float("inf")
-
-    def _look(self) -> None:
-        own = self._own_s()
-        self.next_s = min(own, self._released[0][0]) if self._released else own
+    def _next_own(self) -> None:
+        request = next(self._own, None)
+        if request is not None:
+            heappush(self._due, (self.moments[request], request))

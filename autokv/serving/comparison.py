@@ -119,21 +119,13 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        against = {run.name: asdict(self.gain(run)) for run in self.runs[1:]}
+        figures = {name: value for name, value in vars(self).items() if name not in ("candidate", "full", "float8")}
         return {
-            "trace": self.trace,
-            "requests_per_s": self.requests_per_s,
-            "closed_loop": self.closed_loop,
+            **figures,
             "slo": asdict(self.slo),
-            "slo_is_default": self.slo_is_default,
             "runs": [run.to_dict() for run in self.runs],
-            "gains": against,
+            "gains": {run.name: asdict(self.gain(run)) for run in self.runs[1:]},
             "impossible": dict(self.impossible),
-            "memory_short": self.memory_short,
-            "attention_share": self.attention_share,
-            "verdict": self.verdict,
-            "basis": self.basis,
-            "predicted": self.predicted,
         }
 
 

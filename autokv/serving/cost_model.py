@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from autokv.serving.curves import Curve, Grid
 from autokv.serving.kv_memory import SequenceBytes
 
+Dtype = Literal["float32", "bfloat16", "float16"]
 Basis = Literal["measured", "silicon", "fitted", "estimated"]
 """Where times come from: this device, tables of kernel times, a log of a server, or another device's times."""
 COMPRESS_LAUNCHES = 20
@@ -15,6 +19,48 @@ COMPRESS_LAUNCHES = 20
 BY_BYTES = (
     "what the compressed format changes follows from its bytes, as if its kernels read memory as fast as 16-bit ones"
 )
+
+
+@dataclass(frozen=True)
+class Product:
+    """A matrix that every token is multiplied by."""
+
+    outputs: int
+    inputs: int
+    count: int = 1
+    """Matrices of this shape in the model."""
+    head: bool = False
+    """Only tokens whose logits are wanted pass it."""
+
+    @property
+    def parameters(self) -> int:
+        """Of all matrices of this shape."""
+        return self.outputs * self.inputs * self.count
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What of a model decides the bytes and operations of an iteration."""
+
+    parameters: int
+    """Parameters that one token uses."""
+    weights_bytes: int
+    layers: int
+    query_heads: int
+    kv_heads: int
+    head_dim: int
+    dtype: Dtype
+    """That the model computes in."""
+    products: tuple[Product, ...] = ()
+    """Its matrices; none where they do not say what a pass costs, as in a mixture of experts."""
+    sliding_layers: int = 0
+    """Of :attr:`layers`, those that see :attr:`window` tokens."""
+    window: int | None = None
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """16-bit bytes of one token, all layers."""
+        return 4 * self.layers * self.kv_heads * self.head_dim
 
 
 @dataclass(frozen=True)
@@ -57,30 +103,19 @@ class CostModel:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {
-            "rest": self.rest.to_dict(),
-            "prefill_attention": self.prefill_attention.to_dict(),
-            "compress": self.compress.to_dict(),
-            "decode_attention": self.decode_attention.to_dict(),
-            "sequence": vars(self.sequence).copy(),
-            "predicted": self.predicted,
-            "basis": self.basis,
-            "remark": self.remark,
-        }
+        found: dict[str, Any] = _document().dump_python(self, mode="json")
+        return found
 
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> Self:
-        """The inverse of :meth:`to_dict`."""
-        return cls(
-            rest=Curve.from_dict(document["rest"]),
-            prefill_attention=Curve.from_dict(document["prefill_attention"]),
-            compress=Curve.from_dict(document["compress"]),
-            decode_attention=Grid.from_dict(document["decode_attention"]),
-            sequence=SequenceBytes(**document["sequence"]),
-            predicted=document["predicted"],
-            basis=document.get("basis") or ("measured" if document["predicted"] is None else "estimated"),
-            remark=document.get("remark"),
-        )
+    @staticmethod
+    def from_dict(document: dict[str, Any]) -> CostModel:
+        """The inverse of :meth:`to_dict`; a document that was written before there was a ``basis`` loads too."""
+        basis = document.get("basis") or ("measured" if document["predicted"] is None else "estimated")
+        return _document().validate_python({**document, "basis": basis})
+
+
+@cache
+def _document() -> TypeAdapter[CostModel]:
+    return TypeAdapter(CostModel)
 
 
 def by_bytes(full: CostModel, sequence: SequenceBytes, *, bandwidth: float, launch: float, layers: int) -> CostModel:

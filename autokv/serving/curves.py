@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from scipy.optimize import isotonic_regression
@@ -62,15 +62,6 @@ class Curve:
         """All values times ``factor``."""
         return type(self)(self.x, tuple(y * factor for y in self.y), self.limit)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return {"x": list(self.x), "y": list(self.y), "limit": self.limit}
-
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> Self:
-        """The inverse of :meth:`to_dict`."""
-        return cls(tuple(document["x"]), tuple(document["y"]), document.get("limit"))
-
 
 @dataclass(frozen=True)
 class Grid:
@@ -112,12 +103,3 @@ class Grid:
     def scaled(self, factor: float) -> Self:
         """All values times ``factor``."""
         return type(self)(self.batches, tuple(curve.scaled(factor) for curve in self.curves))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return {"batches": list(self.batches), "curves": [curve.to_dict() for curve in self.curves]}
-
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> Self:
-        """The inverse of :meth:`to_dict`."""
-        return cls(tuple(document["batches"]), tuple(Curve.from_dict(one) for one in document["curves"]))

@@ -53,11 +53,7 @@ class ServingOptions:
 
 
 def usual_options(kind: str) -> ServingOptions:
-    """What suits a device: a CPU takes as long for 256 tokens as a GPU for thousands, and decoders wait meanwhile.
-
-    Args:
-        kind: ``cpu``, or any GPU's.
-    """
+    """What suits a device: a CPU takes as long for 256 tokens as a GPU for thousands, and decoders wait meanwhile."""
     return ServingOptions(max_num_batched_tokens=256, max_num_seqs=64) if kind == "cpu" else ServingOptions()
 
 

@@ -8,12 +8,12 @@ efficiency that was reached; on the other device the same efficiency is assumed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from autokv.hardware import catalog
 from autokv.hardware.profile import HardwareProfile, Rate
-from autokv.serving.cost_model import CostModel
+from autokv.serving.cost_model import COMPRESS_LAUNCHES, CostModel, ModelShape
 from autokv.serving.curves import Curve, Grid
-from autokv.serving.shape import ModelShape
 
 ATTAINED_BANDWIDTH = 0.85
 ATTAINED_ARITHMETIC = 0.7
@@ -24,7 +24,6 @@ LAUNCH_US = {"cpu": 1.5, "cuda": 5.0, "rocm": 7.0}
 REST_LAUNCHES = 30
 """Operations of one layer outside attention, as transformers runs it: norms, projections, rotation, MLP."""
 ATTENTION_LAUNCHES = 8
-COMPRESS_LAUNCHES = 20
 
 
 @dataclass(frozen=True)
@@ -85,12 +84,9 @@ class Scaling:
         return min(work.launches * self.measured.launch, max(0.0, seconds - self.measured.bound(work)))
 
     def __call__(self, seconds: float, work: Work, there: Work | None = None) -> float:
-        """Seconds on the target: launches scale with a launch, the rest with its bound. Nothing stays nothing.
+        """Seconds on the target of what took ``seconds``: launches scale with a launch, the rest with its bound.
 
-        Args:
-            seconds: measured.
-            work: that they were spent on.
-            there: what it is on the target, where that is other work.
+        Nothing stays nothing. ``there`` is what ``work`` is on the target, where that is other work.
         """
         bound = self.measured.bound(work)
         ratio = self.target.bound(there or work) / bound if bound else self.measured.bandwidth / self.target.bandwidth
@@ -129,10 +125,9 @@ def estimate(
         return costs
     served = served or shape
     rates_of, rates_for, words = _comparable(measured, target)
-    scale = Scaling(
-        _roofline(rates_of, shape, measured.launch_us, LAUNCH_US[measured.kind]),
-        _roofline(rates_for, served, target.launch_us, _launch_without(measured, target)),
-    )
+    # A target that does not say what a launch takes is as fast as the measured device, if that is of its kind.
+    launch = target.launch_us or (measured.launch_us if measured.kind == target.kind else None)
+    scale = Scaling(_roofline(rates_of, shape, measured.launch_us), _roofline(rates_for, served, launch))
     if served.dtype != shape.dtype:
         words += f"; measured in {shape.dtype}, predicted for {served.dtype}"
     held = costs.sequence.per_token
@@ -172,53 +167,34 @@ def _comparable(measured: HardwareProfile, target: HardwareProfile) -> tuple[Har
     how = f"each scaled by its roofline bound {alike}, with "
     if measured.source == target.source:
         return measured, target, f"{how}the {'measured' if target.source == 'measured' else 'data-sheet'} rates of both"
-    if measured.source == "measured":
-        sheet = catalog.sheet_of(measured)
-        pair = (sheet or measured, target if sheet else _attained(target))
-    else:
-        sheet = catalog.sheet_of(target)
-        pair = (measured if sheet else _attained(measured), sheet or target)
-    if sheet:
-        return *pair, f"{how}the data-sheet rates of both"
+    ours, theirs = (one if one.source == "data sheet" else catalog.sheet_of(one) for one in (measured, target))
+    if ours and theirs:
+        return ours, theirs, f"{how}the data-sheet rates of both"
+    ours, theirs = (one if one.source == "measured" else _attained(one) for one in (measured, target))
     shares = f"{ATTAINED_BANDWIDTH:.0%} of the bandwidth and {ATTAINED_ARITHMETIC:.0%} of the arithmetic"
     named = target if measured.source == "measured" else measured
-    return *pair, f"{how}{shares} of the data sheet of {named.name} beside the measured rates of the other"
+    return ours, theirs, f"{how}{shares} of the data sheet of {named.name} beside the measured rates of the other"
 
 
 def _attained(sheet: HardwareProfile) -> HardwareProfile:
     """A data sheet's rates, lowered to what is usually attained."""
-
-    def lower(rate: Rate) -> Rate:
-        return Rate(rate.median * ATTAINED_ARITHMETIC, 0.0, 0)
-
-    return replace(
-        sheet,
-        copy_gb_per_s=Rate(sheet.copy_gb_per_s.median * ATTAINED_BANDWIDTH, 0.0, 0),
-        float32_gflops=lower(sheet.float32_gflops),
-        bfloat16_gflops=lower(sheet.bfloat16_gflops),
-        float16_gflops=lower(sheet.float16_gflops) if sheet.float16_gflops else None,
-    )
+    shares = {"copy_gb_per_s": ATTAINED_BANDWIDTH}
+    shares |= dict.fromkeys(("float32_gflops", "bfloat16_gflops", "float16_gflops"), ATTAINED_ARITHMETIC)
+    rates = {name: getattr(sheet, name) for name in shares}
+    lowered: dict[str, Any] = {
+        name: Rate(rate.median * shares[name], 0.0, 0) for name, rate in rates.items() if rate is not None
+    }
+    return replace(sheet, **lowered)
 
 
-def _roofline(rates: HardwareProfile, shape: ModelShape, launch: Rate | None, otherwise: float) -> Roofline:
+def _roofline(rates: HardwareProfile, shape: ModelShape, launch: Rate | None) -> Roofline:
     """Without a rate for 16-bit floats of its own, the device computes in bfloat16."""
-    arithmetic = {
-        "float32": rates.float32_gflops,
-        "bfloat16": rates.bfloat16_gflops,
-        "float16": rates.float16_gflops or rates.bfloat16_gflops,
-    }[shape.dtype]
+    arithmetic: Rate = getattr(rates, f"{shape.dtype}_gflops") or rates.bfloat16_gflops
     return Roofline(
         bandwidth=rates.copy_gb_per_s.median * 1e9,
         arithmetic=arithmetic.median * 1e9,
-        launch=(launch.median if launch else otherwise) / 1e6,
+        launch=(launch.median if launch else LAUNCH_US[rates.kind]) / 1e6,
     )
-
-
-def _launch_without(measured: HardwareProfile, target: HardwareProfile) -> float:
-    """Microseconds of a launch on a target that does not say: the measured device's where it is of the same kind."""
-    if measured.kind == target.kind and measured.launch_us:
-        return measured.launch_us.median
-    return LAUNCH_US[target.kind]
 
 
 def _beyond(pairs: list[tuple[float, Work]], scale: Scaling) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import takewhile
 
 from autokv.config import CompressionConfig, NoStage
 from autokv.errors import RequestError
@@ -24,23 +25,21 @@ def shareable(config: CompressionConfig) -> bool:
 class PrefixCache:
     """Hashed blocks of prompts in KV memory. Those that nobody uses go first, the least recently used first.
 
-    Args:
-        blocks: the trace's block hashes.
-        block_size: tokens of a block of KV memory.
+    Without ``blocks``, the trace's hashes, nothing is shared.
 
     Raises:
         RequestError: hashed blocks are not whole blocks of KV memory.
     """
 
-    def __init__(self, blocks: PrefixBlocks, block_size: int) -> None:
-        if blocks.block_tokens % block_size:
+    def __init__(self, blocks: PrefixBlocks | None, block_size: int) -> None:
+        self.hash_block_size = 0 if blocks is None else blocks.block_tokens
+        if self.hash_block_size % block_size:
             raise RequestError(
-                f"hashed blocks of {blocks.block_tokens} tokens are not whole blocks of {block_size}",
+                f"hashed blocks of {self.hash_block_size} tokens are not whole blocks of {block_size}",
                 field="block_size",
-                remedy=f"give a divisor of {blocks.block_tokens}",
+                remedy=f"give a divisor of {self.hash_block_size}",
             )
-        self.hash_block_size = blocks.block_tokens
-        self.blocks_per_hash = blocks.block_tokens // block_size
+        self.blocks_per_hash = self.hash_block_size // block_size
         self._blocks = blocks
         self._users: dict[int, int] = {}
         self._idle: OrderedDict[int, None] = OrderedDict()
@@ -52,15 +51,14 @@ class PrefixCache:
 
     def chain(self, request: int, tokens: int) -> list[int]:
         """Hashes of the whole hashed blocks among a prompt's first ``tokens``."""
+        if self._blocks is None:
+            return []
         chain: list[int] = self._blocks.of(request)[: tokens // self.hash_block_size].tolist()
         return chain
 
     def held(self, chain: Sequence[int]) -> int:
         """How many leading blocks of ``chain`` are in memory."""
-        for count, block in enumerate(chain):
-            if block not in self._users:
-                return count
-        return len(chain)
+        return sum(1 for _ in takewhile(self._users.__contains__, chain))
 
     def idle(self, chain: Sequence[int]) -> int:
         """How many blocks of ``chain`` are in memory and used by nobody."""

@@ -14,6 +14,7 @@ from autokv.serving.comparison import SustainableRate
 from autokv.serving.cost_model import CostModel
 from autokv.serving.engine_options import SLO
 from autokv.serving.outcome import Outcome
+from autokv.serving.simulator import SimulatedEngine
 from autokv.workload import WorkloadTrace
 from autokv.workload.excerpt import excerpt
 from autokv.workload.transform import SHORTEST_S, repeated, with_rate
@@ -107,12 +108,24 @@ def max_sustainable_rate(
     )
 
 
+def sustained_rate(trace: WorkloadTrace, engine: SimulatedEngine, slo: SLO) -> SustainableRate | None:
+    """What an engine sustains; None where no request fits into its memory.
+
+    Raises:
+        RequestError: all requests of the trace arrive at once.
+    """
+    try:
+        return max_sustainable_rate(trace, engine.serve, slo)
+    except RequestError:
+        if trace.timed:
+            return None
+        raise
+
+
 def default_slo(trace: WorkloadTrace, costs: CostModel) -> SLO:
     """Five times what an idle engine takes: for the trace's 95th-percentile prompt, and a step at its median context.
 
-    Args:
-        trace: the requests.
-        costs: of the 16-bit cache, so that a configuration is not judged by limits of its own making.
+    ``costs`` are to be those of the 16-bit cache, so that a configuration is not judged by limits of its own making.
     """
     prompt = float(np.percentile(trace.input_tokens, 95))
     context = float(np.median(trace.input_tokens + trace.output_tokens / 2))
@@ -127,11 +140,9 @@ def _saturated(part: WorkloadTrace, serve: Serve) -> Outcome:
     that takes many at once would be timed while it fills up and runs empty."""
     waiting = replace(part, arrival_s=np.zeros(len(part)), delay_s=None)
     outcome = serve(waiting)
-    wanted = ENOUGH * outcome.max_running
-    if outcome.served.any() and len(part) < wanted <= ENOUGH * REQUESTS:
-        outcome = serve(repeated(waiting, math.ceil(wanted / len(part))))
+    for _ in range(2):
         wanted = ENOUGH * outcome.max_running
-        if len(outcome.finish_s) < wanted <= ENOUGH * REQUESTS:
+        if outcome.served.any() and len(outcome.finish_s) < wanted <= ENOUGH * REQUESTS:
             outcome = serve(repeated(waiting, math.ceil(wanted / len(part))))
     return outcome
 

@@ -21,7 +21,7 @@ from autokv.serving.engine_options import ServingOptions
 from autokv.serving.kv_memory import KVMemory
 from autokv.serving.prefixes import PrefixCache
 from autokv.serving.step import Chunk, Step
-from autokv.workload import WorkloadTrace
+from autokv.workload import PrefixBlocks, WorkloadTrace
 
 
 @dataclass(slots=True)
@@ -40,11 +40,6 @@ class Scheduler:
     Call :meth:`plan` for the next iteration, carry it out, and tell :meth:`complete`. Turns of one conversation come
     one after the other, see :mod:`autokv.serving.closed_loop`.
 
-    Args:
-        trace: the requests.
-        memory: blocks for KV caches.
-        options: the policy.
-
     Raises:
         RequestError: prefix caching is asked for without block hashes.
     """
@@ -55,7 +50,7 @@ class Scheduler:
         self._inputs: list[int] = trace.input_tokens.tolist()
         self._outputs: list[int] = trace.output_tokens.tolist()
         self._memory, self._options = memory, options
-        self._prefixes = _prefix_cache(trace, options)
+        self._prefixes = PrefixCache(_shared_blocks(trace, options), options.block_size)
         self._block_size = memory.block_size
         self._free = memory.blocks
         self._ranks: dict[int, int] = {}
@@ -81,15 +76,8 @@ class Scheduler:
         """Swapped requests to the tokens that they hold."""
         self._chains: dict[int, list[int]] = {}
         """Shared hashed blocks of running requests."""
-        self.refused: list[int] = []
-        """Requests that the memory can never hold."""
         self.step_blocks = 0
         """Blocks in use at the end of the last iteration, before what had finished was released."""
-
-    @property
-    def next_arrival(self) -> float | None:
-        """When the next request arrives; None if none does before a running one has ended."""
-        return None if self.arrivals.next_s == float("inf") else self.arrivals.next_s
 
     @property
     def waiting(self) -> int:
@@ -169,7 +157,7 @@ class Scheduler:
 
     @property
     def _available(self) -> int:
-        return self._free + (self._prefixes.idle_blocks if self._prefixes else 0)
+        return self._free + self._prefixes.idle_blocks
 
     def _arrive(self, now: float) -> None:
         arrivals, memory = self.arrivals, self._memory
@@ -180,7 +168,6 @@ class Scheduler:
             whole = prompt <= self._options.max_num_batched_tokens
             most = max(memory.blocks_of(last), memory.blocks_of(prompt) if whole else memory.staged_blocks(prompt))
             if most > memory.blocks:
-                self.refused.append(request)
                 arrivals.ended(request, arrivals.moments[request])
             else:
                 self._wait(request)
@@ -247,21 +234,18 @@ class Scheduler:
         """The prompt of a request with its blocks taken; None if they are not there."""
         memory, prefixes = self._memory, self._prefixes
         target = self._inputs[request] + self._emitted[request]
-        chain: list[int] = []
-        if prefixes is not None:
-            # The last token is computed in any case: its output is what comes next.
-            chain = prefixes.chain(request, min(target - 1, self._inputs[request]))
-            chain = chain[: prefixes.held(chain)]
-        shared = len(chain) * prefixes.hash_block_size if prefixes else 0
+        # The last token is computed in any case: its output is what comes next.
+        chain = prefixes.chain(request, min(target - 1, self._inputs[request]))
+        chain = chain[: prefixes.held(chain)]
+        shared = len(chain) * prefixes.hash_block_size
         own = memory.blocks_of(target) - shared // self._block_size
         if target - shared > budget:
             # A preempted request may come back longer than memory can stage; it then has all of it.
             own = max(own, min(memory.staged_blocks(target - shared), memory.blocks - shared // self._block_size))
-        if not self._fits(own + (prefixes.idle(chain) * prefixes.blocks_per_hash if prefixes else 0)):
+        if not self._fits(own + prefixes.idle(chain) * prefixes.blocks_per_hash):
             return None
-        if prefixes is not None:
-            prefixes.use(chain)
-            self._chains[request] = chain
+        prefixes.use(chain)
+        self._chains[request] = chain
         self._take(own)
         return _Prompt(shared, target, own)
 
@@ -270,30 +254,26 @@ class Scheduler:
         return blocks + len(self._running) <= self._available if self._running else blocks <= self._available
 
     def _take(self, blocks: int) -> None:
-        while blocks > self._free and self._prefixes is not None:
+        while blocks > self._free and self._prefixes.idle_blocks:
             self._free += self._prefixes.evict()
         self._free -= blocks
 
     def _release(self, request: int, own_blocks: int) -> None:
         self._free += own_blocks
-        if self._prefixes is not None:
-            self._prefixes.leave(self._chains.pop(request, ()))
+        self._prefixes.leave(self._chains.pop(request, ()))
 
     def _start_decoding(self, request: int, prompt: _Prompt) -> bool:
         """The prompt has ended, compressed, with one more token; whether that was the last."""
         del self._prefilling[request]
-        own = self._memory.blocks_of(prompt.target)
         prefixes = self._prefixes
         self._free += prompt.blocks
-        if prefixes is not None:
-            # Every whole hashed block of the prompt is shared from now on; what others hold already is not held twice.
-            before = self._chains[request]
-            chain = prefixes.chain(request, self._inputs[request])
-            joined = prefixes.use(chain[len(before) :])
-            self._chains[request] = chain
-            self._take(joined * prefixes.blocks_per_hash)
-            own -= len(chain) * prefixes.blocks_per_hash
-        self._take(own)
+        # Every whole hashed block of the prompt is shared from now on; what others hold already is not held twice.
+        before = self._chains[request]
+        chain = prefixes.chain(request, self._inputs[request])
+        joined = prefixes.use(chain[len(before) :])
+        self._chains[request] = chain
+        self._take(joined * prefixes.blocks_per_hash)
+        self._take(self._memory.blocks_of(prompt.target) - len(chain) * prefixes.blocks_per_hash)
         self._emitted[request] += 1
         self._decode(request, prompt.target)
         if self._emitted[request] < self._outputs[request]:
@@ -313,7 +293,7 @@ class Scheduler:
         base = self._decoding.pop(request)
         self._held -= base
         self._phases[base % self._block_size] -= 1
-        shared = len(self._chains.get(request, ())) * (self._prefixes.blocks_per_hash if self._prefixes else 0)
+        shared = len(self._chains.get(request, ())) * self._prefixes.blocks_per_hash
         self._release(request, self._memory.blocks_of(base + self._steps) - shared)
 
     def _forget(self, request: int) -> None:
@@ -345,11 +325,11 @@ class Scheduler:
         return max(1, min(steps, soonest))
 
 
-def _prefix_cache(trace: WorkloadTrace, options: ServingOptions) -> PrefixCache | None:
+def _shared_blocks(trace: WorkloadTrace, options: ServingOptions) -> PrefixBlocks | None:
     if not options.prefix_caching:
         return None
     if trace.prefixes is None:
         raise RequestError(
             f"needs block hashes, which {trace.name} has not", field="prefix_caching", remedy="leave it out"
         )
-    return PrefixCache(trace.prefixes, options.block_size)
+    return trace.prefixes

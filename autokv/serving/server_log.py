@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,13 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "e2e": ("e2e", "e2e_s", "latency", "e2e_latency"),
 }
 """What columns may be called, by what they hold: times in seconds, on one clock; ``itl`` a list of gaps."""
+TITLES = {
+    "input": "number of input tokens",
+    "output": "number of output tokens",
+    "arrival": "time of arrival",
+    "first": "time of the first token",
+    "last": "time of the last token",
+}
 LISTS = {
     "input_lens": "input_len",
     "output_lens": "output_len",
@@ -94,15 +101,14 @@ def read_log(path: str | Path) -> ServerLog:
             f"has {len(rows)} requests, too few to fit costs to", field=where, remedy=f"log {FEWEST} or more"
         )
     found = {what: _column(rows, names) for what, names in NAMES.items()}
-    inputs, outputs = (_needed(found[what], what, where) for what in ("input", "output"))
-    arrival = _needed(found["arrival"], "arrival", where)
-    first = _either(found["first"], found["ttft"], lambda ttft: arrival + ttft)
+    inputs, outputs, arrival = (_needed(found[what], what, where) for what in ("input", "output", "arrival"))
+    first, last = found["first"], found["last"]
     if first is None:
-        raise RequestError("has no time of the first token", field=where, remedy=REMEDY)
-    last = _either(found["last"], found["itl"], lambda itl: first + itl)
-    last = _either(last, found["e2e"], lambda e2e: arrival + e2e)
+        first = arrival + _needed(found["ttft"], "first", where)
+    if last is None and found["itl"] is not None:
+        last = first + found["itl"]
     if last is None:
-        raise RequestError("has no time of the last token", field=where, remedy=REMEDY)
+        last = arrival + _needed(found["e2e"], "last", where)
     usable = np.isfinite(inputs + outputs + arrival + first + last) & (inputs >= 1) & (outputs >= 1)
     wrong = usable & ((first <= arrival) | (last < first))
     if wrong.any():
@@ -190,17 +196,6 @@ def _number(value: object) -> float:
 
 def _needed(column: NDArray[np.float64] | None, what: str, where: str) -> NDArray[np.float64]:
     if column is None:
-        titles = {"input": "number of input tokens", "output": "number of output tokens", "arrival": "time of arrival"}
-        raise RequestError(f"has no {titles[what]} (looked for {', '.join(NAMES[what])})", field=where, remedy=REMEDY)
+        looked = ", ".join(NAMES[what])
+        raise RequestError(f"has no {TITLES[what]} (looked for {looked})", field=where, remedy=REMEDY)
     return column
-
-
-def _either(
-    column: NDArray[np.float64] | None,
-    other: NDArray[np.float64] | None,
-    made: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-) -> NDArray[np.float64] | None:
-    """``column``, else what ``other`` makes of it, where there is one."""
-    if column is not None:
-        return column
-    return None if other is None else made(other)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 from autokv.hardware.silicon import SiliconTables, Times
-from autokv.serving.cost_model import CostModel
+from autokv.serving.cost_model import CostModel, ModelShape
 from autokv.serving.curves import Curve, Grid
 from autokv.serving.kv_memory import SequenceBytes
-from autokv.serving.shape import ModelShape
 
 ELEMENTWISE = 4
 """Operations of a layer beside its products and attention, as engines fuse them: two norms, rotation and storing of

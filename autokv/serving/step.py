@@ -50,8 +50,6 @@ class Executor(Protocol):
         Returns:
             How often it ran, at least once, and the seconds of all together.
         """
-        ...
 
     def finished(self, requests: Collection[int]) -> None:
         """These requests have all their tokens; what they held can be dropped."""
-        ...

@@ -40,13 +40,15 @@ def _gained(found: Comparison) -> str:
         return f"{new.name} {_alone(new)}{_rates(found)}"
     if _same(new, full):
         return f"the 16-bit cache {_alone(full)}{_rates(found)}"
-    if not found.memory_short and not _sustains_more(new, full):
+    rates = [None if run.max_rate is None else run.max_rate.requests_per_s for run in (new, full)]
+    if not found.memory_short and not _more(*rates):
+        more_goodput = _more(new.report.goodput_requests_per_s, full.report.goodput_requests_per_s)
         share = found.attention_share or 0.0
         spare = f"with 16 bits the KV cache peaks at {_of_memory(full)} and no request waits for memory"
-        if share <= SMALL_SHARE and not _more_goodput(new, full):
+        if share <= SMALL_SHARE and not more_goodput:
             step = f"decode attention is {share:.0%} of a decoding step"
             return f"compression does not help this workload: {spare}, and {step}{_rates(found)}"
-        if not _faster(new, full) and not _more_goodput(new, full):
+        if not _faster(new, full) and not more_goodput:
             step = "; ".join(part for part in (spare, _change("p50 TPOT", new, full)) if part)
             return f"{new.name} does not help this workload: {step}{_rates(found)}"
     memory = "runs out of memory" if found.memory_short else "does not run out of memory"
@@ -120,15 +122,8 @@ def _faster(new: Run, old: Run) -> bool:
     return any(after is not None and before is not None and after < before * (1 - SAME) for after, before in pairs)
 
 
-def _more_goodput(new: Run, old: Run) -> bool:
-    after, before = new.report.goodput_requests_per_s, old.report.goodput_requests_per_s
+def _more(after: float | None, before: float | None) -> bool:
     return after is not None and before is not None and after > before * (1 + SAME)
-
-
-def _sustains_more(new: Run, old: Run) -> bool:
-    if new.max_rate is None or old.max_rate is None:
-        return False
-    return new.max_rate.requests_per_s > old.max_rate.requests_per_s * (1 + SAME)
 
 
 def _same(new: Run, old: Run) -> bool:

@@ -6,8 +6,6 @@ Every change names the revision that it replaces, and leaves the next one; of tw
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
@@ -16,82 +14,53 @@ from sqlalchemy.orm import Session
 from autokv.errors import ConflictError, NotFoundError, PreconditionError
 from autokv.storage.columns import database_now
 from autokv.storage.configurations import row_of
-from autokv.storage.repository import Cursor, Sessions, cut, newest_first
+from autokv.storage.repository import Cursor, Repository, newest_first
 from autokv.storage.service_tables import AliasMoveRow, AliasRow
 from autokv.storage.tables import ConfigurationRow
-from autokv.wire import AliasAction
+from autokv.wire import AliasAction, AliasMove, AliasView
 
 
-@dataclass(frozen=True)
-class Alias:
-    """A name, and what it stands for."""
-
-    name: str
-    revision: int
-    """Counts its changes, from 1."""
-    configuration: str
-    """Id."""
-    digest: str
-    created: datetime
-    moved: datetime
-
-
-@dataclass(frozen=True)
-class Move:
-    """What an alias stood for at a revision, and how that came."""
-
-    revision: int
-    configuration: str
-    digest: str
-    action: AliasAction
-    note: str
-    time: datetime
-
-
-class Aliases:
+class Aliases(Repository):
     """The repository of aliases. A configuration is named by its id, or by how its digest begins."""
 
-    def __init__(self, reading: Sessions, writing: Sessions) -> None:
-        self._reading, self._writing = reading, writing
-
-    def get(self, name: str) -> Alias:
+    def get(self, name: str) -> AliasView:
         """The alias of this name.
 
         Raises:
             NotFoundError: there is none.
         """
-        query = select(AliasRow, ConfigurationRow.digest).join(ConfigurationRow).where(AliasRow.name == name)
         with self._reading() as session:
-            found = session.execute(query).first()
-        if found is None:
-            raise _missing(name)
-        return _alias(*found)
+            row = session.get(AliasRow, name)
+            if row is None:
+                raise _missing(name)
+            return AliasView.model_validate(row)
 
-    def page(self, cursor: Cursor = None, limit: int = 50) -> tuple[tuple[Alias, ...], Cursor]:
+    def page(self, cursor: Cursor = None, limit: int = 50) -> tuple[tuple[AliasView, ...], Cursor]:
         """Aliases, the newest first, and where the next page begins."""
-        query = select(AliasRow, ConfigurationRow.digest).join(ConfigurationRow)
+        columns = (AliasRow.created, AliasRow.name)
         with self._reading() as session:
-            rows = session.execute(newest_first(query, (AliasRow.created_at, AliasRow.name), cursor, limit)).all()
-        shown, following = cut(rows, limit, lambda row: (row[0].created_at, row[0].name))
-        return tuple(_alias(*row) for row in shown), following
+            rows, following = newest_first(session, select(AliasRow), columns, cursor, limit)
+            return tuple(AliasView.model_validate(row) for (row,) in rows), following
 
-    def history(self, name: str, before: int | None = None, limit: int = 50) -> tuple[tuple[Move, ...], int | None]:
+    def history(
+        self, name: str, before: int | None = None, limit: int = 50
+    ) -> tuple[tuple[AliasMove, ...], int | None]:
         """What an alias stood for, the newest first from below revision ``before``, and below which the rest is.
 
         Raises:
             NotFoundError: there is no such alias.
         """
-        query = select(AliasMoveRow, ConfigurationRow.digest).join(ConfigurationRow).where(AliasMoveRow.alias == name)
+        query = select(AliasMoveRow).where(AliasMoveRow.alias == name)
         if before is not None:
             query = query.where(AliasMoveRow.revision < before)
         with self._reading() as session:
             if session.get(AliasRow, name) is None:
                 raise _missing(name)
-            rows = session.execute(query.order_by(AliasMoveRow.revision.desc()).limit(limit + 1)).all()
-        moves = tuple(_move(*row) for row in rows[:limit])
-        return moves, moves[-1].revision if len(rows) > limit else None
+            rows = session.scalars(query.order_by(AliasMoveRow.revision.desc()).limit(limit + 1)).all()
+            moves = tuple(map(AliasMove.model_validate, rows[:limit]))
+            return moves, moves[-1].revision if len(rows) > limit else None
 
-    def create(self, name: str, configuration: str, note: str = "") -> Alias:
+    def create(self, name: str, configuration: str, note: str = "") -> AliasView:
         """Make an alias, at revision 1.
 
         Raises:
@@ -111,7 +80,7 @@ class Aliases:
                 ) from None
             return _change(session, row, target, "created", note)
 
-    def move(self, name: str, configuration: str, note: str, expected_revision: int) -> Alias:
+    def move(self, name: str, configuration: str, note: str, expected_revision: int) -> AliasView:
         """Let an alias stand for another configuration.
 
         Raises:
@@ -122,7 +91,7 @@ class Aliases:
             row = _held(session, name, expected_revision)
             return _change(session, row, row_of(session, configuration), "moved", note)
 
-    def roll_back(self, name: str, expected_revision: int, to: int | None = None, note: str = "") -> Alias:
+    def roll_back(self, name: str, expected_revision: int, to: int | None = None, note: str = "") -> AliasView:
         """Let an alias stand for what it stood for at revision ``to``; without it, for what the last change replaced.
 
         Rolling back twice goes two changes back.
@@ -165,14 +134,14 @@ def _held(session: Session, name: str, expected_revision: int) -> AliasRow:
     return row
 
 
-def _change(session: Session, row: AliasRow, target: ConfigurationRow, action: AliasAction, note: str) -> Alias:
+def _change(session: Session, row: AliasRow, target: ConfigurationRow, action: AliasAction, note: str) -> AliasView:
     row.revision += 1
     row.configuration = target.id
-    row.moved_at = database_now()
+    row.moved = database_now()
     session.add(AliasMoveRow(alias=row.name, revision=row.revision, configuration=target.id, action=action, note=note))
     session.flush()
     session.refresh(row)
-    return _alias(row, target.digest)
+    return AliasView.model_validate(row)
 
 
 def _earlier(name: str, moves: Sequence[AliasMoveRow], to: int | None) -> str:
@@ -202,11 +171,3 @@ def undone(moves: Sequence[AliasMoveRow]) -> list[str]:
 
 def _missing(name: str) -> NotFoundError:
     return NotFoundError("there is no such alias", field=f"alias {name}", remedy="see the list of aliases")
-
-
-def _alias(row: AliasRow, digest: str) -> Alias:
-    return Alias(row.name, row.revision, row.configuration, digest, row.created_at, row.moved_at)
-
-
-def _move(row: AliasMoveRow, digest: str) -> Move:
-    return Move(row.revision, row.configuration, digest, row.action, row.note, row.created_at)

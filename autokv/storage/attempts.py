@@ -52,8 +52,8 @@ def begin(session: Session, row: JobRow, worker: str, trials: int, seconds: floa
     row.owner, row.owner_host, row.owner_process = secrets.token_hex(16), this_host(), os.getpid()
     row.heartbeat_at, row.lease_until = now, now + timedelta(seconds=seconds)
     row.started_at = row.started_at or now
-    _tell_running(row, now)
-    session.add(AttemptRow(job_id=row.id, number=row.attempts, worker=worker, trials=trials, started_at=now))
+    _tell(row, "Running", True, "Started", f"attempt {row.attempts} runs", now)
+    session.add(AttemptRow(job_id=row.id, number=row.attempts, worker=worker, trials=trials, started=now))
     append(session, row, "started", {"attempt": row.attempts, "worker": worker})
     return Lease(row.id, row.owner, row.attempts)
 
@@ -93,7 +93,7 @@ def _end(session: Session, row: JobRow, outcome: Outcome, reason: str, now: date
     attempt = session.get(AttemptRow, (row.id, row.attempts))
     if attempt is None:
         return
-    attempt.outcome, attempt.reason, attempt.ended_at = outcome, reason, now
+    attempt.outcome, attempt.reason, attempt.ended = outcome, reason, now
     if (session.scalar(count_ran(row.id)) or 0) > attempt.trials:
         row.crashes = 0
     elif outcome in {"crashed", "lost"}:
@@ -104,7 +104,8 @@ def _close(
     session: Session, row: JobRow, state: FinalState, reason: str, now: datetime, told: Mapping[str, Any]
 ) -> None:
     row.state, row.reason, row.finished_at = state, reason or None, now
-    _tell_finished(row, state.capitalize(), reason, now)
+    _tell(row, "Running", False, state.capitalize(), reason, now)
+    _tell(row, "Finished", True, state.capitalize(), reason, now)
     append(session, row, state, {**told, "reason": reason})
 
 
@@ -122,12 +123,3 @@ def _tell(row: JobRow, kind: str, status: bool, reason: str, message: str, time:
 def _tell_waiting(row: JobRow, reason: str, message: str, time: datetime) -> None:
     _tell(row, "Running", False, reason, message, time)
     _tell(row, "Finished", False, "NotFinished", "the job has not finished", time)
-
-
-def _tell_running(row: JobRow, time: datetime) -> None:
-    _tell(row, "Running", True, "Started", f"attempt {row.attempts} runs", time)
-
-
-def _tell_finished(row: JobRow, reason: str, message: str, time: datetime) -> None:
-    _tell(row, "Running", False, reason, message, time)
-    _tell(row, "Finished", True, reason, message, time)

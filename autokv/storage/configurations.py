@@ -12,13 +12,11 @@ from sqlalchemy.orm import Session, aliased
 
 from autokv.config import ConfigurationDocument
 from autokv.errors import NotFoundError, StorageError
-from autokv.storage.repository import Cursor, Sessions, cut, newest_first, only_match
+from autokv.storage.repository import SHOWN, Cursor, Repository, newest_first, only_match
 from autokv.storage.tables import ConfigurationRow, JobRow, ModelRow
 
 SHORTEST = 8
 """Characters of a digest that stand for it where no other digest begins so."""
-SHOWN = 3
-"""Digests that are named where several begin so."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,8 @@ class Match:
     """Why its job recommends it."""
 
 
-class Configurations:
+class Configurations(Repository):
     """The repository of configurations; rows come with a job's result and never change."""
-
-    def __init__(self, reading: Sessions) -> None:
-        self._reading = reading
 
     def get(self, prefix: str, *, job: str = "") -> StoredConfiguration:
         """The configuration of the id ``prefix``, or whose digest begins so, of the job whose id begins with ``job``.
@@ -119,9 +114,8 @@ class Configurations:
             query = query.join(JobRow, JobRow.id == ConfigurationRow.job_id).where(_of_model(model))
         columns = (ConfigurationRow.created_at, ConfigurationRow.id)
         with self._reading() as session:
-            rows = session.scalars(newest_first(query, columns, cursor, limit)).all()
-        shown, following = cut(rows, limit, lambda row: (row.created_at, row.id))
-        return tuple(map(_stored, shown)), following
+            rows, following = newest_first(session, query, columns, cursor, limit)
+        return tuple(_stored(row) for (row,) in rows), following
 
     def recommended(
         self, *, model: str, hardware: Collection[str] = (), workload: Collection[str] = (), limit: int = 10
@@ -134,8 +128,10 @@ class Configurations:
             workload: names of the workload: ids of traces, names.
             limit: most matches.
         """
-        device = _either(hardware, JobRow.profile, JobRow.request["hardware"].as_string(), *_facts("hardware"))
-        traffic = _either(workload, JobRow.trace, JobRow.request["workload"].as_string(), *_facts("workload"))
+        measured = (JobRow.hardware[fact].as_string() for fact in ("fingerprint", "name"))
+        device = _either(hardware, JobRow.profile, JobRow.request["hardware"].as_string(), *measured)
+        asked, trace = JobRow.request["workload"].as_string(), JobRow.workload["trace"].as_string()
+        traffic = _either(workload, JobRow.trace, asked, trace)
         query = (
             select(ConfigurationRow, JobRow.reason, device, traffic)
             .join(JobRow, JobRow.id == ConfigurationRow.job_id)
@@ -197,12 +193,6 @@ def _of_model(name: str) -> ColumnElement[bool]:
     """What the job was asked for, or what the model calls itself."""
     known = select(ModelRow.fingerprint).where(ModelRow.facts["name"].as_string() == name)
     return or_(JobRow.request["model"].as_string() == name, JobRow.model.in_(known))
-
-
-def _facts(kind: str) -> tuple[ColumnElement[Any], ...]:
-    if kind == "hardware":
-        return JobRow.hardware["fingerprint"].as_string(), JobRow.hardware["name"].as_string()
-    return (JobRow.workload["trace"].as_string(),)
 
 
 def _either(names: Collection[str], *columns: SQLColumnExpression[Any]) -> ColumnElement[int]:

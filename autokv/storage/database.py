@@ -19,10 +19,10 @@ from autokv.storage.events import Events
 from autokv.storage.jobs import Jobs
 from autokv.storage.maintenance import Check, check
 from autokv.storage.queue import Queue
-from autokv.storage.results import Results
 from autokv.storage.schema import migrate, newest, require_current
 from autokv.storage.summaries import Summaries
 from autokv.storage.trials import Trials
+from autokv.storage.tuning_results import Results
 from autokv.storage.uploads import Uploads
 from autokv.storage.workers import Workers
 
@@ -59,14 +59,14 @@ class Database:
         except StorageError:
             self.close()
             raise
-        self.jobs = Jobs(self.reading)
+        self.jobs = Jobs(self.reading, self.writing)
         self.queue = Queue(self.reading, self.writing)
-        self.events = Events(self.reading)
+        self.events = Events(self.reading, self.writing)
         self.workers = Workers(self.reading, self.writing)
         self.trials = Trials(self.reading, self.writing)
         self.results = Results(self.reading, self.writing)
-        self.summaries = Summaries(self.reading)
-        self.configurations = Configurations(self.reading)
+        self.summaries = Summaries(self.reading, self.writing)
+        self.configurations = Configurations(self.reading, self.writing)
         self.uploads = Uploads(self.reading, self.writing)
         self.profiles = Profiles(self.reading, self.writing)
         self.aliases = Aliases(self.reading, self.writing)

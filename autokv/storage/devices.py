@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import select
@@ -12,37 +11,23 @@ from sqlalchemy.orm import Session
 
 from autokv.errors import ConflictError, NotFoundError
 from autokv.evaluation.costs.cache import KernelTime
-from autokv.storage.repository import Cursor, Sessions, cut, newest_first
+from autokv.storage.repository import Cursor, Repository, newest_first
 from autokv.storage.service_tables import HardwareProfileRow, ProfileSource, WorkerRow
 from autokv.storage.tables import JobRow, KernelTimeRow
+from autokv.wire import HardwareProfileView
 
 
-@dataclass(frozen=True)
-class StoredProfile:
-    """A device, as it was described once."""
-
-    id: str
-    name: str
-    fingerprint: str
-    source: ProfileSource
-    document: Mapping[str, Any]
-    """As :meth:`autokv.hardware.HardwareProfile.to_dict` makes it."""
-    created: datetime
-
-
-class Profiles:
+class Profiles(Repository):
     """The repository of hardware profiles."""
 
-    def __init__(self, reading: Sessions, writing: Sessions) -> None:
-        self._reading, self._writing = reading, writing
-
-    def add(self, document: Mapping[str, Any], name: str, source: ProfileSource) -> tuple[StoredProfile, bool]:
-        """Store a profile and say whether it is new: an equal document of one name and source is one profile."""
+    def add(self, document: Mapping[str, Any], name: str, source: ProfileSource) -> tuple[HardwareProfileView, bool]:
+        """Store a profile, as :meth:`autokv.hardware.HardwareProfile.to_dict` makes it, and say whether it is new: an
+        equal document of one name and source is one profile."""
         with self._writing() as session:
             row, new = put(session, document, name, source)
-            return _profile(row), new
+            return HardwareProfileView.model_validate(row), new
 
-    def get(self, profile_id: str) -> StoredProfile:
+    def get(self, profile_id: str) -> HardwareProfileView:
         """The profile of this id.
 
         Raises:
@@ -52,15 +37,14 @@ class Profiles:
             row = session.get(HardwareProfileRow, profile_id)
             if row is None:
                 raise _missing(profile_id)
-            return _profile(row)
+            return HardwareProfileView.model_validate(row)
 
-    def page(self, cursor: Cursor = None, limit: int = 50) -> tuple[tuple[StoredProfile, ...], Cursor]:
+    def page(self, cursor: Cursor = None, limit: int = 50) -> tuple[tuple[HardwareProfileView, ...], Cursor]:
         """Profiles, the newest first, and where the next page begins."""
-        columns = (HardwareProfileRow.created_at, HardwareProfileRow.id)
+        columns = (HardwareProfileRow.created, HardwareProfileRow.id)
         with self._reading() as session:
-            rows = session.scalars(newest_first(select(HardwareProfileRow), columns, cursor, limit)).all()
-        shown, following = cut(rows, limit, lambda row: (row.created_at, row.id))
-        return tuple(map(_profile, shown)), following
+            rows, following = newest_first(session, select(HardwareProfileRow), columns, cursor, limit)
+        return tuple(HardwareProfileView.model_validate(row) for (row,) in rows), following
 
     def delete(self, profile_id: str) -> None:
         """Delete a profile.
@@ -90,11 +74,11 @@ def put(
         HardwareProfileRow.name == name,
         HardwareProfileRow.source == source,
     )
-    newest = select(HardwareProfileRow).where(*same).order_by(HardwareProfileRow.created_at.desc()).limit(1)
+    newest = select(HardwareProfileRow).where(*same).order_by(HardwareProfileRow.created.desc()).limit(1)
     row = session.scalars(newest).first()
-    if row is not None and row.document == document:
+    if row is not None and row.profile == document:
         return row, False
-    row = HardwareProfileRow(name=name, fingerprint=document["fingerprint"], source=source, document=dict(document))
+    row = HardwareProfileRow(name=name, fingerprint=document["fingerprint"], source=source, profile=dict(document))
     session.add(row)
     session.flush()
     return row, True
@@ -106,15 +90,8 @@ def _missing(profile_id: str) -> NotFoundError:
     )
 
 
-def _profile(row: HardwareProfileRow) -> StoredProfile:
-    return StoredProfile(row.id, row.name, row.fingerprint, row.source, row.document, row.created_at)
-
-
-class KernelTimes:
+class KernelTimes(Repository):
     """The repository of kernel times; an :class:`autokv.evaluation.costs.CostCache`."""
-
-    def __init__(self, reading: Sessions, writing: Sessions) -> None:
-        self._reading, self._writing = reading, writing
 
     def get(self, key: str) -> KernelTime | None:
         """The time of ``key`` that was stored last, by any process; None where there is none."""
@@ -130,8 +107,4 @@ class KernelTimes:
             StorageError: the database is locked or full.
         """
         with self._writing() as session:
-            session.add(
-                KernelTimeRow(
-                    key=key, document=dict(document), seconds=time.seconds, spread=time.spread, runs=time.runs
-                )
-            )
+            session.add(KernelTimeRow(key=key, document=dict(document), **asdict(time)))

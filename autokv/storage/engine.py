@@ -53,9 +53,7 @@ def shown(url: str) -> str:
     except (exc.ArgumentError, ValueError):
         return re.sub(r":[^:/@]*@", f":{_HIDDEN}@", url)
     secret = {name: _HIDDEN for name in _SECRETS if name in parsed.query}
-    return (
-        parsed.update_query_dict(secret).render_as_string(hide_password=True) if secret else parsed.render_as_string()
-    )
+    return parsed.update_query_dict(secret).render_as_string(hide_password=True)
 
 
 @contextmanager

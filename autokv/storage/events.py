@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from autokv.storage.columns import fingerprint
-from autokv.storage.repository import Sessions
+from autokv.storage.repository import Repository
 from autokv.storage.service_tables import EventRow
 from autokv.storage.tables import JobRow
 from autokv.wire import JobState
@@ -27,11 +27,8 @@ class StoredEvent:
     time: datetime
 
 
-class Events:
+class Events(Repository):
     """The repository of events; they are appended by what they tell of."""
-
-    def __init__(self, reading: Sessions) -> None:
-        self._reading = reading
 
     def of(self, job_id: str, after: int = 0, limit: int = 500) -> list[StoredEvent]:
         """The events of a job that follow number ``after``, at most ``limit``; none where there is no such job."""

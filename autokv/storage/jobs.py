@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, defer
 from autokv.errors import ConflictError, NotFoundError
 from autokv.storage.columns import database_now, fingerprint
 from autokv.storage.lease import GONE, runner
-from autokv.storage.repository import Cursor, Sessions, cut, newest_first, only_match
+from autokv.storage.repository import Cursor, Repository, newest_first, only_match
 from autokv.storage.tables import JobRow, ModelRow
 from autokv.storage.trials import count_ran
 from autokv.tuning.request import TuningRequest
@@ -83,11 +83,8 @@ class Job:
         raise ConflictError(what, field=f"job {self.id}", remedy=remedy)
 
 
-class Jobs:
+class Jobs(Repository):
     """The repository of jobs; :mod:`autokv.storage.queue` changes them."""
-
-    def __init__(self, reading: Sessions) -> None:
-        self._reading = reading
 
     def get(self, prefix: str) -> Job:
         """The job whose id begins with ``prefix``.
@@ -115,7 +112,8 @@ class Jobs:
     def list(self) -> tuple[Job, ...]:
         """Every job, the newest first."""
         with self._reading() as session:
-            return _jobs(session, job_query().order_by(JobRow.created_at.desc(), JobRow.id))
+            query = job_query().order_by(JobRow.created_at.desc(), JobRow.id)
+            return tuple(as_job(*row) for row in session.execute(query))
 
     def page(
         self,
@@ -134,10 +132,9 @@ class Jobs:
         for name, value in (("model", model), ("hardware", hardware), ("workload", workload)):
             if value is not None:
                 query = query.where(JobRow.request[name].as_string() == value)
-        query = newest_first(query, (JobRow.created_at, JobRow.id), cursor, limit)
         with self._reading() as session:
-            page, following = cut(_jobs(session, query, facts=False), limit, lambda job: (job.created, job.id))
-        return tuple(page), following
+            rows, following = newest_first(session, query, (JobRow.created_at, JobRow.id), cursor, limit)
+            return tuple(as_job(*row, facts=False) for row in rows), following
 
 
 def model_key(session: Session, facts: Facts) -> str:
@@ -176,39 +173,21 @@ def job_of(session: Session, job_id: str) -> Job:
     return as_job(*found)
 
 
-def _jobs(session: Session, query: Select[Any], *, facts: bool = True) -> tuple[Job, ...]:
-    return tuple(as_job(row, model, trials, time, facts) for row, model, trials, time in session.execute(query))
-
-
-def as_job(row: JobRow, model: Facts | None, trials: int, time: datetime, facts: bool = True) -> Job:
+def as_job(row: JobRow, model: Facts | None, trials: int, time: datetime, *, facts: bool = True) -> Job:
     """A row as what it means at ``time``."""
     running = runner(row, time)
     died = row.local and row.state == "running" and running is None
-    return Job(
-        id=row.id,
-        state="interrupted" if died else row.state,
-        request=TuningRequest.model_validate(row.request),
-        model=model,
-        hardware=row.hardware if facts else None,
-        workload=row.workload if facts else None,
-        versions=row.versions,
-        trials=trials,
-        reason=GONE if died else row.reason,
-        stopped_by=row.stopped_by,
-        attempts=row.attempts,
-        runner=running,
-        created=row.created_at,
-        started=row.started_at,
-        finished=row.finished_at,
-        local=row.local,
-        selector=row.selector,
-        submission=row.submission,
-        trace=row.trace,
-        prompts=row.prompts,
-        profile=row.profile,
-        worker=row.worker,
-        crashes=row.crashes,
-        conditions=row.conditions,
-        progress=row.progress,
-        last_event=row.last_event,
-    )
+    found: dict[str, Any] = {
+        "state": "interrupted" if died else row.state,
+        "request": TuningRequest.model_validate(row.request),
+        "model": model,
+        "hardware": row.hardware if facts else None,
+        "workload": row.workload if facts else None,
+        "trials": trials,
+        "reason": GONE if died else row.reason,
+        "runner": running,
+        "created": row.created_at,
+        "started": row.started_at,
+        "finished": row.finished_at,
+    }
+    return Job(**found, **{one.name: getattr(row, one.name) for one in fields(Job) if one.name not in found})

@@ -15,15 +15,7 @@ from autokv.errors import AutoKVError, ConflictError
 from autokv.files import replacing
 from autokv.storage.backend import Backend
 from autokv.storage.engine import parse, shown, translated
-from autokv.storage.service_tables import (
-    AliasMoveRow,
-    AliasRow,
-    AttemptRow,
-    BlobChunkRow,
-    BlobRow,
-    EventRow,
-    UploadRow,
-)
+from autokv.storage.service_tables import AliasMoveRow, AliasRow, AttemptRow, BlobChunkRow, BlobRow, EventRow, UploadRow
 from autokv.storage.tables import Base, ConfigurationRow, JobRow, ResultRow, TrialRow
 from autokv.tuning.request import TuningRequest
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, func, select, tuple_
@@ -17,11 +16,11 @@ from autokv.storage.columns import fingerprint
 from autokv.storage.events import append, is_told
 from autokv.storage.jobs import Facts, Job, as_job, job_of, job_query, model_key
 from autokv.storage.lease import GONE, Lease, locked, renew
-from autokv.storage.repository import Sessions, now, through_outages
+from autokv.storage.repository import Repository, now
 from autokv.storage.service_tables import AttemptRow, IdempotencyKeyRow
 from autokv.storage.tables import JobRow, new_id
 from autokv.tuning.request import TuningRequest
-from autokv.wire import Outcome, Returned
+from autokv.wire import AttemptView, Returned
 
 WAITING = (JobRow.state == "queued", JobRow.local.is_(False))
 """For any worker; what is local waits for its command."""
@@ -44,32 +43,17 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One worker's run of a job."""
-
-    number: int
-    worker: str
-    started: datetime
-    ended: datetime | None
-    outcome: Outcome | None
-    reason: str | None
-
-
-@dataclass(frozen=True)
 class Look:
     """A job, and what is known of it besides."""
 
     job: Job
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[AttemptView, ...]
     place: tuple[int, int] | None
     """Where it stands in the queue, from 1, and how many wait for the same workers."""
 
 
-class Queue:
+class Queue(Repository):
     """Jobs that wait for workers, the oldest first, and those that workers run."""
-
-    def __init__(self, reading: Sessions, writing: Sessions) -> None:
-        self._reading, self._writing = reading, writing
 
     def submit(
         self,
@@ -93,7 +77,7 @@ class Queue:
         """
         asked = fingerprint(submission)
         with self._writing() as session:
-            before = None if key is None else _known(session, key, asked)
+            before = _known(session, key, asked)
             if before is not None:
                 return before, False
             row = JobRow(
@@ -117,7 +101,7 @@ class Queue:
                     if key is not None:
                         session.add(IdempotencyKeyRow(key=key, fingerprint=asked, job_id=row.id))
             except IntegrityError:
-                before = None if key is None else _known(session, key, asked)
+                before = _known(session, key, asked)
                 if before is None:
                     raise
                 return before, False
@@ -305,8 +289,9 @@ class Queue:
         """
         with self._reading() as session:
             job = job_of(session, job_id)
-            tried = _attempts(session, job_id) if job.attempts else ()
-            return Look(job, tried, _place(session, job))
+            query = select(AttemptRow).where(AttemptRow.job_id == job_id).order_by(AttemptRow.number)
+            tried = session.scalars(query) if job.attempts else ()
+            return Look(job, tuple(map(AttemptView.model_validate, tried)), _place(session, job))
 
     def waiting(self) -> dict[str, int]:
         """How many jobs wait, by selector."""
@@ -336,20 +321,6 @@ class Queue:
 
         self._persist(tell)
 
-    def _persist(self, write: Callable[[Session], None]) -> None:
-        """``write`` finds out whether it was stored already, and its answer lost."""
-
-        def transaction() -> None:
-            with self._writing() as session:
-                write(session)
-
-        through_outages(transaction)
-
-
-def _attempts(session: Session, job_id: str) -> tuple[Attempt, ...]:
-    rows = session.scalars(select(AttemptRow).where(AttemptRow.job_id == job_id).order_by(AttemptRow.number))
-    return tuple(Attempt(row.number, row.worker, row.started_at, row.ended_at, row.outcome, row.reason) for row in rows)
-
 
 def _place(session: Session, job: Job) -> tuple[int, int] | None:
     if job.state != "queued":
@@ -360,8 +331,8 @@ def _place(session: Session, job: Job) -> tuple[int, int] | None:
     return (position, length) if position else None
 
 
-def _known(session: Session, key: str, asked: str) -> Job | None:
-    row = session.get(IdempotencyKeyRow, key)
+def _known(session: Session, key: str | None, asked: str) -> Job | None:
+    row = None if key is None else session.get(IdempotencyKeyRow, key)
     if row is None:
         return None
     if row.fingerprint != asked:

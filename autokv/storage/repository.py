@@ -8,13 +8,32 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import tenacity
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import Row, Select, and_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from autokv.errors import StorageError, UnavailableError
 from autokv.storage.columns import database_now
 
 Sessions = Callable[[], AbstractContextManager[Session]]
+
+
+class Repository:
+    """Reads and writes one kind of thing; each call has a transaction of its own."""
+
+    def __init__(self, reading: Sessions, writing: Sessions) -> None:
+        self._reading, self._writing = reading, writing
+
+    def _persist(self, write: Callable[[Session], None], *, again: bool = True) -> None:
+        """Write in one transaction, ``again`` while the database cannot be reached (:func:`through_outages`)."""
+
+        def transaction() -> None:
+            with self._writing() as session:
+                write(session)
+
+        if again:
+            through_outages(transaction)
+        else:
+            transaction()
 
 
 def now(session: Session) -> datetime:
@@ -25,26 +44,27 @@ def now(session: Session) -> datetime:
 Cursor = tuple[datetime, str] | None
 """When the last item of a page was created, and its id; ``None`` before the first page and after the last."""
 Columns = tuple[InstrumentedAttribute[datetime], InstrumentedAttribute[str]]
-Query = TypeVar("Query", bound=Select[*tuple[Any, ...]])
-Row = TypeVar("Row")
 
 
-def newest_first(query: Query, columns: Columns, cursor: Cursor, limit: int) -> Query:
-    """``query`` from behind ``cursor`` on, one row longer than a page; ``columns`` are time and id."""
+def newest_first(
+    session: Session, query: Select[*tuple[Any, ...]], columns: Columns, cursor: Cursor, limit: int
+) -> tuple[Sequence[Row[*tuple[Any, ...]]], Cursor]:
+    """The rows of one page, from behind ``cursor`` on, and where the next page begins.
+
+    ``query`` selects the entity first whose time and id ``columns`` are.
+    """
     created, name = columns
     if cursor is not None:
         moment, last = cursor
         query = query.where(or_(created < moment, and_(created == moment, name < last)))
-    return query.order_by(created.desc(), name.desc()).limit(limit + 1)
-
-
-def cut(rows: Sequence[Row], limit: int, place: Callable[[Row], tuple[datetime, str]]) -> tuple[Sequence[Row], Cursor]:
-    """The rows of one page, and where the next one begins."""
+    rows = session.execute(query.order_by(created.desc(), name.desc()).limit(limit + 1)).all()
     page = rows[:limit]
-    return page, place(page[-1]) if len(rows) > limit else None
+    following = (getattr(page[-1][0], created.key), getattr(page[-1][0], name.key)) if len(rows) > limit else None
+    return page, following
 
 
 SHOWN = 3
+"""Names that a message lists."""
 
 
 def only_match(kind: str, prefix: str, matches: Sequence[str], remedy: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -53,17 +53,10 @@ def _take(writing: Sessions, job_id: str) -> bool:
         row, time = session.scalars(query).one_or_none(), now(session)
         if row is None or runner(row, time) is not None:
             return False
-        give_back(session, row, "lost", _why(row, time), time)
+        silent = row.lease_until is not None and row.lease_until < time
+        why = "its worker was not heard of any more" if silent else "the process of its worker is gone"
+        give_back(session, row, "lost", why, time)
         return True
-
-
-def _why(row: JobRow, time: datetime) -> str:
-    if row.lease_until is not None and row.lease_until < time:
-        return "its worker was not heard of any more"
-    return "the process of its worker is gone"
-
-
-_FINISHED = (JobRow.local.is_(False), JobRow.state.in_(FINAL_STATES))
 
 
 def remove(session: Session, row: JobRow) -> None:
@@ -92,7 +85,7 @@ def expire(reading: Sessions, writing: Sessions, days: float) -> tuple[str, ...]
     that were not heard of since then and that no attempt names any more."""
     with reading() as session:
         then = now(session) - timedelta(days=days)
-        old = (*_FINISHED, JobRow.finished_at < then)
+        old = (JobRow.local.is_(False), JobRow.state.in_(FINAL_STATES), JobRow.finished_at < then)
         ids = session.scalars(select(JobRow.id).where(*old).order_by(JobRow.finished_at)).all()
     gone = []
     for job_id in ids:

@@ -15,11 +15,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, ScalarSelect, String, select
+from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from autokv.storage.columns import Document, Line, UtcDateTime, database_now
-from autokv.storage.tables import DIGEST, JOB_ID, Base, new_id, one_of
+from autokv.storage.tables import DIGEST, JOB_ID, Base, ConfigurationRow, new_id, one_of
 from autokv.wire import AliasAction, Outcome, UploadKind, WorkerState
 
 ProfileSource = Literal["uploaded", "measured"]
@@ -59,7 +59,8 @@ class UploadRow(Base):
     name: Mapped[str] = mapped_column(Line)
     digest: Mapped[str] = mapped_column(String(DIGEST), ForeignKey("blobs.digest"))
     facts: Mapped[Any] = mapped_column(Document, nullable=False)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_now())
+    created: Mapped[datetime] = mapped_column("created_at", UtcDateTime, default=database_now())
+    size_bytes: Mapped[int] = column_property(select(BlobRow.size).where(BlobRow.digest == digest).scalar_subquery())
 
 
 class HardwareProfileRow(Base):
@@ -72,8 +73,8 @@ class HardwareProfileRow(Base):
     name: Mapped[str] = mapped_column(Line)
     fingerprint: Mapped[str] = mapped_column(String(16))
     source: Mapped[ProfileSource] = mapped_column(String(16))
-    document: Mapped[Any] = mapped_column(Document, nullable=False)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_now())
+    profile: Mapped[Any] = mapped_column("document", Document, nullable=False)
+    created: Mapped[datetime] = mapped_column("created_at", UtcDateTime, default=database_now())
 
 
 class WorkerRow(Base):
@@ -108,8 +109,8 @@ class AttemptRow(Base):
     trials: Mapped[int]
     outcome: Mapped[Outcome | None] = mapped_column(String(16))
     reason: Mapped[str | None] = mapped_column(Line)
-    started_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_now())
-    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    started: Mapped[datetime] = mapped_column("started_at", UtcDateTime, default=database_now())
+    ended: Mapped[datetime | None] = mapped_column("ended_at", UtcDateTime)
 
 
 class EventRow(Base):
@@ -136,6 +137,10 @@ class IdempotencyKeyRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_now())
 
 
+def _digest_of(configuration: Mapped[str]) -> ScalarSelect[str]:
+    return select(ConfigurationRow.digest).where(ConfigurationRow.id == configuration).scalar_subquery()
+
+
 class AliasRow(Base):
     """A name that stands for one configuration; ``revision`` counts its moves from 1."""
 
@@ -144,8 +149,9 @@ class AliasRow(Base):
     name: Mapped[str] = mapped_column(String(ALIAS), primary_key=True)
     revision: Mapped[int]
     configuration: Mapped[str] = mapped_column(String(JOB_ID), ForeignKey("configurations.id"))
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_now())
-    moved_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_now())
+    created: Mapped[datetime] = mapped_column("created_at", UtcDateTime, default=database_now())
+    moved: Mapped[datetime] = mapped_column("moved_at", UtcDateTime, default=database_now())
+    digest: Mapped[str] = column_property(_digest_of(configuration))
 
 
 class AliasMoveRow(Base):
@@ -159,4 +165,5 @@ class AliasMoveRow(Base):
     configuration: Mapped[str] = mapped_column(String(JOB_ID), ForeignKey("configurations.id"))
     action: Mapped[AliasAction] = mapped_column(String(16))
     note: Mapped[str] = mapped_column(Line)
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=database_now())
+    time: Mapped[datetime] = mapped_column("created_at", UtcDateTime, default=database_now())
+    digest: Mapped[str] = column_property(_digest_of(configuration))

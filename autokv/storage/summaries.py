@@ -2,69 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session, aliased
 
 from autokv.storage.queue import WAITING
-from autokv.storage.repository import Sessions, now
+from autokv.storage.repository import Repository, now
 from autokv.storage.service_tables import WorkerRow
-from autokv.storage.tables import (
-    ConfigurationRow,
-    FrontPointRow,
-    JobRow,
-    MeasurementRow,
-    ResultRow,
-    TrialRow,
+from autokv.storage.tables import ConfigurationRow, FrontPointRow, JobRow, MeasurementRow, ResultRow, TrialRow
+from autokv.storage.tuning_results import latest
+from autokv.wire import FrontPointView, FrontView, TrialView
+
+_CALIBRATION = and_(
+    MeasurementRow.job_id == TrialRow.job_id,
+    MeasurementRow.trial == TrialRow.number,
+    MeasurementRow.phase == "calibration",
 )
-from autokv.tuning.trial import TrialState
-
-
-@dataclass(frozen=True)
-class TrialSummary:
-    """A finished trial; ``metrics`` is metric to its statistics."""
-
-    number: int
-    state: TrialState
-    source: str
-    digest: str | None
-    config: Mapping[str, Any] | None
-    metrics: Mapping[str, Any] | None
-    reason: str | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class PointSummary:
-    """A point of a front; ``configuration`` is the id of what is downloaded of it."""
-
-    trial: int
-    source: str
-    digest: str
-    configuration: str | None
-    roles: tuple[str, ...]
-    feasible: bool
-    config: Mapping[str, Any]
-    calibration: Mapping[str, Any]
-    validation: Mapping[str, Any] | None
-
-
-@dataclass(frozen=True)
-class FrontSummary:
-    """The outcome of a job's last search."""
-
-    number: int
-    """1 for its first result."""
-    objectives: tuple[str, ...]
-    recommended: str | None
-    named: Mapping[str, str]
-    reason: str
-    decision: Mapping[str, Any] | None
-    hypervolume: tuple[float, ...]
-    points: tuple[PointSummary, ...]
 
 
 @dataclass(frozen=True)
@@ -80,45 +35,30 @@ class Figures:
     trials: int
 
 
-class Summaries:
+class Summaries(Repository):
     """Read only, and with few statements however much is stored of a job."""
 
-    def __init__(self, reading: Sessions) -> None:
-        self._reading = reading
-
-    def trials(self, job_id: str, after: int = -1, limit: int = 100) -> list[TrialSummary]:
+    def trials(self, job_id: str, after: int = -1, limit: int = 100) -> list[TrialView]:
         """The trials of a job that follow number ``after``, at most ``limit``."""
         query = (
             select(TrialRow, MeasurementRow.metrics)
-            .outerjoin(MeasurementRow, and_(*_measured(TrialRow, MeasurementRow)))
+            .outerjoin(MeasurementRow, _CALIBRATION)
             .where(TrialRow.job_id == job_id, TrialRow.number > after)
             .order_by(TrialRow.number)
             .limit(limit)
         )
         with self._reading() as session:
             return [
-                TrialSummary(
-                    row.number, row.state, row.source, row.digest, row.config, metrics, row.reason, row.seconds
-                )
-                for row, metrics in session.execute(query)
+                TrialView.model_validate({**vars(row), "metrics": metrics}) for row, metrics in session.execute(query)
             ]
 
-    def front(self, job_id: str) -> FrontSummary | None:
+    def front(self, job_id: str) -> FrontView | None:
         """The front of a job's last result; ``None`` where it has none."""
         with self._reading() as session:
-            result = _latest(session, job_id)
+            result = latest(session, job_id)
             if result is None:
                 return None
-            return FrontSummary(
-                result.number,
-                tuple(result.objectives),
-                result.recommended,
-                result.named,
-                result.reason,
-                result.decision,
-                tuple(result.hypervolume),
-                tuple(_points(session, result)),
-            )
+            return FrontView.model_validate({**vars(result), "job": job_id, "points": _points(session, result)})
 
     def result_of(self, job_id: str) -> tuple[int, str | None] | None:
         """The number of a job's last result, and the id of the configuration that it recommends; ``None`` before."""
@@ -157,25 +97,12 @@ class Summaries:
         return Figures(jobs, counted, seconds, trials)
 
 
-def _latest(session: Session, job_id: str) -> ResultRow | None:
-    query = select(ResultRow).where(ResultRow.job_id == job_id).order_by(ResultRow.number.desc()).limit(1)
-    return session.scalars(query).first()
-
-
-def _measured(trial: type[TrialRow], measurement: type[MeasurementRow]) -> tuple[Any, ...]:
-    return (
-        measurement.job_id == trial.job_id,
-        measurement.trial == trial.number,
-        measurement.phase == "calibration",
-    )
-
-
-def _points(session: Session, result: ResultRow) -> Sequence[PointSummary]:
+def _points(session: Session, result: ResultRow) -> list[FrontPointView]:
     validation = aliased(MeasurementRow)
     query = (
         select(FrontPointRow, TrialRow, MeasurementRow.metrics, validation.metrics, ConfigurationRow)
         .join(TrialRow, and_(TrialRow.job_id == FrontPointRow.job_id, TrialRow.number == FrontPointRow.trial))
-        .join(MeasurementRow, and_(*_measured(TrialRow, MeasurementRow)))
+        .join(MeasurementRow, _CALIBRATION)
         .outerjoin(validation, validation.id == FrontPointRow.validation)
         .outerjoin(
             ConfigurationRow,
@@ -189,7 +116,7 @@ def _points(session: Session, result: ResultRow) -> Sequence[PointSummary]:
         .order_by(FrontPointRow.position)
     )
     return [
-        PointSummary(
+        FrontPointView(
             trial=point.trial,
             source=point.source,
             digest=trial.digest or "",

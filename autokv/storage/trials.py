@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, insert, select
@@ -15,7 +14,7 @@ from autokv.evaluation.measurement import Measurement
 from autokv.storage.columns import fingerprint
 from autokv.storage.events import append
 from autokv.storage.lease import Lease
-from autokv.storage.repository import Sessions, through_outages
+from autokv.storage.repository import Repository
 from autokv.storage.tables import JobRow, MeasurementRow, Phase, SampleRow, TrialRow
 from autokv.tuning.trial import TrialRecord
 
@@ -67,11 +66,8 @@ def load_measurements(session: Session, *where: ColumnElement[bool]) -> list[Sto
     return list(found.values())
 
 
-class Trials:
+class Trials(Repository):
     """The repository of trials."""
-
-    def __init__(self, reading: Sessions, writing: Sessions) -> None:
-        self._reading, self._writing = reading, writing
 
     def add(self, job_id: str, record: TrialRecord, *, lease: Lease | None = None) -> None:
         """Store a finished trial with its samples, all or nothing; it is durable when this returns.
@@ -83,41 +79,26 @@ class Trials:
             ConflictError: the job has another trial of this number, or does not exist.
             LeaseLostError: ``lease`` is lost.
         """
-        write = partial(self._add, job_id, record, lease)
-        return write() if lease is None else through_outages(write)
 
-    def _add(self, job_id: str, record: TrialRecord, lease: Lease | None) -> None:
-        with self._writing() as session:
-            if lease is not None:
-                row: JobRow | None = lease.require(session)
-            else:
-                row = session.get(JobRow, job_id, with_for_update=True)
-            if session.get(TrialRow, (job_id, record.number)) is not None:
-                if lease is not None and _same(session, job_id, record):
+        def add(session: Session) -> None:
+            row = session.get(JobRow, job_id, with_for_update=True) if lease is None else lease.require(session)
+            known = session.get(TrialRow, (job_id, record.number))
+            if known is not None:
+                if lease is not None and _same(session, known, record):
                     return
                 raise ConflictError(
                     f"has a trial {record.number} already", field=f"job {job_id}", remedy="does another process run it?"
                 )
-            digest = None if record.config is None else record.config.digest
-            config = None if record.config is None else record.config.model_dump(mode="json")
-            session.add(
-                TrialRow(
-                    job_id=job_id,
-                    number=record.number,
-                    state=record.state,
-                    params=record.params,
-                    source=record.source,
-                    config=config,
-                    digest=digest,
-                    reason=record.reason,
-                    seconds=record.seconds,
-                )
-            )
+            session.add(TrialRow(job_id=job_id, params=record.params, **_columns(record)))
             session.flush()
             if record.measurement is not None:
                 add_measurement(session, job_id, record.number, "calibration", record.measurement)
             if row is not None:
-                append(session, row, "trial", _told(record))
+                metrics = {} if record.measurement is None else record.measurement.metrics
+                means = {name: statistics.mean for name, statistics in metrics.items()}
+                append(session, row, "trial", {**_columns(record), "metrics": means})
+
+        self._persist(add, again=lease is not None)
 
     def of(self, job_id: str) -> list[TrialRecord]:
         """Every trial of a job as it was stored, by number."""
@@ -156,10 +137,8 @@ def _record(row: TrialRow, measured: StoredMeasurement | None) -> TrialRecord:
     )
 
 
-def _same(session: Session, job_id: str, record: TrialRecord) -> bool:
-    mine = (TrialRow.job_id == job_id, TrialRow.number == record.number)
-    row = session.scalars(select(TrialRow).where(*mine)).one()
-    about = (MeasurementRow.job_id == job_id, MeasurementRow.trial == record.number)
+def _same(session: Session, row: TrialRow, record: TrialRecord) -> bool:
+    about = (MeasurementRow.job_id == row.job_id, MeasurementRow.trial == row.number)
     measured = load_measurements(session, *about, MeasurementRow.phase == "calibration")
     return _key(_record(row, measured[0] if measured else None)) == _key(record)
 
@@ -167,20 +146,17 @@ def _same(session: Session, job_id: str, record: TrialRecord) -> bool:
 def _key(record: TrialRecord) -> str:
     """Equal for equal records; NaN is equal to itself here."""
     measurement = None if record.measurement is None else record.measurement.to_dict()
-    config = None if record.config is None else record.config.model_dump(mode="json")
-    rest = [record.number, record.state, record.params, record.source, record.reason, record.seconds]
-    return fingerprint([*rest, config, measurement])
+    return fingerprint([_columns(record), record.params, measurement])
 
 
-def _told(record: TrialRecord) -> dict[str, Any]:
-    metrics = {} if record.measurement is None else record.measurement.metrics
+def _columns(record: TrialRecord) -> dict[str, Any]:
+    """What is stored of a trial, and told of it, beside its parameters and its measurement."""
     return {
         "number": record.number,
         "state": record.state,
         "source": record.source,
-        "digest": None if record.config is None else record.config.digest,
         "config": None if record.config is None else record.config.model_dump(mode="json"),
-        "metrics": {name: statistics.mean for name, statistics in metrics.items()},
+        "digest": None if record.config is None else record.config.digest,
         "reason": record.reason,
         "seconds": record.seconds,
     }

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import IO, Any
 
 from sqlalchemy import delete, insert, or_, select
@@ -14,39 +12,21 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from autokv.errors import ConflictError, NotFoundError, StorageError
-from autokv.storage.repository import Cursor, Sessions, cut, newest_first
+from autokv.storage.repository import Cursor, Repository, newest_first
 from autokv.storage.service_tables import BlobChunkRow, BlobRow, UploadRow
 from autokv.storage.tables import JobRow
-from autokv.wire import UploadKind
+from autokv.wire import UploadKind, UploadView
 
 CHUNK_BYTES = 1 << 20
 """Bytes of a stored piece; the last of a file may have fewer."""
 
 
-@dataclass(frozen=True)
-class Upload:
-    """A trace or a file of prompts. Its bytes never change."""
-
-    id: str
-    kind: UploadKind
-    name: str
-    digest: str
-    """SHA-256 of the bytes."""
-    size_bytes: int
-    facts: Mapping[str, Any]
-    """What was found in it."""
-    created: datetime
-
-
-class Uploads:
+class Uploads(Repository):
     """The repository of uploads."""
-
-    def __init__(self, reading: Sessions, writing: Sessions) -> None:
-        self._reading, self._writing = reading, writing
 
     def add(
         self, kind: UploadKind, name: str, chunks: Iterable[bytes], facts: Mapping[str, Any]
-    ) -> tuple[Upload, bool]:
+    ) -> tuple[UploadView, bool]:
         """Store a file, all or nothing, and say whether it is new: equal bytes of one kind and name are one upload.
 
         Nothing is locked while ``chunks`` are read; they go to a temporary file first.
@@ -56,13 +36,13 @@ class Uploads:
             with self._writing() as session:
                 _store(session, digest, size, spool)
                 same = (UploadRow.kind == kind, UploadRow.name == name, UploadRow.digest == digest)
-                found = session.scalars(select(UploadRow).where(*same).order_by(UploadRow.created_at).limit(1)).first()
+                found = session.scalars(select(UploadRow).where(*same).order_by(UploadRow.created).limit(1)).first()
                 row = found or UploadRow(kind=kind, name=name, digest=digest, facts=dict(facts))
                 session.add(row)
                 session.flush()
-                return _upload(row, size), found is None
+                return UploadView.model_validate(row), found is None
 
-    def get(self, upload_id: str) -> Upload:
+    def get(self, upload_id: str) -> UploadView:
         """The upload of this id.
 
         Raises:
@@ -72,15 +52,14 @@ class Uploads:
             row = session.get(UploadRow, upload_id)
             if row is None:
                 raise _missing(upload_id)
-            return _upload(row, session.scalars(select(BlobRow.size).where(BlobRow.digest == row.digest)).one())
+            return UploadView.model_validate(row)
 
-    def page(self, kind: UploadKind, cursor: Cursor = None, limit: int = 50) -> tuple[tuple[Upload, ...], Cursor]:
+    def page(self, kind: UploadKind, cursor: Cursor = None, limit: int = 50) -> tuple[tuple[UploadView, ...], Cursor]:
         """Uploads of a kind, the newest first, and where the next page begins."""
-        query = select(UploadRow, BlobRow.size).join(BlobRow).where(UploadRow.kind == kind)
+        query, columns = select(UploadRow).where(UploadRow.kind == kind), (UploadRow.created, UploadRow.id)
         with self._reading() as session:
-            rows = session.execute(newest_first(query, (UploadRow.created_at, UploadRow.id), cursor, limit)).all()
-        shown, following = cut(rows, limit, lambda row: (row[0].created_at, row[0].id))
-        return tuple(_upload(row, size) for row, size in shown), following
+            rows, following = newest_first(session, query, columns, cursor, limit)
+        return tuple(UploadView.model_validate(row) for (row,) in rows), following
 
     def chunks(self, upload_id: str) -> Iterator[bytes]:
         """The bytes of an upload, in order. No lock is held between two pieces.
@@ -89,10 +68,9 @@ class Uploads:
             NotFoundError: there is no such upload.
             StorageError: it was deleted while it was read.
         """
-        upload = self.get(upload_id)
-        return self._chunks(upload)
+        return self._chunks(self.get(upload_id))
 
-    def _chunks(self, upload: Upload) -> Iterator[bytes]:
+    def _chunks(self, upload: UploadView) -> Iterator[bytes]:
         for position in range(-(-upload.size_bytes // CHUNK_BYTES)):
             with self._reading() as session:
                 data = session.scalars(
@@ -165,7 +143,3 @@ def _hold(session: Session, digest: str) -> bool:
 
 def _missing(upload_id: str) -> NotFoundError:
     return NotFoundError("there is no such upload", field=f"upload {upload_id}", remedy="see the list of uploads")
-
-
-def _upload(row: UploadRow, size: int) -> Upload:
-    return Upload(row.id, row.kind, row.name, row.digest, size, row.facts, row.created_at)

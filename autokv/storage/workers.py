@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -11,41 +10,25 @@ from sqlalchemy import Select, select, update
 
 from autokv.errors import NotFoundError
 from autokv.storage.devices import put
-from autokv.storage.repository import Sessions, now
+from autokv.storage.repository import Repository, now
 from autokv.storage.service_tables import HardwareProfileRow, WorkerRow
 from autokv.storage.tables import JobRow, new_id
-from autokv.wire import WorkerState
-
-Facts = Mapping[str, Any]
+from autokv.wire import WorkerState, WorkerView
 
 
-@dataclass(frozen=True)
-class Worker:
-    """A worker as it stands. Times are UTC, from the database's clock."""
+class Worker(WorkerView):
+    """A worker as it stands, ``gone`` where it has not been heard of in time, and what only its side is told.
 
-    id: str
-    host: str
+    Times are UTC, from the database's clock.
+    """
+
     process: int
-    device: str
-    labels: Mapping[str, str]
-    hardware: str
-    """Id of its measured hardware profile."""
-    hardware_name: str
     fingerprint: str
-    versions: Mapping[str, str]
-    state: Literal[WorkerState, "gone"]
-    """``gone`` where it has not been heard of in time."""
-    job: str | None
-    """What it runs now."""
-    started: datetime
-    seen: datetime
+    """Of its measured hardware profile."""
 
 
-class Workers:
+class Workers(Repository):
     """The repository of workers. Rows stay when a worker has stopped: attempts name them."""
-
-    def __init__(self, reading: Sessions, writing: Sessions) -> None:
-        self._reading, self._writing = reading, writing
 
     def register(
         self,
@@ -54,7 +37,7 @@ class Workers:
         process: int,
         device: str,
         labels: Mapping[str, str],
-        profile: Facts,
+        profile: Mapping[str, Any],
         versions: Mapping[str, str],
         seconds: float,
         state: WorkerState = "ready",
@@ -128,18 +111,14 @@ def _query() -> Select[Any]:
 
 def _worker(time: datetime, row: WorkerRow, name: str, fingerprint: str, job: str | None) -> Worker:
     gone = row.state != "stopped" and row.until < time
-    return Worker(
-        id=row.id,
-        host=row.host.partition(" pid:")[0],
-        process=row.process,
-        device=row.device,
-        labels=row.labels,
-        hardware=row.profile,
-        hardware_name=name,
-        fingerprint=fingerprint,
-        versions=row.versions,
-        state="gone" if gone else row.state,
-        job=job,
-        started=row.started_at,
-        seen=row.seen_at,
-    )
+    found = {
+        "host": row.host.partition(" pid:")[0],
+        "hardware": row.profile,
+        "hardware_name": name,
+        "fingerprint": fingerprint,
+        "state": "gone" if gone else row.state,
+        "job": job,
+        "started": row.started_at,
+        "seen": row.seen_at,
+    }
+    return Worker.model_validate({**vars(row), **found})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,17 +89,13 @@ def history(points: Sequence[Sequence[float] | None], box: Box | None = None) ->
     known = [point for point in points if point is not None]
     if not known:
         return (0.0,) * len(points)
-    frame = box or Box.around(_array(known))
+    frame = box or Box.around(np.array(known, dtype=np.float64))
     shares: list[float] = []
     front = np.empty((0, len(known[0])))
     for point in points:
         if point is None or any((other <= point).all() for other in front):
             shares.append(shares[-1] if shares else 0.0)
             continue
-        front = _non_dominated(np.vstack([front, _array([point])]))
+        front = _non_dominated(np.vstack([front, point]))
         shares.append(max(frame.share(front), shares[-1] if shares else 0.0))
     return tuple(shares)
-
-
-def _array(points: Iterable[Sequence[float]]) -> Points:
-    return np.array(list(points), dtype=np.float64)

@@ -109,7 +109,9 @@ def recommend(
     quality = next((name for name in objectives if name in QUALITY), DEFAULT_QUALITY.metric)
     named = _named([one for one in measured if meets(one, constraints)] or measured, objectives, quality)
     wanted = required(constraints)
-    asked = " and ".join(one.words for one in wanted) + _said(constraints)
+    asked = " and ".join(one.words for one in wanted)
+    if len(wanted) > len(constraints):
+        asked += " (the default, since no constraint on quality was given)"
     passing = [(one, point) for one, point in confirmed if passes(one, constraints)]
     if not passing:
         return Recommendation(None, named, _why_none(measured, wanted, asked))
@@ -117,9 +119,7 @@ def recommend(
     pool, where = (steady, "calibration and validation") if steady else ([one for one, _ in passing], "validation")
     served = all(UTILITY in one.metrics for one in pool)
     objective = utility or (_kept(pool) if served else BYTES)
-    judged = (
-        pool if all(objective in one.metrics for one in pool) else [one for one in pool if objective in one.metrics]
-    )
+    judged = [one for one in pool if objective in one.metrics]
     if not judged:
         reason = f"{label(objective)} was to decide, but no configuration has a value of it, so none is recommended"
         return Recommendation(None, named, reason)
@@ -224,12 +224,6 @@ def _why_none(measured: Sequence[Measurement], wanted: Sequence[Constraint], ask
         f"no configuration of the front has {asked} on validation prompts, so none is recommended; "
         f"{closest.config.digest[:12]} comes closest with {missed}"
     )
-
-
-def _said(constraints: Sequence[Constraint]) -> str:
-    if DEFAULT_QUALITY in required(constraints) and DEFAULT_QUALITY not in constraints:
-        return " (the default, since no constraint on quality was given)"
-    return ""
 
 
 def _shortfall(measurement: Measurement, constraints: Sequence[Constraint]) -> float:

@@ -214,12 +214,9 @@ class TuningRequest(SearchFields):
 
     def _check_bounds(self, where: str) -> None:
         """Refuse bounds that no value of their metrics can meet; a stored request is not asked for this again."""
-        bounds: tuple[tuple[str, Literal["max", "min"], dict[str, float]], ...] = (
-            ("maximums", "max", self.maximums),
-            ("minimums", "min", self.minimums),
-        )
-        for name, kind, limits in bounds:
-            for metric, limit in limits.items():
+        bounds: tuple[tuple[str, Literal["max", "min"]], ...] = (("maximums", "max"), ("minimums", "min"))
+        for name, kind in bounds:
+            for metric, limit in getattr(self, name).items():
                 if not METRICS[metric].reaches(limit, kind):
                     raise RequestError(
                         f"{metric} cannot be {'at most' if kind == 'max' else 'at least'} {limit:g}",

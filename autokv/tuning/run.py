@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from autokv.config import CompressionConfig
@@ -11,11 +10,11 @@ from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.naming import aim
 from autokv.search_spaces import SearchSpace
 from autokv.tuning.hypervolume import history
-from autokv.tuning.importance import importance
 from autokv.tuning.objectives import Constraint, constraints_of, losses, meets, speedup, unusable
 from autokv.tuning.pareto import pareto_front
 from autokv.tuning.recommend import BYTES, Recommendation, no_rival, passes, recommend, required
 from autokv.tuning.request import TuningRequest
+from autokv.tuning.sampling import importance
 from autokv.tuning.search import Evaluate, Progress, SearchOutcome, search
 from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult
 
@@ -37,7 +36,6 @@ def run_search(
     on_trial: Callable[[TrialRecord], None] = lambda record: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
-    clock: Callable[[], float] = time.monotonic,
 ) -> TuningResult:
     """Tune: judge no compression and fp8, the first trials; :func:`autokv.tuning.search`; then ``validate`` the front,
     no compression with it, ``request.batch_size`` configurations at once, and ``confirm`` all of it together.
@@ -67,7 +65,6 @@ def run_search(
         on_trial=on_trial,
         on_progress=on_progress,
         should_stop=should_stop,
-        clock=clock,
     )
     front = pareto_front(outcome.trials, request.objectives, constraints_of(request))
     interrupted = outcome.stopped_by == "interrupt"

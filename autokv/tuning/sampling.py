@@ -1,4 +1,4 @@
-"""Optuna, by ask and tell: where the next candidate comes from.
+"""Optuna, by ask and tell: where the next candidate comes from, and which parameters the objectives hang on.
 
 Optuna's study is a shadow of the trial records. It is rebuilt from them when a run resumes, and each batch starts a
 fresh sampler seeded by the run's seed and by how many records there are, so that a resumed run goes on as it would
@@ -8,7 +8,8 @@ value in its trial. TPE does better so than with conditional parameters, and NSG
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FixedTrial, TrialState, create_trial
 
+from autokv.config import CompressionConfig
 from autokv.errors import RequestError, SpaceError
 from autokv.search_spaces import SearchSpace
 from autokv.search_spaces.space import Params
@@ -31,6 +33,9 @@ MAX_GP_PARAMETERS = 24
 NO_MEASUREMENT = 10.0
 """Violation that stands for a candidate that cannot run: worse than most that broke a constraint when measured."""
 GENERATION = "NSGAIISampler:generation"
+MIN_TRIALS = 10
+"""Fewer say nothing of importance."""
+TREES = 32
 
 
 def check_sampler(name: SamplerName, space: SearchSpace) -> None:
@@ -84,15 +89,11 @@ class Sampling:
             return
         if record.measurement is None and 2 * self._shunned >= self._complete:
             return
-        try:
-            params = self._space.params_of(record.config)
-        except SpaceError:
+        point = _point(self._space, record.config)
+        if point is None:
             return
-        chosen = FixedTrial(self._space.completed(params))
-        self._space.sample(chosen)
-        known: dict[str, Any] = {"params": chosen.params, "distributions": chosen.distributions}
         if record.measurement is None:
-            self._study.add_trial(create_trial(state=TrialState.PRUNED, constraints={"runs": NO_MEASUREMENT}, **known))
+            self._study.add_trial(create_trial(state=TrialState.PRUNED, constraints={"runs": NO_MEASUREMENT}, **point))
             self._shunned += 1
             return
         self._study.add_trial(
@@ -100,7 +101,7 @@ class Sampling:
                 values=losses(record.measurement, self._objectives),
                 constraints=violations(record.measurement, self._constraints),
                 system_attrs={GENERATION: self._complete // POPULATION},
-                **known,
+                **point,
             )
         )
         self._complete += 1
@@ -127,6 +128,16 @@ class Sampling:
         self._study.sampler = make_sampler(name, seed)
 
 
+def _point(space: SearchSpace, config: CompressionConfig) -> dict[str, Any] | None:
+    """Parameters and distributions of a configuration's trial; ``None`` where it lies outside the space."""
+    try:
+        chosen = FixedTrial(space.completed(space.params_of(config)))
+    except SpaceError:
+        return None
+    space.sample(chosen)
+    return {"params": chosen.params, "distributions": chosen.distributions}
+
+
 def make_sampler(name: SamplerName, seed: int) -> BaseSampler:
     """The sampler of that name, with the settings that benchmarks/sampler_comparison.py found best."""
     if name == "tpe":
@@ -136,3 +147,36 @@ def make_sampler(name: SamplerName, seed: int) -> BaseSampler:
     if name == "gp":
         return GPSampler(seed=seed, n_startup_trials=STARTUP)
     return RandomSampler(seed=seed)
+
+
+def importance(
+    space: SearchSpace, trials: Sequence[TrialRecord], objectives: Sequence[str], seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """Objective to parameter to share of the objective's variance, largest first.
+
+    Functional ANOVA over a random forest (Hutter et al. 2014). A parameter that a trial does not have counts with one
+    constant value, so that conditional parameters take part. Empty for an objective that does not vary, or where
+    fewer than ten trials are complete.
+    """
+    study = optuna.create_study(directions=["minimize"] * len(objectives))
+    for trial in trials:
+        point = None if trial.measurement is None else _point(space, trial.measurement.config)
+        if trial.measurement is not None and point is not None:
+            study.add_trial(create_trial(values=losses(trial.measurement, objectives), **point))
+    return {name: _shares(study, index, seed) for index, name in enumerate(objectives)}
+
+
+def _shares(study: optuna.Study, objective: int, seed: int) -> dict[str, float]:
+    values = [trial.values[objective] for trial in study.trials]
+    if len(values) < MIN_TRIALS or np.ptp(values) == 0:
+        return {}
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # with scikit-learn: a second
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        shares: Mapping[str, Any] = get_param_importances(
+            study,
+            evaluator=FanovaImportanceEvaluator(n_trees=TREES, seed=seed),
+            target=lambda trial: trial.values[objective],
+        )
+    return {name: float(share) for name, share in shares.items() if np.isfinite(share)}

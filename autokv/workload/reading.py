@@ -1,16 +1,17 @@
-"""``read_trace``: from a file to a :class:`WorkloadTrace`, or to one line that says why not."""
+"""``read_trace``: from a file to a :class:`WorkloadTrace`, sorted by arrival, or to one line that says why not."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from autokv.errors import WorkloadError
-from autokv.workload.assembly import assemble
-from autokv.workload.parquet import MAGIC, is_own, read_parquet
+from autokv.workload.parquet import MAGIC, ParquetRows, is_own, read_parquet
 from autokv.workload.readers import (
     MAPPED,
     READERS,
@@ -23,16 +24,20 @@ from autokv.workload.readers import (
     installed_readers,
 )
 from autokv.workload.readers.chats import only_prompts
-from autokv.workload.readers.columns import Columns, counted
-from autokv.workload.readers.mapped import date_options, first_row, proposal
-from autokv.workload.readers.remedies import column_options, command, own_document
-from autokv.workload.rows import ParquetRows
+from autokv.workload.readers.columns import NONE, Columns, Ints, counted
+from autokv.workload.readers.mapped import proposal
+from autokv.workload.readers.reader import command
 from autokv.workload.source import Source
-from autokv.workload.trace import WorkloadTrace
-from autokv.workload.units import mixed_units, perhaps_seconds
+from autokv.workload.trace import PrefixBlocks, RejectedRows, WorkloadTrace
+from autokv.workload.units import mixed_units, perhaps_seconds, unit_notes
 
 LONGBENCH = frozenset({"context", "input"})
 """Keys of a benchmark's prompts."""
+OWN = {
+    "pipeline": ("a configuration", "autokv evaluate --model MODEL --config"),
+    "stages": ("a search space", "autokv tune --model MODEL --space"),
+}
+"""AutoKV's own documents by the key that tells them: what each is, and what reads it."""
 MAX_REJECTED_SHARE = 0.01
 """A file with a larger share of bad rows is refused."""
 
@@ -109,7 +114,7 @@ def read_trace(
             field=str(path),
             remedy=f"say which it is: {command(source.path, '--time-unit', 's')}",
         )
-    return assemble(_name(source.path), reader.name, found, bad.summary())
+    return _assembled(_name(source.path), reader.name, found, bad.summary())
 
 
 def _answered(columns: Columns) -> Columns:
@@ -132,16 +137,17 @@ def _reader(source: Source, options: ReadOptions) -> Reader:
             return reader
     if opening.keys >= LONGBENCH:
         raise only_prompts(source)
-    own = own_document(source.path, opening.keys or opening.yaml_keys)
-    if own is not None:
-        raise own
-    guessed = proposal(opening)
-    named = guessed or {"input_tokens": "NAME", "output_tokens": "NAME"}
-    asked = [*column_options(named), *date_options(first_row(opening), named)]
+    for key in OWN.keys() & (opening.keys or opening.yaml_keys):
+        what, read = OWN[key]
+        raise WorkloadError(
+            f"is {what}, not a trace",
+            field=str(source.path),
+            remedy=f"it is read by `{read} {shlex.quote(str(source.path))}`",
+        )
     raise WorkloadError(
         f"unrecognized trace format ({opening.first_line[:40]!r})",
         field=f"{source.path}:{opening.first_line_number}",
-        remedy=f"say which columns hold the numbers of tokens: {command(source.path, *asked)}",
+        remedy=f"say which columns hold the numbers of tokens: {proposal(source.path, opening)}",
     )
 
 
@@ -149,3 +155,94 @@ def _name(path: Path) -> str:
     """The file's name without the suffixes of a format and a compression."""
     name = path.with_suffix("") if path.suffix in {".gz", ".zst", ".zstd"} else path
     return name.stem
+
+
+def _assembled(name: str, form: str, columns: Columns, rejected: RejectedRows) -> WorkloadTrace:
+    """The trace of at least one request. What was done to the rows, or looks wrong with them, is in its notes."""
+    order = np.argsort(columns.arrival_ns, kind="stable")
+    arrival = columns.arrival_ns[order]
+    session = None if columns.session is None else _conversations(columns.session, columns.parent)[order]
+    notes = [*columns.notes, *_disorder(columns), *unit_notes(columns)]
+    delay = columns.delay_ns
+    delay_s = None if delay is None else np.where(delay == NONE, np.nan, delay / 1e9)[order]
+    prefixes = None
+    if columns.hashes is not None and columns.hash_counts is not None and columns.block_tokens is not None:
+        prefixes, trimmed = _prefixes(columns, columns.hash_counts, columns.hashes, columns.block_tokens)
+        prefixes = prefixes.take(order)
+        if trimmed:
+            notes.append(
+                f"hashes left out: {counted(trimmed, 'prompt')} with more of them than blocks of "
+                f"{columns.block_tokens} tokens"
+            )
+    return WorkloadTrace(
+        name=name,
+        format=form,
+        arrival_s=(arrival - arrival[0]) / 1e9,
+        input_tokens=columns.input_tokens[order],
+        output_tokens=columns.output_tokens[order],
+        rejected=rejected,
+        prefixes=prefixes,
+        session=session,
+        delay_s=delay_s,
+        turn=None if session is None else _turns(session, None if columns.turn is None else columns.turn[order]),
+        notes=tuple(notes),
+        lines=columns.lines[order],
+    )
+
+
+def _disorder(columns: Columns) -> Iterator[str]:
+    """A sentence, if arrivals do not ascend."""
+    behind = np.flatnonzero(columns.arrival_ns < np.maximum.accumulate(columns.arrival_ns))
+    # Sessions that have clocks of their own lie one behind the other.
+    if len(behind) and not columns.own_clocks:
+        yield (
+            f"sorted by arrival: {counted(len(behind), 'row')} out of order, the first in line "
+            f"{columns.lines[behind[0]]}"
+        )
+
+
+def _prefixes(columns: Columns, counts: Ints, hashes: Ints, block_tokens: int) -> tuple[PrefixBlocks, int]:
+    """The blocks, and how many prompts had more of them than their tokens fill."""
+    most = -(-columns.input_tokens // block_tokens)
+    trimmed = int((counts > most).sum())
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    if trimmed:
+        place = np.arange(len(hashes)) - np.repeat(offsets[:-1], counts)
+        hashes = hashes[place < np.repeat(most, counts)]
+        offsets = np.concatenate([[0], np.cumsum(np.minimum(counts, most))])
+    return PrefixBlocks(block_tokens, offsets, hashes), trimmed
+
+
+def _conversations(numbers: Ints, parents: Ints | None) -> Ints:
+    """A number from 0 for each conversation.
+
+    Without ``parents``, requests with one number are one conversation; with them, a request belongs to that of its
+    parent, and requests whose parent is not there belong together. A request without a number is one of its own.
+    """
+    if parents is None:
+        keys = numbers
+    else:
+        names, first = np.unique(numbers, return_index=True)
+        place = np.searchsorted(names, parents).clip(max=len(names) - 1)
+        has_parent = (parents != NONE) & (names[place] == parents)
+        above = np.where(has_parent, first[place], np.arange(len(numbers)))
+        # Twice as far up each time; a circle of parents, which only damage makes, ends somewhere in itself.
+        for _ in range(len(numbers).bit_length()):
+            above = above[above]
+        keys = np.where(parents[above] != NONE, parents[above], numbers[above])
+    found, result = np.unique(keys, return_inverse=True)
+    alone = np.flatnonzero(keys == NONE)
+    result[alone] = len(found) + np.arange(len(alone))
+    return np.unique(result, return_inverse=True)[1].astype(np.int64)
+
+
+def _turns(session: Ints, stated: Ints | None) -> Ints:
+    """What the file states of every request, else the order of a conversation's requests in time."""
+    if stated is not None and stated.all():
+        return stated
+    order = np.argsort(session, kind="stable")
+    ordered = session[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    turns = np.empty(len(session), dtype=np.int64)
+    turns[order] = np.arange(len(session)) - np.repeat(starts, np.diff(starts, append=len(session))) + 1
+    return turns

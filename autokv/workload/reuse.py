@@ -29,20 +29,18 @@ def reuse_at(trace: WorkloadTrace, cache_tokens: Sequence[int]) -> tuple[float, 
     """
     if trace.prefixes is None:
         return (0.0,) * len(cache_tokens)
-    prefixes = trace.prefixes
-    turned = _turned(prefixes.offsets)
+    prefixes, offsets = trace.prefixes, trace.prefixes.offsets
+    # The places of all hashes, requests in order, each request's last block first.
+    turned = np.repeat(offsets[1:] + offsets[:-1] - 1, np.diff(offsets)) - np.arange(offsets[-1])
     distances = np.empty(len(turned), dtype=np.int64)
     distances[turned] = stack_distances(prefixes.hashes[turned])
     # A prompt is looked up before any of its blocks is used. Those behind a block, used just before it and last used
     # before it then too, do not stand between its uses.
     behind = np.empty(len(turned), dtype=np.int64)
-    behind[turned] = np.arange(len(turned)) - np.repeat(prefixes.offsets[:-1], np.diff(prefixes.offsets))
+    behind[turned] = np.arange(len(turned)) - np.repeat(offsets[:-1], np.diff(offsets))
     prompts = float(trace.input_tokens.sum())
-    shares = []
-    for tokens in cache_tokens:
-        hit = (distances >= 0) & (distances - behind < tokens // prefixes.block_tokens)
-        shares.append(float(_leading_tokens(trace, prefixes, hit).sum()) / prompts)
-    return tuple(shares)
+    hits = ((distances >= 0) & (distances - behind < tokens // prefixes.block_tokens) for tokens in cache_tokens)
+    return tuple(float(_leading_tokens(trace, prefixes, hit).sum()) / prompts for hit in hits)
 
 
 def stack_distances(keys: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -106,10 +104,3 @@ def _leading_tokens(trace: WorkloadTrace, prefixes: PrefixBlocks, hit: NDArray[n
     blocks = unbroken[prefixes.offsets[1:]] - unbroken[prefixes.offsets[:-1]]
     tokens: NDArray[np.int64] = np.minimum(blocks * prefixes.block_tokens, trace.input_tokens)
     return tokens
-
-
-def _turned(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The places of all hashes, requests in order, each request's last block first."""
-    counts = np.diff(offsets)
-    turned: NDArray[np.int64] = np.repeat(offsets[1:] + offsets[:-1] - 1, counts) - np.arange(offsets[-1])
-    return turned

@@ -2,7 +2,7 @@
 
 The seven scenarios are those of a survey of KV-cache optimisation (arXiv 2603.20397). Each gets a weight, from 0 where
 nothing points to it to 1 where it is clearly there; weights are independent, because a trace may be several at once. A
-weight is a :func:`ramp` over a measured feature of :class:`~autokv.workload.features.Features`.
+weight is a :func:`ramp` over a measured feature of :class:`Features`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from autokv.errors import WorkloadError, nearest
-from autokv.workload.features import Features, features_of
+from autokv.workload.reuse import reused_tokens
+from autokv.workload.series import mean_concurrency
 from autokv.workload.trace import WorkloadTrace
 
 CLEAR = 0.5
 """A scenario of at least this weight can decide."""
 FALLBACK = "minimal-modification"
 """What weighs as much as is left by the weightiest of the others."""
+MEMORY_SHARE = 0.9
+"""Share of a device's memory that a server uses, as vLLM does."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,30 @@ SCENARIOS: Mapping[str, ScenarioKind] = {
 
 
 @dataclass(frozen=True)
+class Features:
+    """Measured on one trace, for one model and device; shares are fractions."""
+
+    output_p50: float
+    """Tokens of the median answer."""
+    request_p95: float
+    """Tokens of a request, prompt and answer, 95th percentile; no more than the model's context."""
+    prompt_share: float
+    """Prompt tokens among all tokens."""
+    reuse: float
+    """Prompt tokens with which an earlier prompt began too, among all prompt tokens; 0 without block hashes."""
+    later_turns: float
+    """Requests that are not the first of their conversation, among all; 0 without sessions."""
+    concurrency: float | None
+    """Mean requests in flight; ``None`` without arrivals."""
+    cache_to_weights: float
+    """16-bit cache of a request at ``request_p95``, over the bytes of the weights: what a decode step of a lone
+    request reads."""
+    memory_share: float | None
+    """The same cache over the memory beside the weights; infinite where nothing is left, ``None`` where the memory is
+    not known."""
+
+
+@dataclass(frozen=True)
 class Scenario:
     """Which scenario decides a search, and how clearly each of the seven is there."""
 
@@ -157,20 +186,13 @@ def classify(
         weights_bytes: bytes of the model's weights.
         memory_bytes: of the device; without it, tight memory cannot be seen.
     """
-    found = features_of(
-        trace,
-        context_tokens=context_tokens,
-        kv_bytes_per_token=kv_bytes_per_token,
-        weights_bytes=weights_bytes,
-        memory_bytes=memory_bytes,
-    )
-    evidence = _evidence(found)
+    evidence = _evidence(_features(trace, context_tokens, kv_bytes_per_token, weights_bytes, memory_bytes))
     weights = {name: evidence[name][0] for name in SCENARIOS}
     clear = [name for name, weight in weights.items() if weight >= CLEAR]
     name = clear[0] if clear else max(weights, key=lambda each: weights[each])
     kind = SCENARIOS[name]
-    others = [each for each in SCENARIOS if each not in (name, FALLBACK) and weights[each] > 0]
-    others.sort(key=lambda each: -weights[each])
+    weightiest = sorted(SCENARIOS, key=lambda each: -weights[each])
+    others = [each for each in weightiest if each not in (name, FALLBACK) and weights[each] > 0]
     why = (
         f"{name} ({weights[name]:.2f}): {'; '.join(dict.fromkeys((evidence[name][1], kind.because)))}",
         *(f"{each} ({weights[each]:.2f}): {evidence[each][1]}" for each in others),
@@ -185,6 +207,29 @@ def ramp(value: float, low: float, high: float, *, logarithmic: bool = False) ->
     if logarithmic:
         value, low, high = math.log(value), math.log(low), math.log(high)
     return (value - low) / (high - low)
+
+
+def _features(
+    trace: WorkloadTrace,
+    context_tokens: int,
+    kv_bytes_per_token: float,
+    weights_bytes: float,
+    memory_bytes: float | None,
+) -> Features:
+    inputs, outputs = trace.input_tokens, trace.output_tokens
+    request_p95 = float(np.percentile(np.minimum(inputs + outputs, context_tokens), 95))
+    cache = request_p95 * kv_bytes_per_token
+    free = None if memory_bytes is None else memory_bytes * MEMORY_SHARE - weights_bytes
+    return Features(
+        output_p50=float(np.percentile(outputs, 50)),
+        request_p95=request_p95,
+        prompt_share=float(inputs.sum() / (inputs.sum() + outputs.sum())),
+        reuse=float(reused_tokens(trace).sum() / inputs.sum()),
+        later_turns=trace.later_turns,
+        concurrency=mean_concurrency(trace) if trace.timed else None,
+        cache_to_weights=cache / weights_bytes,
+        memory_share=None if free is None else cache / free if free > 0 else math.inf,
+    )
 
 
 def _evidence(found: Features) -> dict[str, tuple[float, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -112,27 +113,16 @@ class Source:
                 remedy="decompress it first if you trust it",
             )
 
-    def _reading(self) -> _Reading:
-        return _Reading(self.path)
-
-
-class _Reading:
-    """Turns the operating system's and the decompressor's errors into one line."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, failure: BaseException | None, trace: object) -> None:
-        if not isinstance(failure, OSError):
-            return
-        where = str(self.path)
-        if failure.errno is not None:
-            raise WorkloadError(f"cannot be read ({failure.strerror})", field=where, remedy="check the path") from None
-        if "runcated" in str(failure):
-            raise WorkloadError("the compressed file is cut off", field=where, remedy="fetch it again") from None
-        raise WorkloadError(
-            f"cannot be decompressed ({failure})", field=where, remedy="fetch it again, or decompress it first"
-        ) from None
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turns the operating system's and the decompressor's errors into one line."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno is not None:
+                why, remedy = f"cannot be read ({error.strerror})", "check the path"
+            elif "runcated" in str(error):
+                why, remedy = "the compressed file is cut off", "fetch it again"
+            else:
+                why, remedy = f"cannot be decompressed ({error})", "fetch it again, or decompress it first"
+            raise WorkloadError(why, field=str(self.path), remedy=remedy) from None

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autokv.workload.concurrency import TOKENS_PER_SECOND, in_flight
-from autokv.workload.features import later_turns
 from autokv.workload.reuse import reuse_at, reused_tokens
-from autokv.workload.trace import PERCENTILES, RejectedRows, WorkloadTrace
+from autokv.workload.series import TOKENS_PER_SECOND, in_flight
+from autokv.workload.trace import RejectedRows, WorkloadTrace, percentiles
 
 WINDOWS_S = (1.0, 10.0, 60.0, 600.0, 3600.0)
 MIN_WINDOWS, MAX_WINDOWS = 10, 1_000_000
@@ -121,9 +120,7 @@ def statistics_of(trace: WorkloadTrace, tokens_per_second: float = TOKENS_PER_SE
 
 
 def _lengths(tokens: NDArray[np.int64]) -> dict[str, float]:
-    values = np.percentile(tokens, PERCENTILES)
-    found = {f"p{percent}": float(value) for percent, value in zip(PERCENTILES, values, strict=True)}
-    return {"mean": float(tokens.mean()), **found, "max": float(tokens.max())}
+    return {"mean": float(tokens.mean()), **percentiles(tokens), "max": float(tokens.max())}
 
 
 def _arrivals(trace: WorkloadTrace) -> Arrivals:
@@ -190,6 +187,6 @@ def _sessions(trace: WorkloadTrace) -> Sessions | None:
         count=len(turns),
         mean_turns=float(turns.mean()),
         max_turns=int(turns.max()),
-        later_turns=later_turns(trace),
+        later_turns=trace.later_turns,
         median_gap_s=float(np.median(gaps)) if trace.timed and len(gaps) else None,
     )

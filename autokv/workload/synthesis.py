@@ -1,21 +1,23 @@
-"""Synthesized traffic: from stated distributions, or drawn from a real trace."""
+"""Synthesized traffic: arrival processes and lengths from stated distributions, or drawn from a real trace."""
 
 from __future__ import annotations
 
 import math
 import random
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autokv.errors import WorkloadError
-from autokv.workload.arrivals import ArrivalProcess
 from autokv.workload.readers.columns import MAX_TOKENS
 from autokv.workload.trace import WorkloadTrace
 
 P95_SIGMAS = 1.6448536269514722
 """The 95th percentile of a normal distribution, in standard deviations."""
+GRID = 8192
+"""Points of a period at which the expected arrivals are known; between them they are interpolated."""
 MAX_REQUESTS = 20_000_000
 """More are refused: a trace takes 24 bytes a request and more while it is made."""
 RUN = 32
@@ -24,6 +26,84 @@ RUN_S = 600.0
 """Seconds of such a stretch at least, so that minutes in which more or fewer come are kept."""
 RUNS = 4
 """A real trace is cut into at least so many."""
+
+
+class ArrivalProcess(Protocol):
+    """Draws arrivals."""
+
+    def draw(self, rng: np.random.Generator, requests: int) -> NDArray[np.float64]:
+        """Ascending seconds, float64 [requests], from 0 on."""
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """Independent requests.
+
+    Raises:
+        WorkloadError: the rate is not a positive number.
+    """
+
+    requests_per_s: float
+
+    def __post_init__(self) -> None:
+        check_positive(self.requests_per_s, "rate")
+
+    def draw(self, rng: np.random.Generator, requests: int) -> NDArray[np.float64]:
+        return _from_gaps(rng.exponential(1 / self.requests_per_s, requests))
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """Gaps of a gamma distribution: burstier than Poisson for a ``cv`` above 1, more even below (BurstGPT, 2024).
+
+    Raises:
+        WorkloadError: the rate or the ``cv`` is not a positive number.
+    """
+
+    requests_per_s: float
+    cv: float
+    """Standard deviation of the gaps over their mean."""
+
+    def __post_init__(self) -> None:
+        check_positive(self.requests_per_s, "rate")
+        check_positive(self.cv, "cv")
+
+    def draw(self, rng: np.random.Generator, requests: int) -> NDArray[np.float64]:
+        shape = self.cv**-2
+        return _from_gaps(rng.gamma(shape, 1 / (shape * self.requests_per_s), requests))
+
+
+@dataclass(frozen=True)
+class Diurnal:
+    """Poisson arrivals whose rate swings as a sine, from its mean at the start upwards.
+
+    Raises:
+        WorkloadError: the rate or the period is not a positive number, or the amplitude not between 0 and 1.
+    """
+
+    requests_per_s: float
+    """Mean over a period."""
+    period_s: float = 86400.0
+    amplitude: float = 0.5
+    """Share of the mean by which the rate rises and falls."""
+
+    def __post_init__(self) -> None:
+        check_positive(self.requests_per_s, "rate")
+        check_positive(self.period_s, "period")
+        if not 0 <= self.amplitude <= 1:
+            raise WorkloadError(f"is {self.amplitude}", field="amplitude", remedy="give a number from 0 to 1")
+
+    def draw(self, rng: np.random.Generator, requests: int) -> NDArray[np.float64]:
+        """See :class:`ArrivalProcess`.
+
+        Arrivals of rate 1 are drawn in units of expected arrivals, and taken back to seconds (Çınlar, 1975).
+        """
+        phase = np.linspace(0, 1, GRID + 1)
+        swing = self.amplitude * (1 - np.cos(2 * math.pi * phase)) / (2 * math.pi)
+        expected = self.requests_per_s * self.period_s * (phase + swing)
+        whole, rest = np.divmod(np.cumsum(rng.exponential(1.0, requests)), expected[-1])
+        seconds = self.period_s * (whole + np.interp(rest, expected, phase))
+        return seconds - seconds[:1]
 
 
 @dataclass(frozen=True)
@@ -86,7 +166,6 @@ def resample(
     requests: int,
     seed: int = 0,
     arrivals: ArrivalProcess | None = None,
-    name: str = "synthesized",
 ) -> WorkloadTrace:
     """As many ``requests`` as wanted, drawn from a real trace: each keeps its input and its output.
 
@@ -109,7 +188,7 @@ def resample(
         moments = arrivals.draw(rng, requests)
     elif not trace.timed:
         moments = np.zeros(requests)
-    return WorkloadTrace(name, "synthesized", moments, trace.input_tokens[drawn], trace.output_tokens[drawn])
+    return WorkloadTrace("synthesized", "synthesized", moments, trace.input_tokens[drawn], trace.output_tokens[drawn])
 
 
 def _stretches(
@@ -151,7 +230,6 @@ def synthesize(
     requests_per_s: float,
     input_tokens: tuple[float, float],
     output_tokens: tuple[float, float],
-    name: str = "synthesized",
 ) -> WorkloadTrace:
     """Poisson arrivals and log-normal lengths of the given (median, 95th percentile), with Python's own generator.
 
@@ -165,7 +243,7 @@ def synthesize(
         inputs.append(_log_normal(rng, *input_tokens))
         outputs.append(_log_normal(rng, *output_tokens))
     arrival = np.array(arrivals[1:])
-    return WorkloadTrace(name, "synthesized", arrival - arrival[0], np.array(inputs), np.array(outputs))
+    return WorkloadTrace("synthesized", "synthesized", arrival - arrival[0], np.array(inputs), np.array(outputs))
 
 
 def synthesize_example() -> WorkloadTrace:
@@ -180,3 +258,14 @@ def _log_normal(rng: random.Random, median: float, p95: float) -> int:
 def _check_requests(requests: int) -> None:
     if not 1 <= requests <= MAX_REQUESTS:
         raise WorkloadError(f"is {requests}", field="requests", remedy=f"give 1 to {MAX_REQUESTS:,}")
+
+
+def _from_gaps(gaps: NDArray[np.float64]) -> NDArray[np.float64]:
+    moments: NDArray[np.float64] = np.cumsum(gaps)
+    return moments - moments[:1]
+
+
+def check_positive(value: float, field: str) -> None:
+    """Raise a WorkloadError for what is no positive number."""
+    if not 0 < value < math.inf:
+        raise WorkloadError(f"is {value}", field=field, remedy="give a positive number")

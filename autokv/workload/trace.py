@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PERCENTILES = (50, 90, 95, 99)
+PER_REQUEST = ("arrival_s", "input_tokens", "output_tokens", "session", "turn", "delay_s", "lines")
 
 
 @dataclass(frozen=True)
@@ -87,22 +88,18 @@ class WorkloadTrace:
 
     def take(self, requests: NDArray[np.int64]) -> WorkloadTrace:
         """The requests at ``requests`` (ascending indices), at their own times."""
-        return replace(
-            self,
-            arrival_s=self.arrival_s[requests],
-            input_tokens=self.input_tokens[requests],
-            output_tokens=self.output_tokens[requests],
-            prefixes=None if self.prefixes is None else self.prefixes.take(requests),
-            session=None if self.session is None else self.session[requests],
-            turn=None if self.turn is None else self.turn[requests],
-            delay_s=None if self.delay_s is None else self.delay_s[requests],
-            lines=None if self.lines is None else self.lines[requests],
-        )
+        kept = {name: column[requests] for name in PER_REQUEST if (column := getattr(self, name)) is not None}
+        return replace(self, prefixes=self.prefixes and self.prefixes.take(requests), **kept)
 
     @property
     def timed(self) -> bool:
         """Whether requests arrive at different times."""
         return bool(self.arrival_s[-1] > self.arrival_s[0])
+
+    @property
+    def later_turns(self) -> float:
+        """Share of the requests that are not the first of their conversation; 0 without sessions."""
+        return 0.0 if self.session is None else 1 - len(np.unique(self.session)) / len(self)
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -114,11 +111,12 @@ class WorkloadTrace:
             requests=len(self),
             duration_s=duration,
             requests_per_s=len(self) / duration if duration else None,
-            input_tokens=_percentiles(self.input_tokens),
-            output_tokens=_percentiles(self.output_tokens),
+            input_tokens=percentiles(self.input_tokens),
+            output_tokens=percentiles(self.output_tokens),
         )
 
 
-def _percentiles(tokens: NDArray[np.int64]) -> dict[str, float]:
+def percentiles(tokens: NDArray[np.int64]) -> dict[str, float]:
+    """``p50`` to ``p99`` (linear interpolation)."""
     values = np.percentile(tokens, PERCENTILES)
     return {f"p{percent}": float(value) for percent, value in zip(PERCENTILES, values, strict=True)}

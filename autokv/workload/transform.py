@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autokv.errors import WorkloadError
-from autokv.workload.arrivals import Poisson
 from autokv.workload.readers.columns import MAX_ARRIVAL_NS, MAX_TOKENS
-from autokv.workload.trace import PrefixBlocks, WorkloadTrace
+from autokv.workload.synthesis import Poisson, check_positive
+from autokv.workload.trace import WorkloadTrace
 
 SHORTEST_S, LONGEST_S = 1e-9, MAX_ARRIVAL_NS / 1e9
 """Between the first and the last arrival."""
@@ -80,7 +80,7 @@ def scale_rate(trace: WorkloadTrace, factor: float) -> WorkloadTrace:
         WorkloadError: ``factor`` is not a positive number, so small that the trace lasts for centuries or so large
             that it takes no time, or the trace has no arrivals.
     """
-    _positive(factor, "rate scale")
+    check_positive(factor, "rate scale")
     if not trace.timed:
         raise WorkloadError(
             "has no arrivals to scale", field=trace.name, remedy="give a rate, which draws Poisson arrivals"
@@ -102,7 +102,7 @@ def with_rate(trace: WorkloadTrace, requests_per_s: float, seed: int = 0) -> Wor
     Raises:
         WorkloadError: the rate is not a positive number.
     """
-    _positive(requests_per_s, "rate")
+    check_positive(requests_per_s, "rate")
     rate = trace.summary().requests_per_s
     if rate is not None:
         return scale_rate(trace, requests_per_s / rate)
@@ -134,7 +134,7 @@ def scale_lengths(trace: WorkloadTrace, factor: float) -> WorkloadTrace:
     Raises:
         WorkloadError: ``factor`` is not a positive number, or makes a request longer than any reader takes.
     """
-    _positive(factor, "length scale")
+    check_positive(factor, "length scale")
     if max(trace.input_tokens.max(), trace.output_tokens.max()) * factor > MAX_TOKENS:
         raise WorkloadError(
             f"{factor:g} makes a request longer than {MAX_TOKENS:,} tokens", field="length scale", remedy="give less"
@@ -142,21 +142,16 @@ def scale_lengths(trace: WorkloadTrace, factor: float) -> WorkloadTrace:
     prefixes = trace.prefixes
     return replace(
         trace,
-        input_tokens=_scaled(trace.input_tokens, factor),
-        output_tokens=_scaled(trace.output_tokens, factor),
-        prefixes=prefixes
-        and PrefixBlocks(max(1, round(prefixes.block_tokens * factor)), prefixes.offsets, prefixes.hashes),
+        input_tokens=scaled(trace.input_tokens, factor),
+        output_tokens=scaled(trace.output_tokens, factor),
+        prefixes=prefixes and replace(prefixes, block_tokens=max(1, round(prefixes.block_tokens * factor))),
     )
 
 
-def _scaled(tokens: NDArray[np.int64], factor: float) -> NDArray[np.int64]:
-    scaled: NDArray[np.int64] = np.maximum(1, np.rint(tokens * factor)).astype(np.int64)
-    return scaled
-
-
-def _positive(value: float, field: str) -> None:
-    if not 0 < value < float("inf"):
-        raise WorkloadError(f"is {value}", field=field, remedy="give a positive number")
+def scaled(tokens: NDArray[np.int64], factor: float) -> NDArray[np.int64]:
+    """``factor`` times as many tokens, rounded, at least 1."""
+    found: NDArray[np.int64] = np.maximum(1, np.rint(tokens * factor)).astype(np.int64)
+    return found
 
 
 def _part(trace: WorkloadTrace, kept: NDArray[np.int64], empty: str, remedy: str) -> WorkloadTrace:

@@ -9,6 +9,7 @@ import numpy as np
 
 from autokv.errors import WorkloadError
 from autokv.files import replacing
+from autokv.workload.parquet import write_parquet
 from autokv.workload.trace import WorkloadTrace
 
 Writer = Callable[[WorkloadTrace, str | Path], None]
@@ -55,32 +56,22 @@ def write_mooncake_jsonl(trace: WorkloadTrace, path: str | Path) -> None:
 
     Timestamps are milliseconds, rounded to microseconds and without a fraction where there is none.
     """
-    with Path(path).open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(_mooncake_lines(trace))
-
-
-def _mooncake_lines(trace: WorkloadTrace) -> Iterator[str]:
     milliseconds = np.round(trace.arrival_s * 1e3, 3).tolist()
     columns = zip(milliseconds, trace.input_tokens.tolist(), trace.output_tokens.tolist(), strict=True)
     prefixes = trace.prefixes if _holds_prefixes(trace) else None
-    for request, (moment, inputs, outputs) in enumerate(columns):
-        time = int(moment) if moment.is_integer() else moment
-        hashes = "" if prefixes is None else f', "hash_ids": {prefixes.of(request).tolist()}'
-        yield f'{{"timestamp": {time}, "input_length": {inputs}, "output_length": {outputs}{hashes}}}\n'
+    with Path(path).open("w", encoding="utf-8", newline="\n") as file:
+        for request, (moment, inputs, outputs) in enumerate(columns):
+            time = int(moment) if moment.is_integer() else moment
+            hashes = "" if prefixes is None else f', "hash_ids": {prefixes.of(request).tolist()}'
+            file.write(f'{{"timestamp": {time}, "input_length": {inputs}, "output_length": {outputs}{hashes}}}\n')
 
 
 def _holds_prefixes(trace: WorkloadTrace) -> bool:
     return trace.prefixes is not None and trace.prefixes.block_tokens == MOONCAKE_BLOCK
 
 
-def _write_parquet(trace: WorkloadTrace, path: str | Path) -> None:
-    from autokv.workload.parquet import write_parquet
-
-    write_parquet(trace, path)
-
-
 WRITERS: Mapping[str, Writer] = {
-    "parquet": _write_parquet,
+    "parquet": write_parquet,
     "azure": write_azure_csv,
     "mooncake": write_mooncake_jsonl,
 }

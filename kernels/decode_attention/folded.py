@@ -127,7 +127,7 @@ def _blocks(packed: Packed, older: Rows) -> Iterator[tuple[int, int, Tensor]]:
         stop = min(start + step, older.longest)
         padded = -(-(stop - start) // multiple) * multiple
         block = buffer[: older.count * padded * width].view(older.count, padded, width)
-        block[:, : stop - start].copy_(_numbers(packed, _dense(older, codes, start, stop)))
+        block[:, : stop - start].copy_(_numbers(packed, older.to_dense(codes, start, stop)))
         block[:, stop - start :] = 0
         yield start, stop, block
 
@@ -164,12 +164,3 @@ def _scales(packed: Integers, older: Rows) -> tuple[Tensor, Tensor]:
     """Scale and minimum, float32, of every group of tokens or of every token, dense."""
     places = older.groups(packed.group_size) if packed.axis == "channel" else older
     return places.to_dense(packed.scale).float(), places.to_dense(packed.minimum).float()
-
-
-def _dense(rows: Rows, flat: Tensor, start: int, stop: int) -> Tensor:
-    """Places ``start`` to ``stop`` of every row: ``[rows, stop - start, ...]``, as :meth:`Rows.to_dense` has them."""
-    if rows.offsets is None:
-        return flat.view(rows.count, rows.longest, *flat.shape[1:])[:, start:stop]
-    place = torch.arange(start, stop, device=flat.device)
-    index = rows.offsets[:-1, None] + torch.minimum(place, rows.lengths[:, None] - 1)
-    return flat.index_select(0, index.clamp_min_(0).view(-1)).view(rows.count, stop - start, *flat.shape[1:])

@@ -11,12 +11,3 @@ def evict_gather(tokens: Tensor, index: Tensor) -> Tensor:
     rows, available, width = tokens.shape
     starts = torch.arange(0, rows * available, available, device=tokens.device)[:, None]
     return tokens.reshape(-1, width).index_select(0, (index + starts).view(-1)).view(*index.shape, width)
-
-
-def reference(tokens: Tensor, index: Tensor) -> Tensor:
-    """The same one token at a time: what every backend is held against."""
-    gathered = torch.empty(*index.shape, tokens.shape[2], dtype=tokens.dtype, device=tokens.device)
-    for row, places in enumerate(index.tolist()):
-        for place, token in enumerate(places):
-            gathered[row, place] = tokens[row, token]
-    return gathered

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import secrets
 import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from autokv.errors import StorageError
+from autokv.files import replacing
 
 SOURCES = Path(__file__).parent
 BUILT_AHEAD = SOURCES / "built"
@@ -89,18 +91,8 @@ def compiled(folder: Path, compiler: Compiler, flags: tuple[str, ...] = ()) -> P
         CompilerError: the compiler refuses, or the folder cannot be written.
     """
     library = folder / f"attention-{_digest(compiler, flags)}.so"
-    if library.exists():
-        return library
-    temporary = library.with_name(f".{library.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _compile(compiler, flags, temporary)
-        temporary.replace(library)
-    except OSError as error:
-        raise CompilerError(f"{folder} cannot be written: {error.strerror}") from None
-    finally:
-        if temporary.exists():
-            temporary.unlink(missing_ok=True)
+    if not library.exists():
+        _compile(compiler, flags, library)
     return library
 
 
@@ -110,20 +102,10 @@ def build_ahead(folder: Path, compiler: Compiler) -> list[Path]:
     Raises:
         CompilerError: the compiler refuses, or the folder cannot be written.
     """
-    made = []
-    for variant in VARIANTS.get(platform.machine(), ()):
-        target = _ahead(folder, variant)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _compile(compiler, (), temporary, (variant.flags,))
-            temporary.replace(target)
-        except OSError as error:
-            raise CompilerError(f"{folder} cannot be written: {error.strerror}") from None
-        finally:
-            temporary.unlink(missing_ok=True)
-        made.append(target)
-    return made
+    made = {_ahead(folder, variant): variant for variant in VARIANTS.get(platform.machine(), ())}
+    for target, variant in made.items():
+        _compile(compiler, (), target, (variant.flags,))
+    return list(made)
 
 
 def built_ahead(folder: Path) -> Path | None:
@@ -135,10 +117,7 @@ def built_ahead(folder: Path) -> Path | None:
 
 
 def _ahead(folder: Path, variant: Variant) -> Path:
-    digest = hashlib.sha256()
-    for source in sorted(SOURCES.glob("*.[ch]")):
-        digest.update(source.read_bytes())
-    return folder / f"attention-{variant.name}-{digest.hexdigest()[:16]}.so"
+    return folder / f"attention-{variant.name}-{hashlib.sha256(_sources()).hexdigest()[:16]}.so"
 
 
 def _features() -> frozenset[str]:
@@ -150,15 +129,20 @@ def _features() -> frozenset[str]:
 def _compile(
     compiler: Compiler, flags: tuple[str, ...], target: Path, processors: tuple[tuple[str, ...], ...] = _TUNED
 ) -> None:
-    for tuned in processors:
-        command = [*compiler.command, *_FLAGS, *tuned, *flags, str(SOURCES / ENTRY), "-o", str(target), "-lm"]
-        try:
-            _run(command)
-        except CompilerError:
-            if tuned == processors[-1]:
-                raise
-        else:
-            return
+    """Write ``target`` with the first flags of ``processors`` that the compiler takes."""
+    try:
+        with replacing(target) as library:
+            for tuned in processors:
+                command = [*compiler.command, *_FLAGS, *tuned, *flags, str(SOURCES / ENTRY), "-o", str(library), "-lm"]
+                try:
+                    _run(command)
+                except CompilerError:
+                    if tuned == processors[-1]:
+                        raise
+                else:
+                    break
+    except StorageError as error:
+        raise CompilerError(str(error)) from None
 
 
 def _run(command: list[str]) -> str:
@@ -175,12 +159,14 @@ def _run(command: list[str]) -> str:
 
 
 def _digest(compiler: Compiler, flags: tuple[str, ...]) -> str:
-    digest = hashlib.sha256()
-    for source in sorted(SOURCES.glob("*.[ch]")):
-        digest.update(source.read_bytes())
+    digest = hashlib.sha256(_sources())
     for text in (*compiler.command, compiler.version, *_FLAGS, *flags, _processor()):
         digest.update(text.encode() + b"\0")
     return digest.hexdigest()[:24]
+
+
+def _sources() -> bytes:
+    return b"".join(source.read_bytes() for source in sorted(SOURCES.glob("*.[ch]")))
 
 
 def _processor() -> str:

@@ -15,7 +15,7 @@ from threading import Lock
 
 import torch
 
-from autokv.kernels.cache_folder import cache_folder
+from autokv.files import cache_folder
 from autokv.kernels.native import compiler
 from autokv.kernels.native.compiler import BUILT_AHEAD
 from autokv.kernels.native.structures import Call
@@ -59,7 +59,7 @@ def find_library() -> Library:
     ahead = compiler.built_ahead(BUILT_AHEAD)
     if ahead is not None:
         try:
-            return Library(bind(load(ahead)), ahead, "the compiler of this installation")
+            return Library(bind(ctypes.CDLL(str(ahead))), ahead, "the compiler of this installation")
         except OSError as error:
             reason = f"{reason}; {' '.join(str(error).split())}"
     _LOG.warning(
@@ -68,15 +68,6 @@ def find_library() -> Library:
         reason,
     )
     return Library(None, reason=reason)
-
-
-def load(path: Path) -> ctypes.CDLL:
-    """The library at ``path``.
-
-    Raises:
-        OSError: it is no library, or lies where nothing may be executed.
-    """
-    return ctypes.CDLL(str(path))
 
 
 def bind(loaded: ctypes.CDLL) -> Callable[[Call], None]:
@@ -99,14 +90,14 @@ def bind(loaded: ctypes.CDLL) -> Callable[[Call], None]:
 
 def _load(found: compiler.Compiler) -> tuple[Path | None, ctypes.CDLL]:
     """From the cache folder, or from a folder of this process's own if that one does not do."""
-    folder = cache_folder()
+    folder = cache_folder("kernels")
     try:
         return _kept(folder, found)
     except (compiler.CompilerError, OSError) as error:
         _LOG.info("compiled kernels are not kept: %s", error)
     # What is loaded stays when its file is gone.
     with tempfile.TemporaryDirectory(prefix="autokv-", ignore_cleanup_errors=True) as private:
-        return None, load(compiler.compiled(Path(private), found))
+        return None, ctypes.CDLL(str(compiler.compiled(Path(private), found)))
 
 
 def _kept(folder: Path, found: compiler.Compiler) -> tuple[Path, ctypes.CDLL]:
@@ -114,11 +105,11 @@ def _kept(folder: Path, found: compiler.Compiler) -> tuple[Path, ctypes.CDLL]:
         raise PermissionError(f"others may write to {folder}")
     path = compiler.compiled(folder, found)
     try:
-        return path, load(path)
+        return path, ctypes.CDLL(str(path))
     except OSError:
         # A damaged file: once more.
         path.unlink(missing_ok=True)
-        return path, load(compiler.compiled(folder, found))
+        return path, ctypes.CDLL(str(compiler.compiled(folder, found)))
 
 
 def _trusted(folder: Path) -> bool:

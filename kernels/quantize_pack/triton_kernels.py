@@ -230,18 +230,8 @@ def quantize_by_token(
             # The groups that share channels with this piece; the last one may reach into the next piece.
             for group in tl.range(index * STEP // GROUP, ((index + 1) * STEP + GROUP - 1) // GROUP):
                 belongs = (member < GROUP) & (group < GROUPS)
-                y = _coordinates(
-                    base,
-                    token_stride,
-                    place,
-                    inside,
-                    group * GROUP + member,
-                    belongs,
-                    WIDTH,
-                    BLOCK,
-                    DEPTH,
-                    PRECISION,
-                )
+                members = group * GROUP + member
+                y = _coordinates(base, token_stride, place, inside, members, belongs, WIDTH, BLOCK, DEPTH, PRECISION)
                 lowest = tl.min(tl.where(belongs[None, :], y, float("inf")), axis=1)
                 highest = tl.max(tl.where(belongs[None, :], y, float("-inf")), axis=1)
                 half_minimum, half_scale = _scaling(lowest, highest, LEVELS)

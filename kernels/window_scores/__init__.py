@@ -39,15 +39,3 @@ def window_scores(query: Tensor, keys: Tensor, scaling: float, *, softcap: float
             own.masked_fill_(torch.ones_like(own[0, 0], dtype=torch.bool).triu_(1), -torch.inf)
             received[part, :seen] += scores.softmax(dim=-1).sum(dim=1)
     return received.div_(group).view(batch, kv_heads, tokens)
-
-
-def reference(query: Tensor, keys: Tensor, scaling: float, *, softcap: float | None = None) -> Tensor:
-    """The same in float64 with the whole matrix: what every backend is held against."""
-    window, tokens, group = query.shape[2], keys.shape[2], query.shape[1] // keys.shape[1]
-    scores = query.double() @ keys.double().repeat_interleave(group, dim=1).mT * scaling
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
-    positions = torch.arange(tokens, device=keys.device)
-    scores = scores.masked_fill(positions > positions[tokens - window :, None], -torch.inf)
-    received = scores.softmax(dim=-1).sum(dim=2)
-    return received.view(len(keys), -1, group, tokens).mean(dim=2).float()

@@ -19,6 +19,7 @@ def autokv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AUTOKV_DATABASE_URL", raising=False)
     monkeypatch.setattr("autokv.hardware.measuring.SECONDS_PER_RATE", 0.001)
+    monkeypatch.setattr("autokv.evaluation.costs.timing.AGAIN_SECONDS", 0.001)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         capfd.readouterr()  # what making a model left

@@ -43,12 +43,17 @@ def left(mark: str) -> list[psutil.Process]:
 
 
 def test_the_demonstration_goes_on_where_it_was_stopped(
-    tiny_model_folder: Callable[..., Path], tmp_path: Path, request: pytest.FixtureRequest
+    tiny_model_folder: Callable[..., Path],
+    warm_cache: Path,
+    not_nice: dict[str, str],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     mark = str(tmp_path)
+    shutil.copytree(warm_cache, tmp_path / "cache")
     shutil.copytree(tiny_model_folder("llama"), tmp_path / "models" / "tiny-llama")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AUTOKV_")}
-    environment |= {
+    environment |= not_nice | {
         "AUTOKV_CPU_CACHE_BYTES": "65536",
         "AUTOKV_CACHE_DIR": str(tmp_path / "cache"),
         "AUTOKV_MODEL_ROOTS": str(tmp_path / "models"),

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -349,15 +350,27 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(model: Path, tmp_path: Path)
     assert "Traceback" not in err
 
 
-def test_a_run_that_is_cancelled_stops_and_keeps_what_it_finished(model: Path, tmp_path: Path) -> None:
-    process = started(tmp_path, model, 200)
-    wait_for_trials(process, tmp_path, 2)
-    with Database(f"sqlite:///{tmp_path}/autokv.db", create=False) as database:
+def test_a_run_that_is_cancelled_stops_and_keeps_what_it_finished(
+    autokv: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOKV_HEARTBEAT_SECONDS", "0.05")
+
+    def cancel() -> bool:
+        deadline = time.monotonic() + 600
+        while trial_count(tmp_path) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        with Database(f"sqlite:///{tmp_path}/autokv.db", create=False) as database:
+            (job,) = database.jobs.list()
+            return database.queue.cancel(job.id, "not needed any more")
+
+    with ThreadPoolExecutor(1) as aside:
+        cancelled = aside.submit(cancel)
+        code, _, err = autokv("tune", "--model", model, *SMALL, "--trials", 200, "--batch-size", 2)
+        assert cancelled.result()
+    with Database("sqlite:///autokv.db", create=False) as database:
         (job,) = database.jobs.list()
-        assert database.queue.cancel(job.id, "not needed any more")
-        _, err = process.communicate(timeout=600)
         found = database.queue.look(job.id)
-    assert process.returncode == 2
+    assert code == 2
     assert err.splitlines()[-1] == f"error: job {job.id}: was cancelled; follow it with `autokv jobs show {job.id}`"
     assert (found.job.state, found.job.reason) == ("cancelled", "not needed any more")
     assert found.job.trials >= 2

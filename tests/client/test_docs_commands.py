@@ -150,6 +150,7 @@ def folder(tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AUTOKV_DATABASE_URL", raising=False)
     monkeypatch.setattr("autokv.hardware.measuring.SECONDS_PER_RATE", 0.001)
+    monkeypatch.setattr("autokv.evaluation.costs.timing.AGAIN_SECONDS", 0.001)
     return tmp_path
 
 

@@ -7,7 +7,7 @@ import torch
 
 from autokv.kernels import Float8, Rows
 from autokv.kernels.quantize_pack import dequantize, quantize_float8
-from autokv.kernels.quantize_pack.reference import float8_value
+from autokv.kernels.reference import float8_value
 
 
 def test_every_bit_pattern() -> None:

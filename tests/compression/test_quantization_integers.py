@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from autokv.kernels import Integers, Rows
 from autokv.kernels.quantize_pack import dequantize, quantize_integers
 from autokv.kernels.quantize_pack.packing import packed_bytes
-from autokv.kernels.quantize_pack.reference import dequantize_row, unpack_token
+from autokv.kernels.reference import dequantize_row, unpack_token
 
 AXES = st.sampled_from(["channel", "token"])
 BITS = st.sampled_from([2, 3, 4, 8])

@@ -39,6 +39,8 @@ def pipelines() -> Iterator[Any]:
         yield pytest.param({"quantization": fp8}, id=f"fp8 {residual}")
         gear = {"method": "residual", "key_rank": 4, "value_rank": 2}
         yield pytest.param({"quantization": integers("token", residual), "low_rank": gear}, id=f"GEAR {residual}")
+    whole = {"rule": "after_prefill", "prompt_window": False}
+    yield pytest.param({"quantization": integers("token", 32), "write": whole}, id="whole prompt")
     svd = {"method": "latent", "key_rank": 8, "value_rank": 8}
     yield pytest.param({"quantization": {"method": "fp8"}, "low_rank": svd}, id="latent")
     for method in ("knorm", "tova", "h2o", "lagkv", "streaming_llm"):

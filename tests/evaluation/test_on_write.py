@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AttentionInterface, AutoModelForCausalLM
+from transformers import AttentionInterface, AutoModelForCausalLM, QuantizedCache
 
 from autokv import CompressedCache, CompressionConfig
 from autokv.errors import ConfigError
@@ -72,6 +72,7 @@ def rounding(folder: Path, of_layer: Callable[[int], tuple[KVFormat, KVFormat]])
         key, value = (
             form.round_trip(side).repeat_interleave(groups, 1) for form, side in ((form_k, key), (form_v, value))
         )
+        query = form_k.query_round_trip(query)
         scores = query @ key.mT * query.shape[-1] ** -0.5
         scores = scores.masked_fill(~torch.ones(scores.shape[-2:], dtype=torch.bool).tril(), -torch.inf)
         return (scores.softmax(-1) @ value).transpose(1, 2).contiguous(), None
@@ -118,18 +119,20 @@ def test_layers_have_formats_of_their_own(folder: Path, model: LoadedModel, snap
 def test_a_prompt_that_sees_itself_exactly_is_one_that_is_compressed_afterwards(
     model: LoadedModel, snapshot: Snapshot
 ) -> None:
-    written = formats("q4_0", "q4_0", write={"rule": "on_write", "own_chunk": "exact"})
-    afterwards = formats("q4_0", "q4_0", write="after_prefill")
+    written = formats("openvino_u4", "openvino_u4", write={"rule": "on_write", "own_chunk": "exact"})
+    afterwards = formats("openvino_u4", "openvino_u4", write="after_prefill")
     candidate = apply(model, snapshot, written)
     torch.testing.assert_close(candidate.next_logits, snapshot.next_logits, rtol=1e-4, atol=1e-4)
     full = continuation_logits(model, snapshot, MADE[CONTEXT:], [FullContext(snapshot.next_logits)])[0]
     found, expected = judged(model, snapshot, written), judged(model, snapshot, afterwards)
     assert divergence(expected, found) < 0.01 * divergence(full, expected)
     assert candidate.size() == apply(model, snapshot, afterwards).size()
-    chunks = formats("q4_0", "q4_0", write={"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 16})
+    chunks = formats("openvino_u4", "openvino_u4", write={"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 16})
     moved = apply(model, snapshot, chunks).next_logits
     assert not torch.allclose(moved, snapshot.next_logits, rtol=1e-3, atol=1e-3)
-    one_by_one = formats("q4_0", "q4_0", write={"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 1})
+    one_by_one = formats(
+        "openvino_u4", "openvino_u4", write={"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 1}
+    )
     assert not torch.allclose(apply(model, snapshot, one_by_one).next_logits, moved, rtol=1e-3, atol=1e-3)
 
 
@@ -204,3 +207,24 @@ def test_a_digest_is_what_it_was_before_there_were_write_rules() -> None:
     plain = CompressionConfig.parse({"pipeline": {"write": "after_prefill"}})
     assert plain == CompressionConfig()
     assert plain.digest == "596d48e1dbc7228c4d4afa55b41c365f599f0677e4e3915a2820f848f3de5cb7"
+
+
+def test_scales_of_the_prompt_stay(model: LoadedModel, snapshot: Snapshot) -> None:
+    """fp8 as transformers' QuantizedCache holds it: one scale per layer and side, of the prompt, for new tokens too."""
+    scaled = formats("fp8_e4m3", "fp8_e4m3", write="after_prefill").model_dump(mode="json")
+    for side in ("key", "value"):
+        scaled["pipeline"]["quantization"][side] = {"format": "fp8_e4m3", "scaling": "tensor"}
+    found = judged(model, snapshot, CompressionConfig.parse(scaled))
+    cache = QuantizedCache("fp8", model.model.config)
+    model.model.set_attn_implementation("eager")
+    try:
+        with torch.inference_mode():
+            model.model(torch.tensor([MADE[:CONTEXT]]), past_key_values=cache)
+            rows = [
+                model.model(torch.tensor([[token]]), past_key_values=cache).logits[0, -1] for token in MADE[CONTEXT:]
+            ]
+    finally:
+        install(model.model)
+    full = continuation_logits(model, snapshot, MADE[CONTEXT:], [FullContext(snapshot.next_logits)])[0]
+    expected = torch.stack(rows).float()
+    assert divergence(expected, found) < 0.01 * divergence(expected, full)

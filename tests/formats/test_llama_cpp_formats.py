@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import gguf
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from autokv.formats import IQ4NL, Q4_0, Q8_0, llama_cpp
 from autokv.formats.llama_cpp import LLAMA_CPP
 
 BLOCKS = sorted(LLAMA_CPP)
+UNROTATED = {name: kind.model_validate({"rotation": "none"}) for name, kind in LLAMA_CPP.items()}
 SEEDS = st.integers(0, 2**31 - 1)
 
 
@@ -39,7 +42,7 @@ def by_gguf(name: str, x: Tensor) -> np.ndarray:
 @settings(max_examples=15, deadline=None)
 def test_unrotated_blocks_are_ggmls_bit_for_bit(name: str, seed: int, head_dim: int, scale: float) -> None:
     x = sample(seed, head_dim, scale)
-    read = LLAMA_CPP[name](rotation="none").round_trip(x).numpy()
+    read = UNROTATED[name].round_trip(x).numpy()
     assert np.array_equal(read, by_gguf(name, x))
 
 
@@ -63,7 +66,7 @@ def test_iq4_nl_reads_values_of_ggmls_table_at_the_best_scale(seed: int) -> None
 @pytest.mark.parametrize("name", BLOCKS)
 def test_bytes_are_ggmls_blocks(name: str) -> None:
     values, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name.upper()]]
-    form = LLAMA_CPP[name]()
+    form = LLAMA_CPP[name].model_validate({})
     assert form.nbytes(7, 3, 128) == 7 * 3 * 128 // values * size
     assert form.bits_per_value(64) == 8 * size / values
 
@@ -79,16 +82,24 @@ def test_keys_and_values_are_rotated_as_llama_cpp_does(head_dim: int, key: int, 
 
 
 @pytest.mark.parametrize(("side", "size"), [("key", 128), ("value", 64)])
-def test_a_rotated_format_is_the_block_between_two_rotations(side: str, size: int) -> None:
+def test_a_rotated_format_is_the_block_between_two_rotations(side: Literal["key", "value"], size: int) -> None:
     x = sample(3, 128)
     basis = np.kron(np.eye(128 // size), hadamard_of(size)) / size**0.5
     rotated = torch.from_numpy(x.double().numpy() @ basis.T).float()
     expected = by_gguf("q8_0", rotated).astype(np.float64) @ basis
-    read = llama_cpp("q8_0", side).round_trip(x)  # type: ignore[arg-type]
+    read = llama_cpp("q8_0", side).round_trip(x)
     # A value between two codes may fall on either side: the rotation's sums are in another order.
     step = float(rotated.abs().amax()) / 127
     assert np.abs(read.numpy() - expected).max() < 2 * step / size**0.5
     assert np.median(np.abs(read.numpy() - expected)) < 1e-5
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("rotated", [True, False])
+def test_queries_meet_keys_in_q8_0_of_the_same_basis(name: str, rotated: bool) -> None:
+    query = sample(4, 128)
+    form = llama_cpp(name, "key", rotated=rotated)
+    assert torch.equal(form.query_round_trip(query), llama_cpp("q8_0", "key", rotated=rotated).round_trip(query))
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -97,7 +108,11 @@ def test_rotation_lessens_the_error_of_an_outlier_channel(name: str) -> None:
     x = torch.randn(1, 1, 200, 64, generator=generator)
     x[..., 5] += 25
     errors = {
-        rotation: float((LLAMA_CPP[name](rotation=rotation).round_trip(x) - x)[..., torch.arange(64) != 5].norm())
+        rotation: float(
+            (LLAMA_CPP[name].model_validate({"rotation": rotation}).round_trip(x) - x)[
+                ..., torch.arange(64) != 5
+            ].norm()
+        )
         for rotation in ("none", "hadamard")
     }
     assert errors["hadamard"] < errors["none"]
@@ -112,12 +127,12 @@ def test_the_error_is_half_a_step_and_what_float16_adds(name: str, levels: int, 
         x.abs().amax(-1, keepdim=True) * 2 if name == "q8_0" else x.amax(-1, keepdim=True) - x.amin(-1, keepdim=True)
     )
     allowed = spread / levels / 2 + (x.abs().amax(-1, keepdim=True) + spread) * 2.0**-10 + 2.0**-14
-    assert bool(((LLAMA_CPP[name](rotation="none").round_trip(x) - x).abs() <= allowed).all())
+    assert bool(((UNROTATED[name].round_trip(x) - x).abs() <= allowed).all())
 
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_zeros_and_constants_are_exact(name: str) -> None:
-    form = LLAMA_CPP[name](rotation="none")
+    form = UNROTATED[name]
     assert not form.round_trip(torch.zeros(1, 1, 3, 64)).any()
     constant = torch.full((1, 1, 3, 64), 0.75)
     read = form.round_trip(constant)

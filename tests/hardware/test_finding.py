@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from autokv.errors import RequestError
 from autokv.hardware import HardwareProfile, Rate, find, finding, read_profile
 from autokv.hardware.documents import MAX_PROFILE_BYTES
-from autokv.hardware.store import measured_file, measured_profiles
+from autokv.hardware.finding import measured_file, measured_profiles
 
 MEASURED = HardwareProfile(
     name="Imaginary 9000",

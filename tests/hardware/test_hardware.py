@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from autokv.errors import RequestError
-from autokv.hardware import HardwareProfile, Rate, measuring, probe, system
+from autokv.hardware import HardwareProfile, Rate, measuring, probe
 
 CPUINFO = """processor\t: 0
 model name\t: Imaginary 9000
@@ -106,6 +106,7 @@ def test_rates_are_work_over_time_with_median_and_quartiles(monkeypatch: pytest.
     seconds = iter([1.0, 2.0, 4.0, 5.0, 10.0])
 
     def ticks() -> Iterator[float]:
+        yield 0.0  # the run that warms up has ended
         yield -measuring.SECONDS_PER_RATE  # the end is at 0
         for number, length in enumerate(seconds):
             if number >= 2:
@@ -116,7 +117,7 @@ def test_rates_are_work_over_time_with_median_and_quartiles(monkeypatch: pytest.
 
     clock = ticks()
     monkeypatch.setattr(measuring, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    monkeypatch.setattr(measuring, "processor_clock", lambda: lambda: next(clock))
+    monkeypatch.setattr(measuring, "clock_of", lambda device: lambda: next(clock))
     runs: list[int] = []
     rate = measuring._rate(lambda: runs.append(1), 20.0, torch.device("cpu"))
     assert len(runs) == 6  # one to warm up
@@ -125,16 +126,16 @@ def test_rates_are_work_over_time_with_median_and_quartiles(monkeypatch: pytest.
 
 def test_cpuinfo_is_read_from_the_first_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     files = {"/proc/cpuinfo": CPUINFO, "/sys/fs/cgroup/memory.max": "1048576\n"}
-    monkeypatch.setattr(system, "_read", lambda path: files.get(path, ""))
-    found = system.cpu()
+    monkeypatch.setattr(measuring, "_read", lambda path: files.get(path, ""))
+    found = measuring.cpu()
     assert found.name == "Imaginary 9000"
     assert found.capabilities == ("amx_bf16", "avx2", "avx512", "bf16")
     assert found.memory_bytes == 1 << 20
 
 
 def test_a_container_without_a_limit_has_the_machines_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system, "_read", lambda path: "max\n" if path.endswith("memory.max") else "")
-    found = system.cpu()
+    monkeypatch.setattr(measuring, "_read", lambda path: "max\n" if path.endswith("memory.max") else "")
+    found = measuring.cpu()
     assert found.memory_bytes == psutil.virtual_memory().total
     assert found.name
     assert found.capabilities == ()
@@ -155,7 +156,7 @@ def test_capabilities_of_a_gpu(
     major, minor = version
     properties = SimpleNamespace(name="GPU", major=major, minor=minor, multi_processor_count=132, total_memory=80 << 30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: properties)
-    assert system.cuda(torch.device("cuda")) == system.System("GPU", 132, 80 << 30, expected)
+    assert measuring.cuda(torch.device("cuda")) == measuring.System("GPU", 132, 80 << 30, expected)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -206,4 +207,4 @@ def test_capabilities_of_a_rocm_device(
     )
     monkeypatch.setattr(torch.version, "hip", "6.4")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: properties)
-    assert system.cuda(torch.device("cuda")) == system.System("GPU", 304, 192 << 30, expected)
+    assert measuring.cuda(torch.device("cuda")) == measuring.System("GPU", 304, 192 << 30, expected)

@@ -51,6 +51,7 @@ def test_the_tests_themselves_do_not_shadow_the_package_kernels() -> None:
     [
         ("autokv", {"torch", "transformers", "optuna", "sqlalchemy"}),
         ("autokv.config", {"torch", "transformers", "optuna", "sqlalchemy"}),
+        ("autokv.formats", {"torch", "numpy", "scipy"}),
         ("autokv.cli.main", {"torch", "transformers", "optuna", "sqlalchemy"}),
         ("autokv.storage", {"optuna", "torch", "transformers"}),
         ("autokv.api", {"optuna", "torch", "transformers", "pyarrow"}),

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from autokv.cli.main import app
 from autokv.cli.tables import print_json
-from autokv.report.trials import trials_csv
+from autokv.report.results import trials_csv
 from autokv.tuning.trial import TrialRecord
 
 

@@ -30,11 +30,13 @@ Value = TypeVar("Value")
 
 def wait_for(what: str, condition: Callable[[], Value | None]) -> Value:
     """What ``condition`` gives as soon as it gives anything; takes long only where something hangs."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    end, pause = time.monotonic() + PATIENCE_SECONDS, 0.02
     while time.monotonic() < end:
         if (value := condition()) is not None and value is not False:
             return value
-        time.sleep(0.02)
+        # Who looks all the time takes the processor from those that are waited for.
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.3)
     pytest.fail(f"waited {PATIENCE_SECONDS:.0f} s for {what}")
 
 

@@ -6,12 +6,15 @@ import json
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autokv.hardware.catalog import sheets
+from autokv.jobs.probing import Probed
 from autokv.jobs.selector import Selector
 
 Until = Callable[[str, Callable[[], Any]], Any]
@@ -35,11 +38,18 @@ SPACE = {
 
 
 @pytest.fixture
-def served(workshop: Workshop, tiny_model_folder: Callable[..., Path], tmp_path: Path) -> Workshop:
+def served(
+    workshop: Workshop,
+    tiny_model_folder: Callable[..., Path],
+    warm_cache: Path,
+    not_nice: dict[str, str],
+    tmp_path: Path,
+) -> Workshop:
     """A workshop whose workers offer one model, called ``tiny``."""
+    shutil.copytree(warm_cache, tmp_path / "cache")
     models = tmp_path / "models"
     shutil.copytree(tiny_model_folder("llama"), models / "tiny")
-    workshop.environment |= {
+    workshop.environment |= not_nice | {
         "AUTOKV_MODEL_ROOTS": str(models),
         "AUTOKV_CPU_CACHE_BYTES": "65536",
         "AUTOKV_CACHE_DIR": str(tmp_path / "cache"),
@@ -91,14 +101,34 @@ def test_uploads_become_files_and_a_space_may_be_spelled_out(served: Workshop, t
     assert worker.wait() == 0
 
 
-def test_a_workload_decides_what_a_submission_leaves_open(served: Workshop) -> None:
+@pytest.fixture
+def attempt(served: Workshop, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Run an attempt at the job that waits, in this process."""
+    from autokv.jobs.attempt import _run
+    from autokv.jobs.child import Order
+    from autokv.jobs.worker import register
+    from autokv.runs.listener import Stop
+
+    for name, value in served.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("autokv.hardware.measuring.SECONDS_PER_RATE", 0.001)
+
+    def run() -> None:
+        probed = Probed("cpu", sheets()["l4"].profile())
+        claim = served.database.queue.claim(register(served.database, probed, 3600), lambda _: True, 3600)
+        order = Order(served.url, claim.lease, probed.device)
+        _run(served.database, order, Stop(threading.Event(), patient=True))
+
+    return run
+
+
+def test_a_workload_decides_what_a_submission_leaves_open(served: Workshop, attempt: Callable[[], None]) -> None:
     rows = "".join(f"2023-11-16 18:17:{second:02}.1234567,{100 + 2 * second},20\n" for second in range(20))
     text = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + rows
     trace, _ = served.database.uploads.add("trace", "azure.csv", [text.encode()], {})
     fields = {"trials": 2, "scenario": "data-center", "kv_memory": 120_000, "slo": {"ttft_ms": 5000}}
     job = submit(served, workload=trace.id, trace=trace.id, **fields)
-    worker = served.start([AUTOKV, "worker", "--database", served.url, "--device", "cpu", "--once"])
-    assert worker.wait() == 0
+    attempt()
     done = served.job(job)
     assert done.state == "done", done.reason
     assert done.request.space == "throughput"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autokv.kernels.quantize_pack.packing import pack, packed_bytes, unpack
-from autokv.kernels.quantize_pack.reference import unpack_token
+from autokv.kernels.reference import unpack_token
 
 BITS = st.sampled_from([2, 3, 4, 8])
 

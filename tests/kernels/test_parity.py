@@ -9,16 +9,8 @@ import torch
 
 from autokv.kernels import BACKENDS, Attention, Backend, Integers, Operands, Plain, Rows, Side, backend
 from autokv.kernels.backend import TORCH
-from autokv.kernels.parity import (
-    CASES,
-    LIMIT_FLOAT32,
-    OTHER_CHECKS,
-    Case,
-    Form,
-    attention_error,
-    attention_error_at_size,
-    build,
-)
+from autokv.kernels.parity import LIMIT_FLOAT32, attention_error_at_size
+from kernel_cases import CASES, OTHER_CHECKS, Case, Form, attention_error, build
 
 NAMES = [name for name in BACKENDS if name != "reference"]
 

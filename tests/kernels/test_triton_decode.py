@@ -15,7 +15,7 @@ import torch
 from autokv.kernels import backend
 from autokv.kernels.decode_attention.triton import splits
 from autokv.kernels.decode_attention.triton.splits import split_tokens
-from autokv.kernels.parity import Case, Form, attention_error
+from kernel_cases import Case, Form, attention_error
 
 SHARED_MEMORY = 227 * 1024
 """Bytes that the blocks of a multiprocessor of an H100 share."""
@@ -27,9 +27,10 @@ KERNEL_CODE = Path(__file__).parents[2] / "benchmarks" / "kernel_code.py"
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     names = ("16 bit", "fp8", "int8", "int4", "int2", "int4, rotated", "int4, later step")
-    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton"))}
+    cache = str(tmp_path_factory.mktemp("triton"))
+    settings = {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": cache, "PYTHONPATH": str(KERNEL_CODE.parent)}
     command = [sys.executable, KERNEL_CODE, *names, "--lines", "--candidates", "1"]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    run = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     found = [json.loads(line) for line in run.stdout.splitlines()]
     # A cache that has grown is attended to by the kernels that are there.
@@ -83,7 +84,7 @@ def test_splits_cover_what_is_seen(blocks: int, longest: int, newest: int, seen:
     ids=lambda case: case.name,
 )
 def test_as_many_splits_as_a_large_device_takes(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(splits, "_multiprocessors", lambda device: 132)
+    monkeypatch.setattr(splits, "multiprocessors", lambda device: 132)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     splits.split_tokens.cache_clear()
     try:

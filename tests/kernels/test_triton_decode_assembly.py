@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autokv.kernels.decode_attention.triton import codes
-from autokv.kernels.quantize_pack.reference import float8_value
+from autokv.kernels.reference import float8_value
 
 Words = np.ndarray
 

@@ -9,8 +9,8 @@ pytest.importorskip("triton")
 
 from autokv.kernels.backend import REFERENCE
 from autokv.kernels.evict_gather.triton_kernels import evict_gather
-from autokv.kernels.window_scores import triton_scores
-from autokv.kernels.window_scores.triton_scores import window_scores
+from autokv.kernels.window_scores import triton_kernels
+from autokv.kernels.window_scores.triton_kernels import window_scores
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -38,7 +38,7 @@ def test_what_is_received_is_what_the_queries_gave() -> None:
 
 
 def test_tokens_are_split_where_queries_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_scores, "MIN_CHUNK", 64)
+    monkeypatch.setattr(triton_kernels, "MIN_CHUNK", 64)
     query, keys = torch.randn(1, 2, 3, 16), torch.randn(1, 1, 333, 16)
     assert error(query * 4, keys) < 1e-5
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from autokv.models import inspect, load
-from autokv.models.revision import SAMPLE_BYTES, SAMPLES, digest_of, revision_of
+from autokv.models.inspection import SAMPLE_BYTES, SAMPLES, digest_of, revision_of
 from autokv.models.source import Source
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from autokv.evaluation.measurement import Measurement
-from autokv.report.figures import front_svg, picture
+from autokv.report.front_chart import front_svg, picture
 from autokv.report.projection import Projection, projections
 from autokv.report.scale import Scale
 from autokv.tuning.objectives import Constraint

@@ -7,7 +7,7 @@ import dataclasses
 from autokv.config import CompressionConfig
 from autokv.evaluation.measurement import Measurement
 from autokv.report import view
-from autokv.report.near import distinct, same
+from autokv.report.front_tables import distinct, same
 from autokv.tuning.trial import FrontPoint, TuningResult
 
 

@@ -17,8 +17,8 @@ from autokv.evaluation.measurement import Measurement
 from autokv.report import view
 from autokv.report.describe import describe
 from autokv.report.environment import render
-from autokv.report.figures import front_svg
 from autokv.report.format import number
+from autokv.report.front_chart import front_svg
 from autokv.report.page import page
 from autokv.tuning.trial import TuningResult
 

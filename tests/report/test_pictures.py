@@ -13,12 +13,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from autokv.report.front_chart import frame
+from autokv.report.environment import DARK, LIGHT
+from autokv.report.front_chart import HEIGHT
 from autokv.report.labels import Box, Label, place
 from autokv.report.lines import Lines, Series
 from autokv.report.page import page
-from autokv.report.palette import DARK, LIGHT
-from autokv.report.plot import SIZES
+from autokv.report.plot import SIZES, Plot
 from autokv.report.projection import projections
 from autokv.report.view import FULL
 from autokv.tuning.objectives import Constraint
@@ -62,7 +62,7 @@ def test_labels_lie_by_their_own_dots_and_over_nothing(
     drawn = projections(decided if kind == "served" else result, LIMITS)
     assert len(drawn) == (3 if kind == "served" else 2)
     for projection in drawn:
-        plot = frame(projection, width)
+        plot = Plot.of(projection.x, projection.y, width, HEIGHT)
         labels = projection.labels(plot.width, plot.height)
         dots = [(mark.roles, plot.at(mark.x, mark.y)) for mark in projection.front if mark.roles]
         dots += [((FULL,), plot.at(*projection.baseline))] if projection.baseline else []

@@ -19,7 +19,7 @@ from autokv.errors import StorageError
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.metrics import METRICS
 from autokv.report import write_results
-from autokv.report.trials import trials_csv
+from autokv.report.results import trials_csv
 from autokv.tuning.trial import TuningResult
 
 NAMES = {"recommended.json", "pareto.json", "trials.csv", "front.svg", "report.html", "request.yaml"}

@@ -18,7 +18,7 @@ from autokv.report.serving_rows import Row, remarks, rows
 from autokv.serving import SLO, CostModel, Curve, Grid, SequenceBytes
 from autokv.serving.compare import compare
 from autokv.serving.comparison import Comparison
-from autokv.serving.simulated_engine import SimulatedEngine
+from autokv.serving.simulator import SimulatedEngine
 from autokv.workload import synthesize
 
 if TYPE_CHECKING:

@@ -14,9 +14,8 @@ from autokv.report import trace_page, trace_rows
 from autokv.report.format import span
 from autokv.report.scale import Scale
 from autokv.workload import PrefixBlocks, RejectedRows, WorkloadTrace, generate, statistics_of
-from autokv.workload.arrivals import Poisson
 from autokv.workload.series import over_length, over_time
-from autokv.workload.synthesis import Lengths
+from autokv.workload.synthesis import Lengths, Poisson
 
 if TYPE_CHECKING:
     from conftest import Reader

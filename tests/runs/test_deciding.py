@@ -13,7 +13,7 @@ from autokv.runs.deciding import decided
 from autokv.runs.serving_judge import ServingJudge
 from autokv.serving import SLO, CostModel, Curve, Grid, SequenceBytes
 from autokv.serving.compare import compare
-from autokv.serving.simulated_engine import SimulatedEngine
+from autokv.serving.simulator import SimulatedEngine
 from autokv.serving.verdict import more
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import Decision, FrontPoint, TrialRecord, TuningResult

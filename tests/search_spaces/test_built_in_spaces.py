@@ -41,7 +41,7 @@ def test_the_promised_spaces_are_there() -> None:
 
 
 def test_a_conversation_loses_no_token() -> None:
-    assert load_space("multi-turn").eviction_methods == ()
+    assert set(load_space("multi-turn").stages["eviction"].methods) == {"none"}
 
 
 @pytest.mark.parametrize("name", names())
@@ -84,7 +84,7 @@ def test_one_setting_has_one_digest(name: str) -> None:
 def test_statistics_cover_every_scorer_with_its_largest_window(name: str) -> None:
     space = load_space(name).fitted(64)
     kept = {config.pipeline.eviction.method: config.pipeline.eviction for config in space.statistics_configs()}
-    assert set(kept) - {"none"} == set(space.eviction_methods)
+    assert set(kept) - {"none"} == set(space.stages["eviction"].methods) - {"none"}
     for seed in range(50):
         eviction = space.to_config(space.sample(Dice(seed))).pipeline.eviction
         if eviction.method == "snapkv":

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,8 @@ from autokv.storage import Database
 
 MARK = "TEST_SERVICE_RUN"
 """Environment variable that every process of one service inherits, however deep it lies."""
+AUTOKV = str(Path(sys.executable).parent / "autokv")
+STAND_IN = Path(__file__).parents[1] / "jobs" / "stand_in.py"
 PATIENCE_SECONDS = 600.0
 Value = TypeVar("Value")
 
@@ -56,12 +58,12 @@ class Service:
         """Start the server, and return when it is ready."""
         device = ["--device", "cpu"] if workers else []
         options = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", str(workers), *device]
-        process = self._start("serve", *options)
+        process = self._start("serve", [AUTOKV, "serve", "--database", self.database_url, *options])
         wait_for("the server", lambda: self._is_ready(process))
 
     def worker(self) -> None:
-        """Start a worker; it is not waited for."""
-        self._start("worker", "--device", "cpu")
+        """Start a worker in whose attempts a formula stands in for the model; it is not waited for."""
+        self._start("worker", [sys.executable, "-P", str(STAND_IN), "worker", self.database_url, "{}"])
 
     def keep_worker(self) -> None:
         """Start the worker again if it has ended, as whoever looks after it does: it may have found no database."""
@@ -164,18 +166,17 @@ class Service:
             parts.append("\n".join([f"--- {path.name}", *telling[-60:]]))
         return "\n".join(parts)
 
-    def _start(self, command: str, *arguments: str) -> subprocess.Popen[bytes]:
-        autokv = str(Path(sys.executable).parent / "autokv")
-        with (self.folder / f"{command}.log").open("ab") as log:
+    def _start(self, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [autokv, command, "--database", self.database_url, *arguments],
+                command,
                 cwd=self.folder,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-        self._processes[command] = process
+        self._processes[name] = process
         return process
 
     def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
@@ -187,15 +188,23 @@ class Service:
 
 
 @pytest.fixture(scope="session")
-def environment(tiny_model_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(
+    tiny_model_folder: Callable[..., Path],
+    warm_cache: Path,
+    not_nice: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, str]:
     """What every process of a service has in its environment: one model to offer, and short beats."""
+    cache = tmp_path_factory.mktemp("service") / "cache"
+    shutil.copytree(warm_cache, cache)
     models = tmp_path_factory.mktemp("models")
     shutil.copytree(tiny_model_folder("llama"), models / "tiny-llama")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AUTOKV_")}
     return {
         **inherited,
+        **not_nice,
         "AUTOKV_CPU_CACHE_BYTES": "65536",
-        "AUTOKV_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
+        "AUTOKV_CACHE_DIR": str(cache),
         "AUTOKV_MODEL_ROOTS": str(models),
         "AUTOKV_HEARTBEAT_SECONDS": "0.25",
         "AUTOKV_LEASE_SECONDS": "20",

@@ -10,7 +10,7 @@ import pytest
 from autokv.serving import SLO, CostModel, Curve, Grid, SequenceBytes
 from autokv.serving.advice import Advisor
 from autokv.serving.rate import max_sustainable_rate
-from autokv.serving.simulated_engine import SimulatedEngine
+from autokv.serving.simulator import SimulatedEngine
 from autokv.workload import WorkloadTrace, synthesize
 from autokv.workload.transform import scale_lengths
 

@@ -14,8 +14,8 @@ import pytest
 from autokv.errors import RequestError
 from autokv.serving import SequenceBytes, ServingOptions, simulate
 from autokv.serving.calibration import Calibration, EngineCosts, calibrate, doubts
+from autokv.serving.cost_model import ModelShape, Product
 from autokv.serving.server_log import ServerLog, read_log
-from autokv.serving.shape import ModelShape, Product
 from autokv.workload import WorkloadTrace
 
 SEQUENCE = SequenceBytes(1000.0)

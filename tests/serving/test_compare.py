@@ -12,7 +12,7 @@ from autokv.errors import WorkloadError
 from autokv.serving import SLO, CostModel, Curve, Grid, SequenceBytes, ServingOptions
 from autokv.serving.compare import compare
 from autokv.serving.rate import default_slo
-from autokv.serving.simulated_engine import SimulatedEngine
+from autokv.serving.simulator import SimulatedEngine
 from autokv.workload import WorkloadTrace, synthesize
 
 FULL_BYTES = 1000.0
@@ -206,7 +206,8 @@ def test_points_that_were_drawn_on_are_not_measured() -> None:
     small, full = engines(capacity=1e9)
     drawn = replace(small.costs.prefill_attention, limit=1024.0)
     assert drawn.x[0] <= 1024 <= drawn.measured_to < 1025
-    assert type(drawn).from_dict(drawn.to_dict()).scaled(2.0).limit == 1024
+    kept = CostModel.from_dict(replace(small.costs, prefill_attention=drawn).to_dict())
+    assert kept.prefill_attention.scaled(2.0).limit == 1024
     found = compare(trace(requests=50), replace(small, costs=replace(small.costs, prefill_attention=drawn)), full)
     assert any("longer than the 1,024 tokens up to which prefill" in note for note in found.candidate.report.notes)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from autokv.hardware import HardwareProfile, Rate, find
 from autokv.serving import CostModel, Curve, Grid, SequenceBytes
+from autokv.serving.cost_model import ModelShape
 from autokv.serving.estimate import (
     ATTAINED_BANDWIDTH,
     ATTENTION_LAUNCHES,
@@ -19,7 +20,6 @@ from autokv.serving.estimate import (
     Work,
     estimate,
 )
-from autokv.serving.shape import ModelShape
 
 SHAPE = ModelShape(
     parameters=1_000_000_000,

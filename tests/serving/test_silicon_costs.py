@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from autokv.hardware import find
 from autokv.hardware.silicon import SiliconTables, tables_of
 from autokv.serving import CostModel, Curve, Grid, SequenceBytes, SimulatedEngine, compare
-from autokv.serving.cost_model import COMPRESS_LAUNCHES, Basis, by_bytes
-from autokv.serving.shape import ModelShape, Product
+from autokv.serving.cost_model import COMPRESS_LAUNCHES, Basis, ModelShape, Product, by_bytes
 from autokv.serving.silicon_costs import ELEMENTWISE, silicon_costs
 from autokv.workload import WorkloadTrace
 

@@ -17,10 +17,10 @@ from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.errors import ConflictError, InputError, NotFoundError, PreconditionError
 from autokv.evaluation.measurement import Measurement
 from autokv.storage import Database, aliases
-from autokv.storage.aliases import Alias
 from autokv.storage.tables import ConfigurationRow
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
+from autokv.wire import AliasView
 
 
 @pytest.fixture
@@ -139,14 +139,14 @@ def test_of_many_moves_of_one_revision_one_is_made(database: Database, found: li
     database.aliases.create("chat", found[0])
     for revision in range(1, 6):
         ends = race(6, lambda number, at=revision: database.aliases.move("chat", found[number % 4], str(number), at))
-        assert sum(isinstance(end, Alias) for end in ends) == 1
+        assert sum(isinstance(end, AliasView) for end in ends) == 1
         assert sum(isinstance(end, PreconditionError) for end in ends) == 5
     assert [move.revision for move in database.aliases.history("chat")[0]] == [6, 5, 4, 3, 2, 1]
 
 
 def test_of_many_that_make_one_alias_one_succeeds(database: Database, found: list[str]) -> None:
     ends = race(6, lambda number: database.aliases.create("chat", found[number % 4]))
-    assert sum(isinstance(end, Alias) for end in ends) == 1
+    assert sum(isinstance(end, AliasView) for end in ends) == 1
     assert sum(isinstance(end, PreconditionError) for end in ends) == 5
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -90,7 +90,7 @@ class TestDatabaseContract:
     def test_lines_come_back_readable(self, database: Database, line: str) -> None:
         with database.writing() as session:
             session.execute(delete(HardwareProfileRow))
-            session.add(HardwareProfileRow(name=line, fingerprint="f" * 16, source="uploaded", document={}))
+            session.add(HardwareProfileRow(name=line, fingerprint="f" * 16, source="uploaded", profile={}))
         with database.reading() as session:
             (stored,) = session.scalars(select(HardwareProfileRow.name))
         assert stored == line.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
@@ -152,7 +152,7 @@ class TestDatabaseContract:
         ids=["reference", "choice", "twice", "missing", "no configuration", "no profile", "no job"],
     )
     def test_what_contradicts_is_refused_whole(self, database: Database, row: Base) -> None:
-        values = {column.key: getattr(row, column.key) for column in type(row).__table__.columns}
+        values = {one.key: getattr(row, one.key) for one in inspect(type(row)).column_attrs}
 
         def write() -> None:
             with database.writing() as session:

@@ -17,7 +17,7 @@ def test_equal_profiles_of_one_name_are_one_and_other_figures_are_another(databa
     assert new
     assert database.profiles.add(PROFILE, "L4", "uploaded") == (first, False)
     assert database.profiles.get(first.id) == first
-    assert first.document == PROFILE
+    assert first.profile == PROFILE
     assert first.fingerprint == PROFILE["fingerprint"]
     faster = {**PROFILE, "copy_gb_per_s": {"median": 999.0, "spread": 0.0, "n": 0}}
     others = [

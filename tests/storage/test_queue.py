@@ -15,10 +15,10 @@ from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.errors import ConflictError, KeyReusedError, LeaseLostError, NotFoundError, UnavailableError
 from autokv.storage import Database, Job, Lease
 from autokv.storage.queue import Queue
-from autokv.storage.results import Results
 from autokv.storage.service_tables import WorkerRow
 from autokv.storage.tables import Base, JobRow
 from autokv.storage.trials import Trials
+from autokv.storage.tuning_results import Results
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
 

@@ -7,8 +7,8 @@ import pytest
 
 from autokv.errors import RequestError
 from autokv.evaluation.metrics import SERVING_METRICS
+from autokv.runs.preparing import chosen
 from autokv.search_spaces import names
-from autokv.tuning.choice import chosen
 from autokv.tuning.request import DEFAULT_OBJECTIVES, TuningRequest
 from autokv.workload import WorkloadTrace
 from autokv.workload.scenarios import SCENARIOS, Scenario, classify

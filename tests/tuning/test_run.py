@@ -13,9 +13,9 @@ from autokv.config import CompressionConfig
 from autokv.errors import AutoKVError, InfeasibleError, Interrupted
 from autokv.evaluation.measurement import Measurement, Statistics
 from autokv.search_spaces import SearchSpace, load_space
-from autokv.tuning.importance import importance
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.run import run_search
+from autokv.tuning.sampling import importance
 
 Evaluate = Callable[[Sequence[CompressionConfig]], list[Measurement | AutoKVError]]
 

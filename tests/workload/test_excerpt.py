@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autokv.workload import WorkloadTrace, generate, read_trace
-from autokv.workload.arrivals import Gamma
 from autokv.workload.excerpt import STRETCHES, excerpt
-from autokv.workload.synthesis import Lengths
+from autokv.workload.synthesis import Gamma, Lengths
 
 TRACES = Path(__file__).parents[3] / "shared/data/traces"
 

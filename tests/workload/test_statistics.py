@@ -11,10 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autokv.workload import PrefixBlocks, RejectedRows, WorkloadTrace, generate, mean_concurrency, statistics_of
-from autokv.workload.arrivals import Gamma, Poisson
-from autokv.workload.concurrency import in_flight, mean_in_flight
-from autokv.workload.series import BINS, over_length, over_time
-from autokv.workload.synthesis import Lengths
+from autokv.workload.series import BINS, in_flight, mean_in_flight, over_length, over_time
+from autokv.workload.synthesis import Gamma, Lengths, Poisson
 
 LENGTHS = {"input_tokens": Lengths(700, 2000), "output_tokens": Lengths(130, 450)}
 POISSON = generate(requests=20_000, arrivals=Poisson(4.0), **LENGTHS)

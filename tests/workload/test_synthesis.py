@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from autokv.errors import WorkloadError
 from autokv.workload import WorkloadTrace, generate, read_trace, resample
-from autokv.workload.arrivals import Diurnal, Gamma, Poisson
 from autokv.workload.statistics import WINDOWS_S, statistics_of
-from autokv.workload.synthesis import MAX_REQUESTS, RUNS, Lengths
+from autokv.workload.synthesis import MAX_REQUESTS, RUNS, Diurnal, Gamma, Lengths, Poisson
 
 TRACES = Path(__file__).parents[3] / "shared/data/traces"
 REAL = WorkloadTrace(

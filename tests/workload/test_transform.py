@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from autokv.errors import WorkloadError
 from autokv.workload import PrefixBlocks, WorkloadTrace, generate, transform
-from autokv.workload.arrivals import Poisson
-from autokv.workload.synthesis import Lengths
+from autokv.workload.synthesis import Lengths, Poisson
 
 
 def trace_of(requests: int) -> WorkloadTrace:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from autokv.clocks import clock_of
 from autokv.config import CompressionConfig, EvictionStage
 from autokv.evaluation.baselines import UNCOMPRESSED
-from autokv.evaluation.clock import clock_of
 from autokv.evaluation.costs.cache import CostCache, MemoryCache
 from autokv.evaluation.costs.decode import attention_while_decoding
 from autokv.evaluation.costs.prefill import (
@@ -59,7 +59,7 @@ class CostMeter:
         cache: where times are kept for later; None keeps them for this meter alone.
         say: told in a few words what is about to be measured.
         check: called before every measurement; may raise to stop.
-        now: seconds; None takes the device's clock, see :func:`~autokv.evaluation.clock.clock_of`.
+        now: seconds; None takes the device's clock, see :func:`~autokv.clocks.clock_of`.
 
     Raises:
         ModelError: the model cannot be compressed.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autokv.compression import CompressedKV, LayerContext, compress
 from autokv.compression.budgets import layer_budgets
-from autokv.compression.quantization import residual_tokens
+from autokv.compression.quantization import prompt_window
 from autokv.config import CompressionConfig, NoStage
 from autokv.evaluation.clock import MAX_SCRATCH_BYTES, last_level_cache_bytes
 from autokv.models import LoadedModel
@@ -190,7 +190,7 @@ def held_tokens(plan: Plan, tokens: int) -> float:
 
 def first_room(plan: Plan, tokens: int) -> int:
     """Tokens that can be generated behind a prompt of ``tokens`` before a block leaves the window."""
-    return plan.capacity - min(residual_tokens(plan.config.pipeline.quantization), int(held_tokens(plan, tokens)))
+    return plan.capacity - min(prompt_window(plan.config.pipeline), int(held_tokens(plan, tokens)))
 
 
 def is_ragged(plan: Plan) -> bool:

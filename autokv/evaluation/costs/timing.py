@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from autokv.clocks import PROCESSOR_TIME
 from autokv.evaluation.costs.cache import CostCache, KernelTime, MemoryCache, key_of
 
 RUNS = 5
@@ -66,7 +67,7 @@ class Stopwatch:
     Args:
         device: fingerprint of the device.
         kernels: name of the kernel backend.
-        now: seconds, see :func:`~autokv.evaluation.clock.clock_of`.
+        now: seconds, see :func:`~autokv.clocks.clock_of`.
         cache: where times are kept.
         say: told in a few words what is about to be measured.
         check: called before every measurement; may raise to stop.
@@ -90,7 +91,7 @@ class Stopwatch:
             "threads": torch.get_num_threads(),
             "kernels": self.kernels,
             "versions": versions(),
-            **({"clock": "processor time"} if self.now is time.thread_time else {}),
+            **(PROCESSOR_TIME if self.now is time.thread_time else {}),
         }
 
     def seconds(

@@ -10,9 +10,8 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from autokv.hardware.documents import read_sheet
+from autokv.hardware.documents import DataSheet, read_sheet
 from autokv.hardware.profile import HardwareProfile
-from autokv.hardware.sheet import DataSheet
 
 FOLDER = Path(__file__).parent
 

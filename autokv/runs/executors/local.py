@@ -14,8 +14,6 @@ from autokv.runs.executors import Results
 from autokv.tuning.pareto import TIMED
 from autokv.tuning.request import GENERATED_METRICS, TuningRequest
 
-Say = Callable[[str], None]
-
 
 class LocalExecutor:
     """Prefills a set of prompts when it is first asked about it, and holds one set at a time.
@@ -37,7 +35,7 @@ class LocalExecutor:
         request: TuningRequest,
         needs: StatisticsNeeded,
         batch: int,
-        say: Say = lambda line: None,
+        say: Callable[[str], None] = lambda line: None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._model, self._sets, self._request = model, sets, request

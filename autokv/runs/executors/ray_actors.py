@@ -58,9 +58,7 @@ class Judge:
     def judge(self, phase: str, configs: Sequence[CompressionConfig]) -> Results | AutoKVError:
         """Judge on the prompts of ``phase``."""
         try:
-            if phase == "calibration":
-                return self._executor.calibrate(configs)
-            return self._executor.validate(configs)
+            return self._executor.calibrate(configs) if phase == "calibration" else self._executor.validate(configs)
         except AutoKVError as error:
             return error
 

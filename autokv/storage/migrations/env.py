@@ -8,7 +8,7 @@ from autokv.storage.tables import Base
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=Base.metadata,  # names the constraints, too
     version_table=VERSION_TABLE,
     render_as_batch=True,  # SQLite alters a table by copying it
 )

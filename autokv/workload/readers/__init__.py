@@ -1,4 +1,4 @@
-"""One trace format a file, registered here; formats are told apart by content.
+"""Trace formats, registered here; they are told apart by content.
 
 Other installed distributions may register readers of their own, as entry points of the group ``autokv.readers``.
 """
@@ -7,32 +7,25 @@ from __future__ import annotations
 
 from autokv.errors import PluginError
 from autokv.plugins import plugins
-from autokv.workload.readers.azure import AZURE
-from autokv.workload.readers.bailian import BAILIAN
-from autokv.workload.readers.burstgpt import BURSTGPT
 from autokv.workload.readers.chats import ChatReader
-from autokv.workload.readers.mapped import MappedReader, TableReader
-from autokv.workload.readers.mooncake import MOONCAKE
+from autokv.workload.readers.mapped import MAPPED, TABLE
 from autokv.workload.readers.opening import Opening
+from autokv.workload.readers.published import AZURE, BAILIAN, BURSTGPT, MOONCAKE, VIDUR
 from autokv.workload.readers.reader import BadRows, Reader, ReadOptions, Tokenizer
 from autokv.workload.readers.results import BENCH, GUIDELLM, OTLP
-from autokv.workload.readers.times import UNITS, TimeUnit
-from autokv.workload.readers.vidur import VIDUR
+from autokv.workload.readers.times import TimeUnit
 from autokv.workload.readers.weka import WekaReader
 
 __all__ = [
-    "GROUP", "MAPPED", "READERS", "UNITS", "BadRows", "Opening", "ReadOptions", "Reader", "TimeUnit", "Tokenizer",
+    "MAPPED", "READERS", "BadRows", "Opening", "ReadOptions", "Reader", "TimeUnit", "Tokenizer",
     "installed_readers",
 ]  # fmt: skip
 
 _ALL: tuple[Reader, ...] = (
-    AZURE, MOONCAKE, BAILIAN, BURSTGPT, VIDUR, WekaReader(), BENCH, GUIDELLM, OTLP, TableReader(),
-    ChatReader(),
+    AZURE, MOONCAKE, BAILIAN, BURSTGPT, VIDUR, WekaReader(), BENCH, GUIDELLM, OTLP, TABLE, ChatReader(),
 )  # fmt: skip
 READERS: dict[str, Reader] = {reader.name: reader for reader in _ALL}
 """Formats that are told by their content; the first that knows a file reads it."""
-MAPPED: Reader = MappedReader()
-"""Reads a file whose columns are named; it is never told by content."""
 GROUP = "autokv.readers"
 """Entry points, each a :class:`Reader`."""
 

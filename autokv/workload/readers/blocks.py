@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from autokv.errors import WorkloadError
 from autokv.workload.readers.columns import Columns, Ints, counted
-from autokv.workload.readers.reader import ReadOptions
-from autokv.workload.readers.remedies import command
+from autokv.workload.readers.reader import ReadOptions, command
 from autokv.workload.source import Source
 
 SIZES = (512, 16, 32, 64, 128, 256, 1024, 2048, 4096, 8192, 8, 4, 2, 1)

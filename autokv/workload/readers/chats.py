@@ -23,8 +23,7 @@ from autokv.workload.readers.documents import documents
 from autokv.workload.readers.json_rows import number_in
 from autokv.workload.readers.names import NAMES
 from autokv.workload.readers.opening import Opening
-from autokv.workload.readers.reader import BadRows, ReadOptions, Tokenizer
-from autokv.workload.readers.remedies import command, evaluate_command
+from autokv.workload.readers.reader import BadRows, ReadOptions, Tokenizer, command, evaluate_command
 from autokv.workload.readers.times import TimeUnit, checked_unit, nanoseconds, unit_of
 from autokv.workload.readers.turns import following
 from autokv.workload.source import Source
@@ -161,7 +160,7 @@ def _requests(
         value = record.get(clock[0])
         arrival = nanoseconds(value if isinstance(value, str) else number_in(record, clock[0]), clock[1])
     named = record.get("session_id")
-    session = session_number(str(named)) if isinstance(named, str | int) else NONE
+    session = session_number(named) if isinstance(named, str | int) else NONE
     if chat.stated is not None:
         return [checked(Row(arrival, sum(tokens), chat.stated, session=session, delay_ns=delay))], 0
     rows: list[Row] = []
@@ -200,12 +199,10 @@ def _chat(document: Mapping[str, Any]) -> Chat:
     messages = _messages(call)
     if messages and messages[-1][0]:
         return Chat(messages, None, allowed=False, record=document)
-    for names in (STATED, ALLOWED):
-        for name in names:
-            for holder in (call, document):
-                if holder.get(name) is not None:
-                    stated = number_in(holder, name)
-                    return Chat(messages, int(stated), allowed=names is ALLOWED, record=document)
+    for name in (*STATED, *ALLOWED):
+        for holder in (call, document):
+            if holder.get(name) is not None:
+                return Chat(messages, int(number_in(holder, name)), allowed=name in ALLOWED, record=document)
     if any(answers for answers, _ in messages) or not messages:
         return Chat(messages, None, allowed=False, record=document)
     raise ValueError(UNANSWERED)

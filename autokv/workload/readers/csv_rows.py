@@ -6,27 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from autokv.workload.readers.arrow import session_number, session_numbers, whole_numbers
+from autokv.workload.readers.arrow import TableFields, session_number
 from autokv.workload.readers.columns import FAILED, Columns, Row
 from autokv.workload.readers.lines import read_lines
 from autokv.workload.readers.opening import Opening, split
 from autokv.workload.readers.reader import BadRows, ReadOptions
-from autokv.workload.readers.times import TimeUnit, all_nanoseconds, arrow_type, checked_unit, is_number, nanoseconds
+from autokv.workload.readers.times import TimeUnit, checked_unit, is_number, nanoseconds
 from autokv.workload.source import Source
 
 
 @dataclass(frozen=True)
-class CsvFields:
+class CsvFields(TableFields):
     """The names of the columns that are read."""
-
-    input_tokens: str
-    output_tokens: str
-    arrival: str | None = None
-    session: str | None = None
 
     @property
     def required(self) -> frozenset[str]:
@@ -56,14 +50,9 @@ class CsvReader:
         return self.fields.found_in(header, self.optional).required <= set(header)
 
     def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
-        """See :class:`~autokv.workload.readers.reader.Reader`."""
-        return self.rows(Opening(source.head), options).read(source, bad)
-
-    def rows(self, opening: Opening, options: ReadOptions) -> CsvRows:
-        """The parser of a file that opens like this."""
-        header = opening.names()
+        header = Opening(source.head).names()
         unit = checked_unit(options.time_unit, self.unit, self.name)
-        return CsvRows(tuple(header), self.fields.found_in(header, self.optional), unit)
+        return CsvRows(tuple(header), self.fields.found_in(header, self.optional), unit).read(source, bad)
 
 
 @dataclass(frozen=True)
@@ -83,7 +72,6 @@ class CsvRows:
         return replace(columns, unit=None if self.fields.arrival is None else self.unit)
 
     def row(self, line: str) -> Row:
-        """See :class:`~autokv.workload.readers.lines.RowParser`."""
         values = split(line, self.delimiter)
         if len(values) != len(self.header):
             raise ValueError(f"{len(values)} columns instead of {len(self.header)}")
@@ -103,13 +91,7 @@ class CsvRows:
         )
 
     def block(self, data: bytes) -> Columns:
-        """See :class:`~autokv.workload.readers.lines.RowParser`."""
-        fields = self.fields
-        types = {fields.input_tokens: pa.float64(), fields.output_tokens: pa.float64()}
-        if fields.arrival is not None:
-            types[fields.arrival] = arrow_type(self.unit)
-        if fields.session is not None:
-            types[fields.session] = pa.string()
+        types = self.fields.types(self.unit)
         # By place: names may occur twice, and then the first counts.
         places = {name: str(self.header.index(name)) for name in types}
         table = pa.csv.open_csv(
@@ -125,17 +107,9 @@ class CsvRows:
             ),
         ).read_all()
         columns = {name: table[place] for name, place in places.items()}
-        if any(column.null_count for name, column in columns.items() if name != fields.session):
+        if any(column.null_count for name, column in columns.items() if name != self.fields.session):
             raise ValueError("missing values")
-        return Columns(
-            np.zeros(len(table), np.int64)
-            if fields.arrival is None
-            else all_nanoseconds(columns[fields.arrival], self.unit),
-            whole_numbers(columns[fields.input_tokens]),
-            whole_numbers(columns[fields.output_tokens]),
-            lines=np.empty(0, np.int64),
-            session=None if fields.session is None else session_numbers(columns[fields.session]),
-        )
+        return self.fields.columns(columns, self.unit)
 
 
 def _tokens(text: str) -> int:

@@ -8,75 +8,32 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from autokv.workload.readers.arrow import integers, ragged, session_number, session_numbers, whole_numbers
+from autokv.workload.readers.arrow import TableFields, integers, ragged, session_number
 from autokv.workload.readers.blocks import in_blocks
 from autokv.workload.readers.columns import FAILED, NONE, Columns, Row, checked, from_rows, number_of
 from autokv.workload.readers.lines import read_lines
 from autokv.workload.readers.names import MISSING, value_at
 from autokv.workload.readers.opening import Opening
 from autokv.workload.readers.reader import BadRows, ReadOptions
-from autokv.workload.readers.times import (
-    DATES,
-    TimeUnit,
-    all_nanoseconds,
-    arrow_type,
-    checked_unit,
-    is_number,
-    nanoseconds,
-)
+from autokv.workload.readers.times import DATES, TimeUnit, checked_unit, is_number, nanoseconds
+from autokv.workload.readers.turns import following
 from autokv.workload.source import Source
 
 INT64 = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True)
-class JsonFields:
+class JsonFields(TableFields):
     """The keys that are read. ``turn`` and ``hash_ids`` may be missing or null in a row."""
 
-    input_tokens: str
-    output_tokens: str
-    arrival: str | None = None
     number: str | None = None
     """The request's own number, to which the ``parent`` of others refers."""
     parent: str | None = None
     turn: str | None = None
     hash_ids: str | None = None
-    session: str | None = None
-    """A conversation's name, text; may be missing or null in a row."""
-
-
-@dataclass(frozen=True)
-class JsonLinesReader:
-    """A format of JSON lines with these keys."""
-
-    name: str
-    expects: str
-    fields: JsonFields
-    unit: TimeUnit
-    required: frozenset[str]
-    block_tokens: int | None = None
-    """Tokens of a hashed block of a prompt, where its hashes do not tell another size."""
-    foreign: frozenset[str] = frozenset()
-    """Keys by which another format with the same keys is told apart."""
-
-    def recognizes(self, opening: Opening) -> bool:
-        """The first object has the required keys and none of the foreign ones."""
-        return opening.is_object and opening.keys >= self.required and not opening.keys & self.foreign
-
-    def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
-        """See :class:`~autokv.workload.readers.reader.Reader`."""
-        unit = checked_unit(options.time_unit, self.unit, self.name)
-        columns = self.rows(Opening(source.head), unit).read(source, bad)
-        return columns if self.block_tokens is None else in_blocks(columns, self.block_tokens, options, source)
-
-    def rows(self, opening: Opening, unit: TimeUnit) -> JsonRows:
-        """The parser of a file that opens like this."""
-        del opening
-        return JsonRows(self.fields, unit)
 
 
 @dataclass(frozen=True)
@@ -108,7 +65,6 @@ class JsonRows:
         return replace(columns, unit=None if self.fields.arrival is None else self.unit)
 
     def row(self, line: str) -> Row:
-        """See :class:`~autokv.workload.readers.lines.RowParser`."""
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
@@ -129,7 +85,7 @@ class JsonRows:
         turn = None if fields.turn is None else record.get(fields.turn)
         hashes = None if fields.hash_ids is None else record.get(fields.hash_ids)
         session = None if fields.session is None else value_at(record, fields.session)
-        number = NONE if session in (None, MISSING) else session_number(_name(session))
+        number = NONE if session in (None, MISSING) else session_number(session)
         return Row(
             0 if fields.arrival is None else self._arrival(record, fields.arrival),
             tokens(record, fields.input_tokens),
@@ -141,20 +97,12 @@ class JsonRows:
         )
 
     def block(self, data: bytes) -> Columns:
-        """See :class:`~autokv.workload.readers.lines.RowParser`."""
         fields = self.fields
-        kinds = {
-            fields.arrival: arrow_type(self.unit),
-            fields.input_tokens: pa.float64(),
-            fields.output_tokens: pa.float64(),
-            fields.number: pa.int64(),
-            fields.parent: pa.int64(),
-            fields.turn: pa.int64(),
-            fields.hash_ids: pa.list_(pa.int64()),
-            fields.session: pa.string(),
-        }
-        kinds.pop(None, None)
-        if any("." in name for name in kinds if name is not None):
+        kinds = fields.types(self.unit)
+        kinds |= {name: pa.int64() for name in (fields.number, fields.parent, fields.turn) if name is not None}
+        if fields.hash_ids is not None:
+            kinds[fields.hash_ids] = pa.list_(pa.int64())
+        if any("." in name for name in kinds):
             raise ValueError("a path is looked up row by row")
         table = pa.json.read_json(
             pa.BufferReader(data),
@@ -166,18 +114,11 @@ class JsonRows:
         may_lack = {fields.turn, fields.hash_ids, fields.session}
         if any(table[name].null_count for name in kinds if name not in may_lack):
             raise ValueError("missing values")
+        columns = fields.columns(table, self.unit)
         counts, hashes = (None, None) if fields.hash_ids is None else ragged(table[fields.hash_ids])
-        session = None if fields.number is None else integers(table[fields.number])
-        if fields.session is not None:
-            session = session_numbers(table[fields.session])
-        return Columns(
-            np.zeros(len(table), np.int64)
-            if fields.arrival is None
-            else all_nanoseconds(table[fields.arrival], self.unit),
-            whole_numbers(table[fields.input_tokens]),
-            whole_numbers(table[fields.output_tokens]),
-            lines=np.empty(0, np.int64),
-            session=session,
+        return replace(
+            columns,
+            session=columns.session if fields.number is None else integers(table[fields.number]),
             parent=None if fields.parent is None else integers(table[fields.parent]),
             turn=None if fields.turn is None else integers(table[fields.turn]),
             hash_counts=counts,
@@ -193,10 +134,33 @@ class JsonRows:
         return nanoseconds(value, self.unit)
 
 
-def _name(value: object) -> str:
-    if not isinstance(value, str | int):
-        raise ValueError("the session is neither a text nor a number")  # noqa: TRY004 - a bad line is a ValueError
-    return str(value)
+@dataclass(frozen=True)
+class JsonLinesReader:
+    """A format of JSON lines with these keys."""
+
+    name: str
+    expects: str
+    fields: JsonFields
+    unit: TimeUnit
+    required: frozenset[str]
+    block_tokens: int | None = None
+    """Tokens of a hashed block of a prompt, where its hashes do not tell another size."""
+    foreign: frozenset[str] = frozenset()
+    """Keys by which another format with the same keys is told apart."""
+    parser: type[JsonRows] = JsonRows
+
+    def recognizes(self, opening: Opening) -> bool:
+        """The first object has the required keys and none of the foreign ones."""
+        return opening.is_object and opening.keys >= self.required and not opening.keys & self.foreign
+
+    def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
+        unit = checked_unit(options.time_unit, self.unit, self.name)
+        timed = self.fields.arrival in Opening(source.head).keys
+        fields = self.fields if timed else replace(self.fields, arrival=None)
+        columns = self.parser(fields, unit).read(source, bad)
+        if self.block_tokens is not None:
+            columns = in_blocks(columns, self.block_tokens, options, source)
+        return following(columns)
 
 
 def _integer(value: object, name: str) -> int:

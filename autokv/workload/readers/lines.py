@@ -42,7 +42,7 @@ def read_lines(source: Source, parser: RowParser, bad: BadRows, *, header: bool)
         WorkloadError: its last line is no row and has no end, so that the file is probably cut off; or reading failed.
     """
     parts: list[Columns] = []
-    line, last, ended = 1, 0, True
+    line, ended = 1, True
     for block in source.blocks():
         data, first = block, line
         if header and block.strip():
@@ -52,11 +52,10 @@ def read_lines(source: Source, parser: RowParser, bad: BadRows, *, header: bool)
         parts.extend(_parse(parser, data, first, bad))
         line += block.count(b"\n")
         ended = block.endswith(b"\n")
-        last = line
-    if bad.cut_line == last and not ended:
+    if bad.cut_line == line and not ended:
         raise WorkloadError(
             f"is cut off in its last row ({bad.cut_reason})",
-            field=f"{source.path}:{last}",
+            field=f"{source.path}:{line}",
             remedy="fetch the file again, or delete that line",
         )
     return concatenate(parts)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, cast
+from pathlib import Path
+from typing import cast
 
 from autokv.errors import WorkloadError
 from autokv.workload.readers.columns import Columns
@@ -18,22 +19,21 @@ from autokv.workload.readers.documents import documents
 from autokv.workload.readers.json_rows import JsonFields, JsonRows
 from autokv.workload.readers.names import FIELDS, REQUIRED, leaves, likely, stated_unit, understood
 from autokv.workload.readers.opening import DELIMITERS, Opening, split
-from autokv.workload.readers.reader import BadRows, ReadOptions
-from autokv.workload.readers.remedies import column_options, command
+from autokv.workload.readers.reader import BadRows, ReadOptions, column_options, command
 from autokv.workload.readers.times import DATES, TimeUnit, checked_unit, unit_of
 from autokv.workload.source import Source
 
 
 @dataclass(frozen=True)
-class MappedReader:
-    """Reads the columns that the options name."""
+class TableReader:
+    """Reads the columns that the options name, else those that have one of the usual names."""
 
-    name: ClassVar[str] = "mapped"
-    expects: ClassVar[str] = "any CSV, JSON or Parquet, if its columns are named"
+    name: str
+    expects: str
 
     def recognizes(self, opening: Opening) -> bool:
-        """Never by itself."""
-        return False
+        """Both numbers of tokens are there."""
+        return understood(first_row(opening)) is not None
 
     def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
         """See :class:`~autokv.workload.readers.reader.Reader`.
@@ -41,29 +41,20 @@ class MappedReader:
         Raises:
             WorkloadError: also where a field is unknown or missing, or the file lacks a column.
         """
-        return _read(source, checked_mapping(options.columns), options, bad)
-
-
-@dataclass(frozen=True)
-class TableReader:
-    """Reads columns that have one of the usual names."""
-
-    name: ClassVar[str] = "table"
-    expects: ClassVar[str] = (
-        "CSV, JSON lines or Parquet with columns such as timestamp, prompt_tokens, completion_tokens"
-    )
-
-    def recognizes(self, opening: Opening) -> bool:
-        """Both numbers of tokens are there."""
-        return understood(first_row(opening)) is not None
-
-    def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
-        """See :class:`~autokv.workload.readers.reader.Reader`."""
+        if options.columns:
+            return _read(source, checked_mapping(options.columns), options, bad)
         found = understood(first_row(Opening(source.head))) or {}
         columns = _read(source, found, options, bad, no_tokens_failed=True)
         unit = "" if columns.unit is None or columns.unit == "iso" else f" in {columns.unit}"
         said = ", ".join(f"{field} is {name}{unit if field == 'arrival' else ''}" for field, name in found.items())
         return replace(columns, notes=(f"columns were told by their names: {said}", *columns.notes))
+
+
+TABLE = TableReader(
+    "table", "CSV, JSON lines or Parquet with columns such as timestamp, prompt_tokens, completion_tokens"
+)
+MAPPED = TableReader("mapped", "any CSV, JSON or Parquet, if its columns are named")
+"""For a file whose columns are named; it is never told by content."""
 
 
 def first_row(opening: Opening) -> dict[str, object]:
@@ -84,12 +75,6 @@ def first_row(opening: Opening) -> dict[str, object]:
             if not found.get(name):
                 found[name] = value or None
     return found if opening.rows else dict.fromkeys(header)
-
-
-def proposal(opening: Opening) -> dict[str, str]:
-    """Field to column, as far as can be guessed; what cannot is to be named by the user."""
-    found = likely(first_row(opening))
-    return found if all(field in found for field in REQUIRED) else {}
 
 
 def checked_mapping(columns: Mapping[str, str]) -> dict[str, str]:
@@ -119,6 +104,15 @@ def date_options(values: Mapping[str, object], columns: Mapping[str, str]) -> li
         return []
     first = DATES["mdy"].fullmatch(arrival.strip())
     return ["--time-unit", "dmy" if first is not None and int(first["month"]) > 12 else "mdy"]
+
+
+def proposal(path: Path, opening: Opening) -> str:
+    """The command that reads a table, as far as its columns can be guessed; what cannot is to be named by the user."""
+    values = first_row(opening)
+    columns = likely(values)
+    if not all(field in columns for field in REQUIRED):
+        columns = dict.fromkeys(REQUIRED, "NAME")
+    return command(path, *column_options(columns), *date_options(values, columns))
 
 
 def _read(

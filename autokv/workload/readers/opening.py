@@ -32,21 +32,15 @@ class Opening:
                 raise
             text = head[: error.start].decode()
         self.text = text.strip()
+        self.is_list = self.text.startswith("[")
+        """Whether it is a JSON list."""
+        self.is_object = self.text.startswith("{")
+        """Whether it opens with a JSON object."""
         first, *rows = self.text.split("\n", 3 * FIRST_ROWS)
         self.first_line = first.strip()
         self.rows = [row.strip() for row in rows[:-1] or rows if row.strip()][:FIRST_ROWS]
         """The next lines, whole."""
         self.first_line_number = text.count("\n", 0, len(text) - len(text.lstrip())) + 1
-
-    @property
-    def is_list(self) -> bool:
-        """Whether it is a JSON list."""
-        return self.text.startswith("[")
-
-    @property
-    def is_object(self) -> bool:
-        """Whether it opens with a JSON object."""
-        return self.text.startswith("{")
 
     @cached_property
     def keys(self) -> frozenset[str]:

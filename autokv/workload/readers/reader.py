@@ -1,9 +1,11 @@
-"""What a trace reader offers, and what it is given."""
+"""What a trace reader offers, what it is given, and the commands that it proposes where it refuses a file."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from autokv.errors import WorkloadError
@@ -96,3 +98,18 @@ class Reader(Protocol):
 
         Rows that are no requests are added to ``bad``; a file that cannot be read to its end is a ``WorkloadError``.
         """
+
+
+def command(path: Path, *options: str) -> str:
+    """A look at the trace with these options, as it is typed."""
+    return f"`autokv trace inspect {shlex.join([str(path), *options])}`"
+
+
+def evaluate_command(path: Path) -> str:
+    """What judges configurations on the prompts of a file."""
+    return f"`autokv evaluate --model MODEL --config CONFIG --prompts {shlex.quote(str(path))}`"
+
+
+def column_options(columns: Mapping[str, str]) -> list[str]:
+    """Options that name these columns."""
+    return [part for field, name in columns.items() for part in ("--column", f"{field}={name}")]

@@ -47,7 +47,6 @@ class ResultReader:
         return any(keys <= opening.keys for keys in self.keys)
 
     def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
-        """See :class:`~autokv.workload.readers.reader.Reader`."""
         found: list[tuple[int, Record]] = []
         for line, document in documents(source, bad):
             try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, ClassVar
 
+from autokv.workload.readers.blocks import MAX_BLOCK_TOKENS
 from autokv.workload.readers.columns import Columns, Row, checked, concatenate, from_rows, mixed
 from autokv.workload.readers.documents import documents
 from autokv.workload.readers.json_rows import hash_ids, number_in, tokens
@@ -22,7 +23,6 @@ from autokv.workload.readers.times import TimeUnit, checked_unit, nanoseconds
 from autokv.workload.source import Source
 
 BLOCK_TOKENS = 64
-MAX_BLOCK_TOKENS = 1 << 20
 MAX_DEPTH = 16
 """Subagents of subagents."""
 
@@ -39,7 +39,6 @@ class WekaReader:
         return "requests" in opening.keys
 
     def read(self, source: Source, options: ReadOptions, bad: BadRows) -> Columns:
-        """See :class:`~autokv.workload.readers.reader.Reader`."""
         unit = checked_unit(options.time_unit, "s", self.name)
         numbers = count()
         parts: list[Columns] = []

@@ -1,5 +1,1 @@
-"""Decode attention in Triton; importing this imports Triton."""
-
-from autokv.kernels.decode_attention.triton.launch import decode_attention
-
-__all__ = ["decode_attention"]
+"""Decode attention in Triton; the modules of this package import it."""

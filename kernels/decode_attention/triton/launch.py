@@ -16,10 +16,10 @@ from torch import Tensor
 from autokv.kernels.autotune import Key, Launch, bucket, choose
 from autokv.kernels.decode_attention import Attention
 from autokv.kernels.decode_attention.triton.basis import combine_kernel, query_kernel
-from autokv.kernels.decode_attention.triton.format import Format
 from autokv.kernels.decode_attention.triton.split import split_kernel
 from autokv.kernels.decode_attention.triton.splits import Splits, candidates, split_tokens
 from autokv.kernels.decode_attention.triton.structures import (
+    Format,
     Held,
     Matrix,
     Partial,

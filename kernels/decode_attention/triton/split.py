@@ -45,7 +45,7 @@ def split_kernel(
 ):
     """Grid: (rows * tiles of query heads, splits of the older tokens, then of the residual window).
 
-    See :mod:`.structures`; ``K`` and ``V`` are the :class:`.format.Format` of the keys and the values. A tile is
+    See :mod:`.structures`; ``K`` and ``V`` are the :class:`.structures.Format` of the keys and the values. A tile is
     ``HEADS`` query heads by ``TOKENS`` older tokens, or by ``NEWEST`` of the residual window.
     """
     sizes = Sizes(

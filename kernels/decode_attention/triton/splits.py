@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import torch
 
 from autokv.kernels.autotune import Launch
-from autokv.kernels.decode_attention.triton.format import Format
-from autokv.kernels.triton_backend import interpreted
+from autokv.kernels.decode_attention.triton.structures import Format
+from autokv.kernels.triton_backend import interpreted, multiprocessors
 
 _RESIDENT_WARPS = 12
 """Warps that one multiprocessor runs at once, about."""
@@ -37,7 +37,7 @@ def split_tokens(
     that many of a row's newest tokens are attended to.
     """
     older = longest if seen is None else min(longest, seen)
-    places = max(_multiprocessors(device) * _RESIDENT_WARPS // warps, 1)
+    places = max(multiprocessors(device) * _RESIDENT_WARPS // warps, 1)
     splits, chunk = _split(blocks, older, step, places)
     if seen is not None and splits and longest > seen:
         # The first visible token lies anywhere in its chunk.
@@ -61,11 +61,6 @@ def _split(blocks: int, tokens: int, step: int, places: int) -> tuple[int, int]:
     )
     chunk = -(-steps // best)
     return -(-steps // chunk), chunk * step
-
-
-@cache
-def _multiprocessors(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
 
 
 def candidates(keys: Format, values: Format, group: int) -> tuple[Launch, ...]:

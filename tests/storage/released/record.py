@@ -147,7 +147,10 @@ def read(database: Database) -> dict[str, Any]:
             {"name": one.name, "facts": dict(one.facts), "text": b"".join(database.uploads.chunks(one.id)).decode()}
             for one in database.uploads.page("trace")[0]
         ]
-        found["profiles"] = [{"name": one.name, "document": dict(one.document)} for one in database.profiles.page()[0]]
+        profiles = [vars(one) for one in database.profiles.page()[0]]  # a release calls it `document`
+        found["profiles"] = [
+            {"name": one["name"], "document": dict(one.get("profile") or one["document"])} for one in profiles
+        ]
         found["aliases"] = [
             {
                 "name": one.name,

@@ -13,13 +13,12 @@ down_revision = "0001"
 def upgrade() -> None:
     op.create_table(
         "kernel_times",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", sa.Integer(), primary_key=True),
         sa.Column("key", sa.String(length=64), nullable=False),
         sa.Column("document", sa.JSON(), nullable=False),
         sa.Column("seconds", sa.Double(), nullable=False),
         sa.Column("spread", sa.Double(), nullable=False),
         sa.Column("runs", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_kernel_times")),
     )
     op.create_index(op.f("ix_kernel_times_key"), "kernel_times", ["key"])

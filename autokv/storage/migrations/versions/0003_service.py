@@ -16,99 +16,81 @@ down_revision = "0002"
 def upgrade() -> None:
     op.create_table(
         "blobs",
-        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("digest", sa.String(length=64), primary_key=True),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("digest", name=op.f("pk_blobs")),
     )
     op.create_table(
         "hardware_profiles",
-        sa.Column("id", sa.String(length=12), nullable=False),
+        sa.Column("id", sa.String(length=12), primary_key=True),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("fingerprint", sa.String(length=16), nullable=False),
         sa.Column("source", sa.String(length=16), nullable=False),
         sa.Column("document", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("source IN ('uploaded', 'measured')", name=op.f("ck_hardware_profiles_source")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_hardware_profiles")),
+        sa.CheckConstraint("source IN ('uploaded', 'measured')", name="source"),
     )
     op.create_index(op.f("ix_hardware_profiles_created_at_id"), "hardware_profiles", ["created_at", "id"])
     op.create_index(op.f("ix_hardware_profiles_fingerprint"), "hardware_profiles", ["fingerprint"])
     op.create_table(
         "blob_chunks",
-        sa.Column("digest", sa.String(length=64), nullable=False),
-        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("digest", sa.String(length=64), sa.ForeignKey("blobs.digest"), primary_key=True),
+        sa.Column("position", sa.Integer(), autoincrement=False, primary_key=True),
         sa.Column("data", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(["digest"], ["blobs.digest"], name=op.f("fk_blob_chunks_digest")),
-        sa.PrimaryKeyConstraint("digest", "position", name=op.f("pk_blob_chunks")),
     )
     op.create_table(
         "uploads",
-        sa.Column("id", sa.String(length=12), nullable=False),
+        sa.Column("id", sa.String(length=12), primary_key=True),
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("digest", sa.String(length=64), sa.ForeignKey("blobs.digest"), nullable=False),
         sa.Column("facts", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("kind IN ('trace', 'prompts')", name=op.f("ck_uploads_kind")),
-        sa.ForeignKeyConstraint(["digest"], ["blobs.digest"], name=op.f("fk_uploads_digest")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
+        sa.CheckConstraint("kind IN ('trace', 'prompts')", name="kind"),
     )
     op.create_index(op.f("ix_uploads_kind_created_at_id"), "uploads", ["kind", "created_at", "id"])
     op.create_table(
         "workers",
-        sa.Column("id", sa.String(length=12), nullable=False),
+        sa.Column("id", sa.String(length=12), primary_key=True),
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("process", sa.Integer(), nullable=False),
         sa.Column("device", sa.Text(), nullable=False),
         sa.Column("labels", sa.JSON(), nullable=False),
-        sa.Column("profile", sa.String(length=12), nullable=False),
+        sa.Column("profile", sa.String(length=12), sa.ForeignKey("hardware_profiles.id"), nullable=False),
         sa.Column("versions", sa.JSON(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("until", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("state IN ('ready', 'draining', 'stopped')", name=op.f("ck_workers_state")),
-        sa.ForeignKeyConstraint(["profile"], ["hardware_profiles.id"], name=op.f("fk_workers_profile")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_workers")),
+        sa.CheckConstraint("state IN ('ready', 'draining', 'stopped')", name="state"),
     )
     op.create_index(op.f("ix_workers_state_until"), "workers", ["state", "until"])
     op.create_table(
         "attempts",
-        sa.Column("job_id", sa.String(length=12), nullable=False),
-        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("worker", sa.String(length=12), nullable=False),
+        sa.Column("job_id", sa.String(length=12), sa.ForeignKey("jobs.id"), primary_key=True),
+        sa.Column("number", sa.Integer(), autoincrement=False, primary_key=True),
+        sa.Column("worker", sa.String(length=12), sa.ForeignKey("workers.id"), nullable=False),
         sa.Column("trials", sa.Integer(), nullable=False),
         sa.Column("outcome", sa.String(length=16), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint(
-            "outcome IN ('done', 'failed', 'cancelled', 'released', 'crashed', 'lost')",
-            name=op.f("ck_attempts_outcome"),
-        ),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_attempts_job_id")),
-        sa.ForeignKeyConstraint(["worker"], ["workers.id"], name=op.f("fk_attempts_worker")),
-        sa.PrimaryKeyConstraint("job_id", "number", name=op.f("pk_attempts")),
+        sa.CheckConstraint("outcome IN ('done', 'failed', 'cancelled', 'released', 'crashed', 'lost')", name="outcome"),
     )
     op.create_table(
         "events",
-        sa.Column("job_id", sa.String(length=12), nullable=False),
-        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("job_id", sa.String(length=12), sa.ForeignKey("jobs.id"), primary_key=True),
+        sa.Column("number", sa.Integer(), autoincrement=False, primary_key=True),
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.Column("data", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_events_job_id")),
-        sa.PrimaryKeyConstraint("job_id", "number", name=op.f("pk_events")),
     )
     op.create_table(
         "idempotency_keys",
-        sa.Column("key", sa.String(length=255), nullable=False),
+        sa.Column("key", sa.String(length=255), primary_key=True),
         sa.Column("fingerprint", sa.String(length=64), nullable=False),
-        sa.Column("job_id", sa.String(length=12), nullable=False),
+        sa.Column("job_id", sa.String(length=12), sa.ForeignKey("jobs.id"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_idempotency_keys_job_id")),
-        sa.PrimaryKeyConstraint("key", name=op.f("pk_idempotency_keys")),
     )
     op.create_index(op.f("ix_idempotency_keys_job_id"), "idempotency_keys", ["job_id"])
     with op.batch_alter_table("jobs") as batch_op:
@@ -143,26 +125,21 @@ def upgrade() -> None:
         batch_op.create_unique_constraint(op.f("uq_configurations_id"), ["id"])
     op.create_table(
         "aliases",
-        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("name", sa.String(length=100), primary_key=True),
         sa.Column("revision", sa.Integer(), nullable=False),
-        sa.Column("configuration", sa.String(length=12), nullable=False),
+        sa.Column("configuration", sa.String(length=12), sa.ForeignKey("configurations.id"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("moved_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["configuration"], ["configurations.id"], name=op.f("fk_aliases_configuration")),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_aliases")),
     )
     op.create_table(
         "alias_moves",
-        sa.Column("alias", sa.String(length=100), nullable=False),
-        sa.Column("revision", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("configuration", sa.String(length=12), nullable=False),
+        sa.Column("alias", sa.String(length=100), sa.ForeignKey("aliases.name"), primary_key=True),
+        sa.Column("revision", sa.Integer(), autoincrement=False, primary_key=True),
+        sa.Column("configuration", sa.String(length=12), sa.ForeignKey("configurations.id"), nullable=False),
         sa.Column("action", sa.String(length=16), nullable=False),
         sa.Column("note", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("action IN ('created', 'moved', 'rolled_back')", name=op.f("ck_alias_moves_action")),
-        sa.ForeignKeyConstraint(["alias"], ["aliases.name"], name=op.f("fk_alias_moves_alias")),
-        sa.ForeignKeyConstraint(["configuration"], ["configurations.id"], name=op.f("fk_alias_moves_configuration")),
-        sa.PrimaryKeyConstraint("alias", "revision", name=op.f("pk_alias_moves")),
+        sa.CheckConstraint("action IN ('created', 'moved', 'rolled_back')", name="action"),
     )
 
 
