@@ -16,10 +16,12 @@ from autokv.api.responses import UNCHANGED, Responses, problems
 from autokv.api.views import configuration_view
 from autokv.documents import Format, rendered
 from autokv.errors import NotFoundError
+from autokv.export import TARGETS, Device, export, target_named
 from autokv.hardware import catalog
+from autokv.models.facts import ModelFacts
 from autokv.storage import Database, StoredConfiguration
 from autokv.storage.configurations import Match
-from autokv.wire import ConfigurationView, Page, Recommendation
+from autokv.wire import ConfigurationView, ExportView, Page, Recommendation
 
 router = APIRouter(tags=["configurations"])
 FOR_EVER = "private, max-age=31536000, immutable"
@@ -94,6 +96,30 @@ def download(
     """The document alone, as JSON or YAML: the configuration, and where its figures come from."""
     form, found = chosen(query, accept), database.configurations.find(key)
     return document_answer(found, form, if_none_match, cache=cache_of(key, found))
+
+
+class ExportQuery(Parameters):
+    """For what engine."""
+
+    target: Text = Field(description=", ".join(TARGETS))
+    device: str | None = Field(None, pattern=r"^[0-9A-Za-z._]{1,40}$", description="cpu, apple, sm89, gfx942")
+    backend: str | None = Field(None, pattern=r"^[0-9A-Za-z._]{1,40}$", description="attention backend of the engine")
+
+
+@router.get("/configurations/{key}/export", summary="Export a configuration to an engine", responses=problems(404, 422))
+def exported(key: Key, query: Annotated[ExportQuery, Query()], database: DatabaseDep) -> ExportView:
+    """What an engine makes of a configuration, what is known to go wrong, and the files that set the engine up."""
+    document = database.configurations.find(key).document
+    model = document.model or {}
+    found = export(
+        target_named(query.target),
+        document.config(),
+        facts=ModelFacts.from_dict(model),
+        model=model.get("source") or model.get("name"),
+        device=None if query.device is None else Device.parse(query.device),
+        backend=query.backend,
+    )
+    return ExportView.model_validate(found.to_dict())
 
 
 def tag(configuration: str, form: Format) -> str:

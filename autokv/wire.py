@@ -282,6 +282,44 @@ class ConfigurationView(View):
     document: dict[str, Any] = Field(description="what is downloaded, schema autokv/v1")
 
 
+class ChangeView(View):
+    """One part of a configuration that an engine holds otherwise."""
+
+    stage: str
+    asked: str
+    held: str
+    why: str
+
+
+class FindingView(View):
+    """What is known to go wrong with a configuration in an engine."""
+
+    level: Literal["warning", "refusal"]
+    message: str
+    source: str
+
+
+class ArtifactView(View):
+    """One file that an engine is set up with."""
+
+    kind: Literal["arguments", "environment", "yaml", "json", "python"]
+    name: str
+    text: str
+
+
+class ExportView(View):
+    """A configuration for an engine."""
+
+    target: str
+    version: str = Field(description="of the engine, that its options were read from")
+    source: str
+    level: Literal["exact", "nearest", "not_expressible"]
+    held: dict[str, Any] = Field(description="the configuration that the engine would run, schema autokv/v1")
+    changes: tuple[ChangeView, ...]
+    findings: tuple[FindingView, ...]
+    artifacts: tuple[ArtifactView, ...]
+
+
 class Recommendation(View):
     """What the database recommends for a model, a device and a workload, the closest match first."""
 

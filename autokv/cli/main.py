@@ -19,6 +19,7 @@ from autokv.cli import (
     db,
     demo,
     evaluate,
+    export,
     generate,
     hardware,
     jobs,
@@ -56,6 +57,7 @@ app.add_typer(bench.app, name="bench", help="Benchmarks of this device.")
 app.add_typer(kernels.app, name="kernels", help="Kernels: which are used here; precompile them.")
 app.command(cls=Renamed)(tune.tune)
 app.command()(evaluate.evaluate)
+app.command()(export.export)
 app.command()(generate.generate)
 app.command(cls=Renamed)(simulate.simulate)
 app.command()(demo.demo)

@@ -11,7 +11,15 @@ from autokv.client.operation import Flow, Operation, model, nothing, page, path,
 from autokv.config import ConfigurationDocument
 from autokv.documents import Format, format_of
 from autokv.files import write_atomic
-from autokv.wire import AliasMove, AliasMoveRequest, AliasRollbackRequest, AliasView, ConfigurationView, Page
+from autokv.wire import (
+    AliasMove,
+    AliasMoveRequest,
+    AliasRollbackRequest,
+    AliasView,
+    ConfigurationView,
+    ExportView,
+    Page,
+)
 
 
 class Configurations(Bound[C]):
@@ -26,6 +34,14 @@ class Configurations(Bound[C]):
     def text(self, configuration: str, *, format: Format = "json") -> Operation[str]:
         """A configuration's document, as text in a format."""
         return _document(path("configurations", configuration, "document"), format)
+
+    @call
+    def export(
+        self, configuration: str, target: str, *, device: str | None = None, backend: str | None = None
+    ) -> Operation[ExportView]:
+        """A configuration for an engine: what changes, what is known to go wrong, and the engine's files."""
+        params = {"target": target, "device": device, "backend": backend}
+        return Operation("GET", path("configurations", configuration, "export"), model(ExportView), params=params)
 
     @every
     def list(

@@ -9,6 +9,7 @@ from typing import Final
 
 from autokv.errors import RequestError, nearest
 from autokv.export.autokv import AutoKV
+from autokv.export.exporting import Export, export
 from autokv.export.fidelity import PARTS, Change, Fidelity, differing
 from autokv.export.findings import Device, Finding
 from autokv.export.kvpress import KVPress
@@ -64,9 +65,11 @@ __all__ = [
     "Artifact",
     "Change",
     "Device",
+    "Export",
     "Fidelity",
     "Finding",
     "Target",
     "differing",
+    "export",
     "target_named",
 ]

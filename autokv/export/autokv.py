@@ -44,10 +44,12 @@ class AutoKV(Target):
     }
 
     def held(self, asked: Pipeline, facts: ModelFacts | None) -> Pipeline:
+        changed: dict[str, object] = {}
+        if not isinstance(asked.write, AfterPrefill):
+            changed["write"] = AfterPrefill()
         if isinstance(asked.quantization, FormatQuantization):
-            near = super().held(asked, facts)
-            return asked.model_copy(update={"quantization": near.quantization, "write": AfterPrefill()})
-        return asked.model_copy(update={"write": AfterPrefill()})
+            changed["quantization"] = super().held(asked, facts).quantization
+        return asked.model_copy(update=changed)
 
     def settings(self, asked: Pipeline, facts: ModelFacts | None) -> Iterator[Pipeline]:
         stage = asked.quantization

@@ -129,8 +129,8 @@ def _type(form: KVFormat) -> str | None:
     """The value of ``kv_cache_quant_type``; None where there is none."""
     if isinstance(form, StaticInt8 | StaticInt4):
         return f"int{form.bits}_per_{form.scaling}"
-    one_scale = isinstance(form, FP8E4M3) and form.scaling == "fixed" and isinstance(form.scale, float)
-    return "fp8_per_tensor" if one_scale else None
+    one_scale = isinstance(form, FP8E4M3) and isinstance(form.scale, float)
+    return "fp8_per_tensor" if one_scale and form == FP8E4M3(scale=getattr(form, "scale", 1.0)) else None
 
 
 def _is_calibrated(form: KVFormat) -> bool:

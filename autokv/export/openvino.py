@@ -10,7 +10,7 @@ from autokv.errors import ConfigError
 from autokv.export.fidelity import form_of
 from autokv.export.findings import Device, Finding, refusal, warning
 from autokv.export.options import choice, read_options, whole
-from autokv.export.selection import nearest_form
+from autokv.export.selection import PLAIN, nearest_form
 from autokv.export.target import COMPRESSED, Artifact, Target, formats_of, written
 from autokv.formats import BF16, F16, F32, KVFormat, OpenVINOU4, OpenVINOU8
 from autokv.models.facts import ModelFacts
@@ -74,17 +74,12 @@ class OpenVINO(Target):
             arguments.append(f"{side.upper()}_CACHE_PRECISION={form.format.removeprefix('openvino_')}")
             if getattr(form, "group_size", None) is not None:
                 arguments.append(f"{side.upper()}_CACHE_GROUP_SIZE={getattr(form, 'group_size', None)}")
-        return arguments
+        return arguments if isinstance(formats[0], PLAIN) else [*arguments, "KEY_CACHE_QUANT_MODE=BY_TOKEN"]
 
     def parse(self, arguments: Sequence[str]) -> CompressionConfig:
         given = read_options(arguments, _OPTIONS, target=self.title)
-        modes = ("BY_TOKEN", "BY_CHANNEL")
-        if choice(given.get("mode", modes)[0], modes, option="KEY_CACHE_QUANT_MODE", target=self.title) != modes[0]:
-            raise ConfigError(
-                "OpenVINO quantizes a block of keys by channel anew while it fills, which AutoKV cannot judge",
-                field="--engine-args",
-                remedy="give KEY_CACHE_QUANT_MODE=BY_TOKEN",
-            )
+        modes = ("BY_CHANNEL", "BY_TOKEN")
+        mode = choice(given.get("mode", modes)[0], modes, option="KEY_CACHE_QUANT_MODE", target=self.title)
         forms: list[KVFormat] = []
         for side in SIDES:
             option = f"{side.upper()}_CACHE_PRECISION"
@@ -96,6 +91,13 @@ class OpenVINO(Target):
                 raise ConfigError(f"group size {size} is odd", field="--engine-args", remedy="give an even number")
             forms.append(
                 PLAIN_TYPES[precision] if precision in PLAIN_TYPES else INTEGERS[precision](group_size=size or None)
+            )
+        if mode != "BY_TOKEN" and not isinstance(forms[0], PLAIN):
+            raise ConfigError(
+                "OpenVINO GenAI holds keys by channel unless it is told otherwise, and quantizes a block of them anew "
+                "while it fills, which AutoKV does not judge",
+                field="--engine-args",
+                remedy="give KEY_CACHE_QUANT_MODE=BY_TOKEN",
             )
         return CompressionConfig(pipeline=written(forms[0], forms[1], COMPRESSED))
 

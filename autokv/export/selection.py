@@ -16,7 +16,7 @@ USUAL_HEAD_DIM: Final = 128
 """Where the model is not known."""
 PLAIN: Final = (F32, F16, BF16)
 _FLOATS: Final = (*PLAIN, FP8E4M3, FP8E5M2)
-_OTHER_FORMAT, _OTHER_KIND, _OTHER_OPTIONS, _OTHER_ROTATION = 0.05, 0.02, 0.01, 0.02
+_OTHER_FORMAT, _OTHER_KIND, _OTHER_OPTIONS = 0.05, 0.02, 0.01
 
 
 def head_dim_of(facts: ModelFacts | None) -> int:
@@ -37,15 +37,13 @@ def fits(form: KVFormat, facts: ModelFacts | None) -> bool:
 @lru_cache(maxsize=4096)
 def distance(asked: KVFormat, held: KVFormat, head_dim: int) -> float:
     """How far ``held`` is from ``asked``: the logarithm of the ratio of their bits, and a little for each other
-    difference. 0 only for the same format."""
+    difference. 0 only for the same format. A rotation that another format has is no difference: it is the engine's."""
     if asked == held:
         return 0.0
     apart = abs(log2(_bits(asked, head_dim) / _bits(held, head_dim)))
     apart += _OTHER_OPTIONS if type(asked) is type(held) else _OTHER_FORMAT
     if isinstance(asked, _FLOATS) != isinstance(held, _FLOATS):
         apart += _OTHER_KIND
-    if getattr(asked, "rotation", "none") != getattr(held, "rotation", "none"):
-        apart += _OTHER_ROTATION
     return apart
 
 
@@ -66,7 +64,7 @@ def nearest_pipeline(asked: Pipeline, choices: Iterable[Pipeline], facts: ModelF
             before, after = wanted[side], form_of(choice.quantization, side)
             if before is not None and after is not None:
                 total += distance(before[0], after[0], head_dim_of(facts))
-                total += _OTHER_ROTATION * (before[1] != after[1])
+                total += _OTHER_OPTIONS * (before[1] != after[1])
         return total
 
     fitting = [

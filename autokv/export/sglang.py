@@ -135,4 +135,4 @@ class SGLang(Target):
 
 def _one_scale(form: KVFormat) -> bool:
     """Whether it is fp8 with one scale, which a layer's keys and values share in SGLang's file."""
-    return isinstance(form, FP8E4M3) and form.scaling == "fixed" and isinstance(form.scale, float)
+    return form == FP8E4M3(scale=form.scale) if isinstance(form, FP8E4M3) and isinstance(form.scale, float) else False

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 from autokv.config import AfterPrefill, CompressionConfig, FormatQuantization, Pipeline, Write
 from autokv.errors import ConfigError
 from autokv.export.fidelity import form_of
-from autokv.export.findings import Device, Finding, refusal, warning
+from autokv.export.findings import Device, Finding, refusal
 from autokv.export.options import choice
 from autokv.export.target import Artifact, Target, formats_of, written
 from autokv.formats import FP8E4M3, HQQ, KVFormat, Quanto
@@ -19,6 +19,7 @@ BITS: Final[dict[str, tuple[int, ...]]] = {"quanto": (2, 4), "hqq": (1, 2, 4, 8)
 AXES: Final[dict[str, tuple[int, ...]]] = {"quanto": (0, -1), "hqq": (0, 1)}
 AXIS_FIELDS: Final = ("axis_key", "axis_value")
 USUAL: Final = {"nbits": 4, "axis_key": 0, "axis_value": 0, "q_group_size": 64, "residual_length": 128}
+WHOLE_PROMPT: Final = AfterPrefill(prompt_window=False)
 _SOURCE: Final = "https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/cache_utils.py"
 
 
@@ -27,16 +28,16 @@ class Transformers(Target):
     title: ClassVar[str] = "transformers"
     version: ClassVar[str] = "5.23.0"
     source: ClassVar[str] = _SOURCE
-    write: ClassVar[Write] = AfterPrefill()
+    write: ClassVar[Write] = WHOLE_PROMPT
     holds: ClassVar[str] = "quanto (2 and 4 bits), HQQ (1, 2, 4, 8), fp8 with a scale of the prompt; a residual window"
     bytes_counted: ClassVar[str] = "codes, and a 16-bit scale and shift per group; the residual window in 16 bits"
     reasons: ClassVar[Mapping[str, str]] = {
-        "write": "transformers compresses a prompt once it is read, and a window of new tokens when it is full",
+        "write": "transformers compresses the whole prompt once it is read; new tokens fill its window first",
         "quantization.residual_tokens": "of transformers' backends, fp8 has no residual window",
     }
 
     def settings(self, asked: Pipeline, facts: ModelFacts | None) -> Iterator[Pipeline]:
-        stage, rule = asked.quantization, AfterPrefill()
+        stage, rule = asked.quantization, WHOLE_PROMPT
         window = getattr(stage, "residual_tokens", 0)
         forms = [found[0] for side in ("key", "value") if (found := form_of(stage, side)) is not None]
         sizes = dict.fromkeys(getattr(form, "group_size", None) or USUAL["q_group_size"] for form in forms)
@@ -77,7 +78,7 @@ class Transformers(Target):
         _check_keys(options, backend)
         if backend == "fp8":
             return CompressionConfig(
-                pipeline=written(FP8E4M3(scaling="tensor"), FP8E4M3(scaling="tensor"), AfterPrefill())
+                pipeline=written(FP8E4M3(scaling="tensor"), FP8E4M3(scaling="tensor"), WHOLE_PROMPT)
             )
         given = {**USUAL, **options}
         allowed = {"nbits": BITS[backend], "axis_key": AXES[backend], "axis_value": AXES[backend]}
@@ -96,7 +97,7 @@ class Transformers(Target):
                     remedy=f"give a whole number from {least}",
                 )
         key, value = (_form(backend, given["nbits"], given[axis], given["q_group_size"]) for axis in AXIS_FIELDS)
-        pipeline = written(key, value, AfterPrefill(), residual_tokens=given["residual_length"])
+        pipeline = written(key, value, WHOLE_PROMPT, residual_tokens=given["residual_length"])
         return CompressionConfig(pipeline=pipeline)
 
     def render(
@@ -127,12 +128,6 @@ class Transformers(Target):
             return
         if facts is not None and facts.sliding_window:
             yield refusal("transformers' quantized cache takes models with full attention only", _SOURCE)
-        if stage.residual_tokens:
-            yield warning(
-                "transformers' window is empty after the prompt and is compressed as a whole when it is full: the "
-                f"prompt's newest {stage.residual_tokens} tokens are compressed too, which this figure does not count",
-                _SOURCE,
-            )
 
     @staticmethod
     def _options(held: Pipeline) -> dict[str, Any] | None:

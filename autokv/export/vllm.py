@@ -42,6 +42,11 @@ DTYPES: Final[dict[str, tuple[KVFormat, KVFormat]]] = {
     "float16": (F16(), F16()),
     "bfloat16": (BF16(), BF16()),
 }
+ON_CPU: Final[dict[str, tuple[KVFormat, KVFormat]]] = {
+    "fp8_e4m3": (FP8E4M3(rounding="truncate"), FP8E4M3(rounding="truncate")),
+    "fp8_e5m2": (FP8E5M2(rounding="truncate"), FP8E5M2(rounding="truncate")),
+}
+"""What some types hold on a processor, where vLLM 0.32 drops the bits that do not fit."""
 ALIASES: Final = {"fp8": "fp8_e4m3", "fp8_inc": "fp8_e4m3"}
 FOR_MLA: Final = ("fp8_ds_mla", "nvfp4_ds_mla")
 FIRST_CHUNK_EXACT: Final = (*TURBOQUANT, "ultraquant_4bit")
@@ -52,6 +57,7 @@ _OPTIONS: Final = {
     "--kv-cache-dtype": "dtype",
     "--kv-cache-dtype-skip-layers": "skip",
     "--max-num-batched-tokens": "chunk",
+    "--attention-backend": "backend",
 }
 
 
@@ -70,7 +76,7 @@ class VLLM(Target):
     def settings(self, asked: Pipeline, facts: ModelFacts | None) -> Iterator[Pipeline]:
         stage = asked.quantization
         layers = stage.layers if isinstance(stage, FormatQuantization) else ()
-        for dtype, (key, value) in DTYPES.items():
+        for dtype, (key, value) in (*DTYPES.items(), *ON_CPU.items()):
             kept = tuple(entry for entry in layers if is_plain(entry))
             yield written(key, value, self._rule(dtype, asked.write), layers=self._with_boundary(dtype, kept, facts))
         if isinstance(stage, FormatQuantization) and _scaled(stage.key) and _scaled(stage.value):
@@ -86,6 +92,8 @@ class VLLM(Target):
         if skipped:
             arguments += ["--kv-cache-dtype-skip-layers", *skipped]
         write = held.pipeline.write
+        if formats_of(held.pipeline) in ON_CPU.values():
+            arguments += ["--attention-backend", "CPU_ATTN"]
         if isinstance(write, OnWrite) and write.chunk_tokens not in (None, CHUNK_TOKENS):
             arguments += ["--max-num-batched-tokens", str(write.chunk_tokens)]
         return arguments
@@ -115,7 +123,10 @@ class VLLM(Target):
         if "sliding_window" in given.get("skip", []):
             entries.append(LayerFormats(layers="sliding_window", key=BF16(), value=BF16()))
         rule = own_chunk_exact(COMPRESSED, chunk) if dtype in FIRST_CHUNK_EXACT else COMPRESSED
-        key, value = DTYPES[dtype]
+        backend = given.get("backend", [""])[0]
+        if backend:
+            choice(backend, vllm_limits.BACKENDS, option="--attention-backend", target=self.title)
+        key, value = ON_CPU.get(dtype, DTYPES[dtype]) if backend == "CPU_ATTN" else DTYPES[dtype]
         layers = self._with_boundary(dtype, tuple(entries), None)
         return CompressionConfig(pipeline=written(key, value, rule, layers=layers))
 
@@ -135,7 +146,8 @@ class VLLM(Target):
         formats = formats_of(held)
         if formats is None:
             return None
-        return next((name for name, pair in DTYPES.items() if pair == formats), "fp8_e4m3")
+        known = (*DTYPES.items(), *ON_CPU.items())
+        return next((name for name, pair in known if pair == formats), "fp8_e4m3")
 
     @staticmethod
     def _rule(dtype: str, asked: Write) -> Write:
@@ -172,7 +184,7 @@ class VLLM(Target):
 
 def _scaled(form: KVFormat) -> bool:
     """Whether a checkpoint's scales make it: one of all values, or one per KV head."""
-    return isinstance(form, FP8E4M3) and form.scaling == "fixed"
+    return isinstance(form, FP8E4M3) and form.scaling == "fixed" and form.rounding == "nearest"
 
 
 def _boundary(dtype: str, facts: ModelFacts | None) -> LayerFormats | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
 
 LayerKind = Literal["full", "sliding"]
 BYTES_16BIT = 2
@@ -45,6 +45,15 @@ class ModelFacts:
     all of its positions anew, so that no cache of a shorter one can be continued. None for other models."""
     revision: str | None = None
     """Of the weights: a commit of the hub, or ``weights-`` and a digest of their files; None where there are none."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any] | None) -> Self | None:
+        """The facts that :meth:`to_dict` gave, other keys left out; None where a field is missing."""
+        given = {field.name: values[field.name] for field in fields(cls) if values and field.name in values}
+        try:
+            return cls(**given | {"layer_kinds": tuple(given["layer_kinds"])})
+        except (KeyError, TypeError):
+            return None
 
     @property
     def full_layers(self) -> tuple[int, ...]:

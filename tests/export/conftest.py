@@ -38,6 +38,7 @@ FORMATS: tuple[dict[str, Any], ...] = (
     {"format": "q4_0", "rotation_channels": 64},
     {"format": "openvino_u4", "group_size": 32},
     {"format": "fp8_e4m3", "scaling": "token_head"},
+    {"format": "fp8_e4m3", "rounding": "truncate"},
     {"format": "fp8_e4m3", "scale": 0.05},
     {"format": "fp8_e4m3", "scale": [0.05, 0.1]},
     {"format": "ultraquant_4bit", "rotation": "hadamard"},
@@ -55,6 +56,12 @@ FORMATS: tuple[dict[str, Any], ...] = (
     {"format": "static_int4"},
     {"format": "integer", "bits": 4, "axis": "channel", "group_size": 32},
     {"format": "openvino_u8", "quant_mode": "by_channel"},
+)
+WRITES: tuple[object, ...] = (
+    "after_prefill",
+    {"rule": "after_prefill", "prompt_window": False},
+    "on_write",
+    {"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 512},
 )
 EVICTIONS = ("snapkv", "knorm", "keydiff", "tova", "h2o", "expected_attention", "lagkv", "random", "streaming_llm")
 
@@ -77,7 +84,12 @@ def random_config(seed: int) -> CompressionConfig:
         if pick.random() < 0.2:
             pipeline["low_rank"] = {"method": pick.choice(("latent", "residual")), "key_rank": 4, "value_rank": 0}
         pipeline["write"] = pick.choice(
-            ("after_prefill", "on_write", {"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 512})
+            (
+                "after_prefill",
+                "on_write",
+                {"rule": "after_prefill", "prompt_window": False},
+                {"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 512},
+            )
         )
         try:
             return CompressionConfig.parse({"pipeline": pipeline})

@@ -52,10 +52,15 @@ READ: list[tuple[str, str, dict[str, Any]]] = [
         "OLLAMA_KV_CACHE_TYPE=q8_0",
         {"key": {"format": "q8_0"}, "value": {"format": "q8_0", "rotation_channels": 64}},
     ),
-    ("openvino", "", {side: {"format": "openvino_u8"} for side in ("key", "value")}),
+    ("openvino", "KEY_CACHE_QUANT_MODE=BY_TOKEN", {side: {"format": "openvino_u8"} for side in ("key", "value")}),
+    (
+        "vllm",
+        "--kv-cache-dtype fp8_e5m2 --attention-backend CPU_ATTN",
+        {side: {"format": "fp8_e5m2", "rounding": "truncate"} for side in ("key", "value")},
+    ),
     (
         "openvino",
-        "KV_CACHE_PRECISION=u4 VALUE_CACHE_PRECISION=f16 KEY_CACHE_GROUP_SIZE=32",
+        "KV_CACHE_PRECISION=u4 VALUE_CACHE_PRECISION=f16 KEY_CACHE_GROUP_SIZE=32 KEY_CACHE_QUANT_MODE=BY_TOKEN",
         {"key": {"format": "openvino_u4", "group_size": 32}, "value": {"format": "f16"}},
     ),
 ]
@@ -80,7 +85,7 @@ def test_transformers_options_are_its_cache_config() -> None:
     text = '{"backend": "quanto", "nbits": 2, "axis_key": -1, "residual_length": 32}'
     config = TARGETS["transformers"].parse([text])
     stage = config.pipeline.quantization.model_dump(mode="json")
-    assert config.pipeline.write.rule == "after_prefill"
+    assert config.pipeline.write.model_dump() == {"rule": "after_prefill", "prompt_window": False}
     assert (stage["key"], stage["value"], stage["residual_tokens"]) == (
         {"format": "quanto", "bits": 2, "axis": -1, "group_size": 64},
         {"format": "quanto", "bits": 2, "axis": 0, "group_size": 64},
@@ -101,11 +106,11 @@ def test_kvpress_options_are_a_press() -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_option_is_the_engines_usual(target: str) -> None:
-    if target == "autokv":
-        return
-    expected = TARGETS[target].parse([])
-    compressed = target == "openvino"
-    assert (expected.pipeline.quantization.method == "format") == compressed
+    if target == "openvino":
+        with pytest.raises(ConfigError, match="by channel"):
+            TARGETS[target].parse([])
+    elif target != "autokv":
+        assert TARGETS[target].parse([]) == CompressionConfig()
 
 
 BAD = [
