@@ -147,3 +147,16 @@ def test_lists_are_filtered_and_a_cursor_is_good_for_its_filters_only(
     assert {one["id"] for one in (*page["items"], *rest["items"])} == everything
     for wrong in ({"digest": "abc"}, {"role": "a b"}, {"job": "../x"}, {"model": "\0"}, {"limit": 201}):
         problem(client.get("/v1/configurations", params=wrong), 422, "invalid")
+
+
+def test_a_configuration_is_exported_to_an_engine(client: TestClient, found: tuple[StoredConfiguration, ...]) -> None:
+    where = f"/v1/configurations/{found[0].id}/export"
+    told = client.get(where, params={"target": "vllm", "device": "sm90"}).json()
+    assert (told["target"], told["level"]) in {("vllm", level) for level in ("exact", "nearest", "not_expressible")}
+    assert "vllm-serve.sh" in {artifact["name"] for artifact in told["artifacts"]}
+    assert (told["level"] == "exact") == (not told["changes"])
+    assert ConfigurationDocument.model_validate(told["held"])
+    unknown = problem(client.get(where, params={"target": "vlm"}), 422, "invalid")
+    assert "vllm" in str(unknown)
+    problem(client.get(where, params={"target": "vllm", "device": "h100"}), 422, "invalid")
+    problem(client.get("/v1/configurations/0123456789/export", params={"target": "vllm"}), 404, "not-found")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,11 @@ KIVI: dict[str, Any] = {
 }
 
 
+Written = Callable[[dict[str, Any]], str]
+
+
 @pytest.fixture
-def file(tmp_path: Path) -> Any:
+def file(tmp_path: Path) -> Written:
     def written(document: dict[str, Any]) -> str:
         path = tmp_path / "config.yaml"
         path.write_text(yaml.safe_dump(document))
@@ -55,13 +59,13 @@ def run(*arguments: str) -> str:
     return result.stdout
 
 
-def test_an_exact_export_prints_the_engines_command(file: Any) -> None:
+def test_an_exact_export_prints_the_engines_command(file: Written) -> None:
     shown = run("export", file(Q4), "--target", "llama.cpp", "--strict", "--model", str(demo_model_path()))
     assert shown.startswith("llama.cpp (0c1e57098): exact\n")
     assert "--cache-type-k q4_0 --cache-type-v q4_0 --flash-attn on" in shown
 
 
-def test_a_lost_stage_is_named_and_strict_refuses_it(file: Any) -> None:
+def test_a_lost_stage_is_named_and_strict_refuses_it(file: Written) -> None:
     told = json.loads(run("export", file(KIVI), "--target", "vllm", "--json"))
     assert told["level"] == "not_expressible"
     assert {change["stage"] for change in told["changes"]} >= {"eviction", "quantization.key", "write"}
@@ -70,7 +74,7 @@ def test_a_lost_stage_is_named_and_strict_refuses_it(file: Any) -> None:
         run("export", file(KIVI), "--target", "vllm", "--strict")
 
 
-def test_strict_refuses_what_the_engine_gets_wrong(file: Any) -> None:
+def test_strict_refuses_what_the_engine_gets_wrong(file: Written) -> None:
     int8 = {"pipeline": {"quantization": {"method": "format"}, "write": "on_write"}}
     int8["pipeline"]["quantization"] |= {side: {"format": "int8_per_token_head"} for side in ("key", "value")}  # type: ignore[operator]
     run("export", file(int8), "--target", "vllm", "--strict", "--device", "sm90")
@@ -78,7 +82,7 @@ def test_strict_refuses_what_the_engine_gets_wrong(file: Any) -> None:
         run("export", file(int8), "--target", "vllm", "--strict", "--device", "cpu")
 
 
-def test_files_are_written_to_a_folder(file: Any, tmp_path: Path) -> None:
+def test_files_are_written_to_a_folder(file: Written, tmp_path: Path) -> None:
     folder = tmp_path / "out" / "deep"
     shown = run("export", file(KIVI), "--target", "vllm", "--output", str(folder))
     names = {path.name for path in folder.iterdir()}
@@ -99,14 +103,14 @@ def test_files_are_written_to_a_folder(file: Any, tmp_path: Path) -> None:
         (("evaluate", "--model", "m", "--engine-args", "", "--config", "CONFIG"), "both given"),
     ],
 )
-def test_what_cannot_be_used_is_named(arguments: tuple[str, ...], words: str, file: Any) -> None:
+def test_what_cannot_be_used_is_named(arguments: tuple[str, ...], words: str, file: Written) -> None:
     given = [file(KIVI) if each == "CONFIG" else each for each in arguments]
     with pytest.raises(AutoKVError) as refused:
         run(*given)
     assert words in str(refused.value)
 
 
-def test_an_engines_options_are_judged_under_its_rule(file: Any) -> None:
+def test_an_engines_options_are_judged_under_its_rule(file: Written) -> None:
     model, size = str(demo_model_path()), ("--context-tokens", "64", "--continuation-tokens", "4", "--samples", "1")
     options = ("--engine-args", "-ctk q4_0 -ctv q4_0", "--engine-args", "-ctk q8_0 -ctv q8_0")
     four, eight = json.loads(run("evaluate", "--model", model, "--target", "llama.cpp", *options, *size, "--json"))

@@ -61,6 +61,9 @@ def test_a_job_from_its_submission_to_its_configuration(client: Client, worker: 
         loaded = yaml.safe_load(path.read_text())
         assert CompressionConfig.parse({"pipeline": loaded["pipeline"]}).digest == document.digest
     assert client.configurations.get(document.digest).id == job.recommended
+    exported = client.configurations.export(document.digest, "llama.cpp")
+    assert exported.target == "llama.cpp"
+    assert exported.artifacts[0].name == "llama-server.sh"
     (recommended,) = client.recommendations(model="tiny")
     assert recommended.configuration.id == job.recommended
 
