@@ -131,8 +131,9 @@ def test_a_server_alone_takes_jobs_from_workers_that_are_gone(
 ) -> None:
     monkeypatch.setenv("AUTOKV_LEASE_SECONDS", "0.5")
     monkeypatch.setenv("AUTOKV_HEARTBEAT_SECONDS", "0.1")
-    with TestClient(create_app(url)) as client:
-        database: Database = client.app.state.database
+    app = create_app(url)
+    with TestClient(app) as client:
+        database: Database = app.state.database
         job = client.post("/v1/jobs", json={"model": "tiny"}).json()["id"]
         profile = catalog.sheets()["l4"].profile().to_dict()
         worker = database.workers.register(
@@ -159,8 +160,9 @@ def test_a_server_forgets_jobs_that_ended_long_ago(
     monkeypatch.setenv("AUTOKV_HEARTBEAT_SECONDS", "0.1")
     monkeypatch.setenv("AUTOKV_RETENTION_DAYS", "1")
     monkeypatch.setattr("autokv.api.app.RETENTION_SECONDS", 0.0)
-    with TestClient(create_app(url)) as client:
-        database: Database = client.app.state.database
+    app = create_app(url)
+    with TestClient(app) as client:
+        database: Database = app.state.database
         old, new = (client.post("/v1/jobs", json={"model": "tiny"}).json()["id"] for _ in range(2))
         for job in (old, new):
             client.post(f"/v1/jobs/{job}/cancel")

@@ -131,7 +131,7 @@ def test_what_cannot_be_had_is_refused(client: TestClient, found: tuple[StoredCo
 def test_lists_are_filtered_and_a_cursor_is_good_for_its_filters_only(
     client: TestClient, found: tuple[StoredConfiguration, ...]
 ) -> None:
-    def ids(**filters: object) -> set[str]:
+    def ids(**filters: str) -> set[str]:
         return {one["id"] for one in client.get("/v1/configurations", params=filters).json()["items"]}
 
     everything = {one.id for one in found}

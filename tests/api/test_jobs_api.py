@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from sqlalchemy import event
@@ -49,7 +50,7 @@ def condition(job: dict[str, Any], kind: str) -> dict[str, Any]:
     return found
 
 
-def follow(client: TestClient, path: str, **params: object) -> Iterator[dict[str, Any]]:
+def follow(client: TestClient, path: str, **params: str | int | list[str]) -> Iterator[dict[str, Any]]:
     """Every item of a list, page by page."""
     cursor: str | None = None
     while True:
@@ -156,6 +157,7 @@ def test_a_key_with_another_body_is_refused_and_stores_nothing(client: TestClien
 def test_a_submission_that_cannot_run_is_refused_with_its_field(
     plain: TestClient, fields: dict[str, Any], field: str
 ) -> None:
+    assert isinstance(plain.app, FastAPI)
     database: Database = plain.app.state.database
     ids = {
         "TRACE": database.uploads.add("trace", "trace.csv", [b"x"], {"requests_per_s": None})[0].id,
@@ -472,6 +474,7 @@ def test_trials_come_by_number_page_by_page_without_what_each_prompt_gave(
         if record.measurement is not None:
             mean = record.measurement.metrics["kl_divergence"].mean
             assert trial["metrics"]["kl_divergence"]["mean"] == pytest.approx(mean)
+            assert record.config is not None
             assert trial["digest"] == record.config.digest
         else:
             assert trial["metrics"] is None

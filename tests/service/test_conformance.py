@@ -27,6 +27,7 @@ from autokv.storage import Database
 from autokv.storage.queue import Claim
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
+from autokv.wire import UploadKind
 
 EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "4"))
 """Per operation and phase; more of them find more, in more time."""
@@ -143,9 +144,10 @@ def seed(database: Database, jobs: list[str]) -> dict[str, list[str]]:
     for name in names:
         database.aliases.create(name, configurations[0])
         database.aliases.move(name, configurations[1], "better", 1)
+    contents: dict[UploadKind, bytes] = {"trace": TRACE, "prompts": PROMPTS}
     uploads = {
         kind: [database.uploads.add(kind, f"{number}", [data, b"\n" * number], {})[0].id for number in range(8)]
-        for kind, data in (("trace", TRACE), ("prompts", PROMPTS))
+        for kind, data in contents.items()
     }
     profiles = []
     for cores in range(1, 4):
