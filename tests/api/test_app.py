@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -20,24 +20,14 @@ from autokv.api import logs
 from autokv.api.app import create_app
 from autokv.hardware import catalog
 from autokv.storage import Database
-from autokv.storage.queue import Claim
 from autokv.storage.tables import JobRow
+
+if TYPE_CHECKING:
+    from tests.api.conftest import StandIn
 
 Submit = Callable[..., dict[str, Any]]
 Patience = Callable[[Callable[[], object]], None]
 on_both = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
-
-
-class Worker(Protocol):
-    """The stand-in of conftest.py."""
-
-    database: Database
-
-    def register(self, device: str = "l4", **labels: str) -> str: ...
-
-    def claim(self, lease_seconds: float = 600) -> Claim: ...
-
-    def finish(self, claim: Claim, trials: int = 3) -> object: ...
 
 
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -57,7 +47,7 @@ def value(found: Figures, name: str, **labels: str) -> float:
 
 
 @on_both
-def test_figures_are_those_of_the_database(client: TestClient, submit: Submit, worker: Worker) -> None:
+def test_figures_are_those_of_the_database(client: TestClient, submit: Submit, worker: StandIn) -> None:
     for _ in range(3):
         submit()
     worker.finish(worker.claim(), trials=4)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi import FastAPI
@@ -20,9 +20,10 @@ from autokv.api.app import create_app
 from autokv.hardware import catalog
 from autokv.jobs.selector import Selector
 from autokv.storage import Database
-from autokv.storage.queue import Claim
 from autokv.tuning.request import TuningRequest
-from autokv.tuning.trial import TrialRecord, TuningResult
+
+if TYPE_CHECKING:
+    from tests.api.conftest import StandIn
 
 Submit = Callable[..., dict[str, Any]]
 Patience = Callable[[Callable[[], object]], None]
@@ -31,18 +32,6 @@ SPACE = {
     "name": "mine",
     "stages": {"eviction": [{"method": "knorm", "keep_ratio": {"low": 0.2, "high": 0.8}}]},
 }
-
-
-class Worker(Protocol):
-    """The stand-in of conftest.py."""
-
-    def register(self, device: str = "l4", **labels: str) -> str: ...
-
-    def claim(self, lease_seconds: float = 600) -> Claim: ...
-
-    def store(self, claim: Claim, *numbers: int) -> list[TrialRecord]: ...
-
-    def finish(self, claim: Claim, trials: int = 3) -> TuningResult: ...
 
 
 def condition(job: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -191,7 +180,7 @@ def test_a_space_may_be_spelled_out(submit: Submit, database: Database) -> None:
 
 
 def test_a_job_says_at_once_that_no_worker_fits_and_later_that_one_does(
-    client: TestClient, submit: Submit, worker: Worker
+    client: TestClient, submit: Submit, worker: StandIn
 ) -> None:
     job = submit(labels={"zone": "eu"})
     assert condition(job, "WorkerAvailable")["reason"] == "NoMatchingWorker"
@@ -270,7 +259,7 @@ def test_a_job_that_was_stored_with_the_earlier_field_is_shown_with_the_field_no
 
 @on_both
 def test_validating_stores_nothing_and_says_who_would_run_it_and_how_long(
-    client: TestClient, submit: Submit, worker: Worker, database: Database
+    client: TestClient, submit: Submit, worker: StandIn, database: Database
 ) -> None:
     before = client.post("/v1/jobs/validate", json={"model": "tiny", "trials": 30}).json()
     assert (before["seconds"], before["workers"]["ready"], before["queue_ahead"]) == (None, 0, 0)
@@ -289,7 +278,7 @@ def test_validating_stores_nothing_and_says_who_would_run_it_and_how_long(
 
 @on_both
 def test_a_place_in_the_queue_is_counted_among_the_jobs_for_the_same_workers(
-    client: TestClient, submit: Submit, worker: Worker
+    client: TestClient, submit: Submit, worker: StandIn
 ) -> None:
     first, second = submit(), submit()
     apart = submit(labels={"zone": "eu"})
@@ -315,7 +304,7 @@ def test_pages_show_every_job_once_while_jobs_are_submitted(client: TestClient, 
 
 @on_both
 def test_filters_compare_what_was_submitted_and_hold_over_pages(
-    client: TestClient, submit: Submit, worker: Worker
+    client: TestClient, submit: Submit, worker: StandIn
 ) -> None:
     tiny = [submit(seed=seed)["id"] for seed in range(3)]
     other = submit(model="other")["id"]
@@ -360,7 +349,7 @@ def test_a_list_asks_the_database_as_often_for_many_jobs_as_for_few(
 
 @on_both
 def test_cancelling_takes_a_running_job_from_its_worker_at_once_and_twice_is_once(
-    client: TestClient, submit: Submit, worker: Worker, database: Database
+    client: TestClient, submit: Submit, worker: StandIn, database: Database
 ) -> None:
     job = submit()
     claim = worker.claim()
@@ -377,7 +366,7 @@ def test_cancelling_takes_a_running_job_from_its_worker_at_once_and_twice_is_onc
 
 @on_both
 def test_a_job_that_failed_is_retried_with_its_trials(
-    client: TestClient, submit: Submit, worker: Worker, database: Database
+    client: TestClient, submit: Submit, worker: StandIn, database: Database
 ) -> None:
     job = submit()
     claim = worker.claim()
@@ -389,7 +378,7 @@ def test_a_job_that_failed_is_retried_with_its_trials(
         assert (again["state"], again["trials"], again["reason"]) == ("queued", 2, None)
 
 
-def test_what_a_job_s_state_forbids_is_a_conflict(client: TestClient, submit: Submit, worker: Worker) -> None:
+def test_what_a_job_s_state_forbids_is_a_conflict(client: TestClient, submit: Submit, worker: StandIn) -> None:
     done = submit()["id"]
     worker.finish(worker.claim())
     queued = submit()["id"]
@@ -399,7 +388,7 @@ def test_what_a_job_s_state_forbids_is_a_conflict(client: TestClient, submit: Su
     assert client.get(f"/v1/jobs/{queued}").json()["state"] == "queued"
 
 
-def test_a_deleted_job_is_gone_with_what_belonged_to_it(client: TestClient, submit: Submit, worker: Worker) -> None:
+def test_a_deleted_job_is_gone_with_what_belonged_to_it(client: TestClient, submit: Submit, worker: StandIn) -> None:
     job = submit()["id"]
     worker.finish(worker.claim())
     assert client.delete(f"/v1/jobs/{job}").status_code == 204
@@ -409,7 +398,7 @@ def test_a_deleted_job_is_gone_with_what_belonged_to_it(client: TestClient, subm
 
 
 def test_a_job_of_the_command_line_is_shown_and_can_be_cancelled(
-    client: TestClient, database: Database, worker: Worker
+    client: TestClient, database: Database, worker: StandIn
 ) -> None:
     job = database.queue.submit(TuningRequest(model="tiny"))[0].id
     command = worker.register()
@@ -431,7 +420,7 @@ def test_a_job_of_the_command_line_is_shown_and_can_be_cancelled(
 @on_both
 @pytest.mark.parametrize("how", ["submit", "show"])
 def test_a_wait_ends_with_the_job(
-    client: TestClient, database: Database, worker: Worker, patience: Patience, how: str
+    client: TestClient, database: Database, worker: StandIn, patience: Patience, how: str
 ) -> None:
     def work() -> None:
         patience(lambda: database.queue.waiting())
@@ -462,7 +451,7 @@ def test_a_wait_that_was_too_short_answers_with_the_job_as_it_stands(client: Tes
 
 @on_both
 def test_trials_come_by_number_page_by_page_without_what_each_prompt_gave(
-    client: TestClient, submit: Submit, worker: Worker
+    client: TestClient, submit: Submit, worker: StandIn
 ) -> None:
     job = submit(trials=8)["id"]
     claim = worker.claim()
@@ -483,7 +472,7 @@ def test_trials_come_by_number_page_by_page_without_what_each_prompt_gave(
 
 @on_both
 def test_a_front_names_the_configurations_to_download(
-    client: TestClient, submit: Submit, worker: Worker, database: Database
+    client: TestClient, submit: Submit, worker: StandIn, database: Database
 ) -> None:
     job = submit(trials=6)["id"]
     assert client.get(f"/v1/jobs/{job}/front").status_code == 404
@@ -502,7 +491,7 @@ def test_a_front_names_the_configurations_to_download(
     assert shown["recommended"] == front["points"][0]["configuration"]
 
 
-def test_a_report_is_sent_once_while_it_is_the_same(client: TestClient, submit: Submit, worker: Worker) -> None:
+def test_a_report_is_sent_once_while_it_is_the_same(client: TestClient, submit: Submit, worker: StandIn) -> None:
     job = submit()["id"]
     worker.finish(worker.claim())
     first = client.get(f"/v1/jobs/{job}/report.html")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,7 +63,7 @@ def census() -> int:
 
 @pytest.mark.parametrize("stages", STAGES.values(), ids=STAGES)
 def test_bytes_are_the_allocators_and_the_evaluators(
-    stages: dict[str, object], tiny: Tiny, tiny_model_folder: Callable[..., object], ids: Ids
+    stages: dict[str, object], tiny: Tiny, tiny_model_folder: Callable[..., Path], ids: Ids
 ) -> None:
     config, prompt = CompressionConfig.parse({"pipeline": stages}), ids(1, 600)
     model = tiny("llama")
