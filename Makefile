@@ -54,7 +54,7 @@ lint: $(INSTALLED)
 	ln -s "$(CURDIR)"/autokv/* "$(CURDIR)/api" "$(CURDIR)/kernels" "$(CURDIR)/search_spaces" $(LAYOUT)/autokv/
 	MYPYPATH=$(LAYOUT) $(BIN)/mypy --package autokv
 	MYPYPATH="$(LAYOUT):$(BENCHMARK_PATH):$(CURDIR)/docs/building" $(BIN)/mypy $(CHECKED_SCRIPTS)
-	MYPYPATH="$(LAYOUT):$(CURDIR)" $(BIN)/mypy --explicit-package-bases tests
+	MYPYPATH="$(LAYOUT):$(CURDIR):$(BENCHMARK_PATH)" $(BIN)/mypy --explicit-package-bases tests
 	cd $(LAYOUT) && ../bin/lint-imports --no-logo --config "$(CURDIR)/.importlinter"
 
 # Not part of `make test`: measuring makes the tests slower. The terminal shows the figures, build/coverage/ the lines.
