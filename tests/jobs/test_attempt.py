@@ -124,6 +124,7 @@ def attempt(served: Workshop, monkeypatch: pytest.MonkeyPatch) -> Callable[[], N
     def run() -> None:
         probed = Probed("cpu", sheets()["l4"].profile())
         claim = served.database.queue.claim(register(served.database, probed, 3600), lambda _: True, 3600)
+        assert claim is not None
         order = Order(served.url, claim.lease, probed.device)
         _run(served.database, order, Stop(threading.Event(), patient=True))
 
