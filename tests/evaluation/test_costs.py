@@ -208,7 +208,7 @@ def test_timing_again_takes_turns_and_pools(llama: LoadedModel, monkeypatch: pyt
     cache = MemoryCache()
     said: list[str] = []
     one = meter(llama, said, now=clock, thorough=False, cache=cache)
-    configs = [CompressionConfig(), config("fp8")]
+    configs = [CompressionConfig(), config("int4")]
     first = [one.measure(each) for each in configs]
     factor[0] = 2.0
     turns.clear()

@@ -11,7 +11,6 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, DynamicCache
 
-from autokv.compression import CompressedKV
 from autokv.compression.context import StatisticsNeeded
 from autokv.config import CompressionConfig
 from autokv.errors import AutoKVError, ModelError, PromptError
@@ -19,8 +18,10 @@ from autokv.evaluation import Measurement, Prompt
 from autokv.evaluation.continuation import FullContext, continuation_logits, greedy
 from autokv.evaluation.evaluator import Evaluator
 from autokv.evaluation.snapshot import Snapshot, take_snapshot
-from autokv.kernels import Float8, backend
+from autokv.kernels import Float8, Operands, backend
+from autokv.kernels.reconstruct import materialize
 from autokv.models import LoadedModel, load
+from autokv.runtime import continuing
 from autokv.runtime.attention import install
 
 if TYPE_CHECKING:
@@ -264,12 +265,11 @@ def test_a_model_that_gives_nan_is_refused(llama: LoadedModel) -> None:
 def test_a_candidate_that_gives_nan_is_an_error_of_its_own(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluator = Evaluator(llama, [prompt()], 12, StatisticsNeeded(), timed=False)
 
-    def broken(kept: CompressedKV, dtype: torch.dtype) -> object:
-        keys, values, lengths = materialize(kept, dtype)
-        return keys * (torch.nan if isinstance(kept.held.keys.packed, Float8) else 1.0), values, lengths
+    def broken(held: Operands, dtype: torch.dtype) -> object:
+        keys, values, lengths = materialize(held, dtype)
+        return keys * (torch.nan if isinstance(held.keys.packed, Float8) else 1.0), values, lengths
 
-    materialize = CompressedKV.materialize
-    monkeypatch.setattr(CompressedKV, "materialize", broken)
+    monkeypatch.setattr(continuing, "materialize", broken)
     failed, fine = evaluator.evaluate([config(quantization={"method": "fp8"}), config()])
     assert isinstance(failed, AutoKVError)
     assert "gives NaN on p0" in str(failed)
