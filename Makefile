@@ -53,7 +53,8 @@ lint: $(INSTALLED)
 	mkdir -p $(LAYOUT)/autokv
 	ln -s "$(CURDIR)"/autokv/* "$(CURDIR)/api" "$(CURDIR)/kernels" "$(CURDIR)/search_spaces" $(LAYOUT)/autokv/
 	MYPYPATH=$(LAYOUT) $(BIN)/mypy --package autokv
-	MYPYPATH="$(LAYOUT):$(BENCHMARK_PATH):$(CURDIR)/docs/building" $(BIN)/mypy $(CHECKED_SCRIPTS)
+	MYPYPATH="$(LAYOUT):$(BENCHMARK_PATH):$(CURDIR)/docs/building" $(BIN)/mypy --explicit-package-bases $(CHECKED_SCRIPTS)
+	MYPYPATH="$(LAYOUT):$(CURDIR):$(BENCHMARK_PATH)" $(BIN)/mypy --explicit-package-bases tests
 	cd $(LAYOUT) && ../bin/lint-imports --no-logo --config "$(CURDIR)/.importlinter"
 
 # Not part of `make test`: measuring makes the tests slower. The terminal shows the figures, build/coverage/ the lines.

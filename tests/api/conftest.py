@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from autokv.api.app import create_app
@@ -50,6 +51,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 @pytest.fixture
 def database(client: TestClient) -> Database:
     """The one that ``client`` serves."""
+    assert isinstance(client.app, FastAPI)
     database: Database = client.app.state.database
     return database
 

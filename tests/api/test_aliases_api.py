@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
@@ -15,7 +15,9 @@ from fastapi.testclient import TestClient
 from autokv.config import ConfigurationDocument
 from autokv.storage import Database, StoredConfiguration
 
-Worker = Any
+if TYPE_CHECKING:
+    from tests.api.conftest import StandIn
+
 """The stand-in for a worker of this folder's conftest."""
 
 ALIAS = "/v1/aliases/chat-prod"
@@ -23,7 +25,9 @@ NEW = {"If-None-Match": "*"}
 
 
 @pytest.fixture
-def found(submit: Callable[..., dict[str, Any]], worker: Worker, database: Database) -> tuple[StoredConfiguration, ...]:
+def found(
+    submit: Callable[..., dict[str, Any]], worker: StandIn, database: Database
+) -> tuple[StoredConfiguration, ...]:
     """Four configurations of a job that is done."""
     submit(trials=6)
     claim = worker.claim()

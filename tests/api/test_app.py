@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -20,24 +20,14 @@ from autokv.api import logs
 from autokv.api.app import create_app
 from autokv.hardware import catalog
 from autokv.storage import Database
-from autokv.storage.queue import Claim
 from autokv.storage.tables import JobRow
+
+if TYPE_CHECKING:
+    from tests.api.conftest import StandIn
 
 Submit = Callable[..., dict[str, Any]]
 Patience = Callable[[Callable[[], object]], None]
 on_both = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
-
-
-class Worker(Protocol):
-    """The stand-in of conftest.py."""
-
-    database: Database
-
-    def register(self, device: str = "l4", **labels: str) -> str: ...
-
-    def claim(self, lease_seconds: float = 600) -> Claim: ...
-
-    def finish(self, claim: Claim, trials: int = 3) -> object: ...
 
 
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -57,7 +47,7 @@ def value(found: Figures, name: str, **labels: str) -> float:
 
 
 @on_both
-def test_figures_are_those_of_the_database(client: TestClient, submit: Submit, worker: Worker) -> None:
+def test_figures_are_those_of_the_database(client: TestClient, submit: Submit, worker: StandIn) -> None:
     for _ in range(3):
         submit()
     worker.finish(worker.claim(), trials=4)
@@ -131,8 +121,9 @@ def test_a_server_alone_takes_jobs_from_workers_that_are_gone(
 ) -> None:
     monkeypatch.setenv("AUTOKV_LEASE_SECONDS", "0.5")
     monkeypatch.setenv("AUTOKV_HEARTBEAT_SECONDS", "0.1")
-    with TestClient(create_app(url)) as client:
-        database: Database = client.app.state.database
+    app = create_app(url)
+    with TestClient(app) as client:
+        database: Database = app.state.database
         job = client.post("/v1/jobs", json={"model": "tiny"}).json()["id"]
         profile = catalog.sheets()["l4"].profile().to_dict()
         worker = database.workers.register(
@@ -159,8 +150,9 @@ def test_a_server_forgets_jobs_that_ended_long_ago(
     monkeypatch.setenv("AUTOKV_HEARTBEAT_SECONDS", "0.1")
     monkeypatch.setenv("AUTOKV_RETENTION_DAYS", "1")
     monkeypatch.setattr("autokv.api.app.RETENTION_SECONDS", 0.0)
-    with TestClient(create_app(url)) as client:
-        database: Database = client.app.state.database
+    app = create_app(url)
+    with TestClient(app) as client:
+        database: Database = app.state.database
         old, new = (client.post("/v1/jobs", json={"model": "tiny"}).json()["id"] for _ in range(2))
         for job in (old, new):
             client.post(f"/v1/jobs/{job}/cancel")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
@@ -14,12 +14,16 @@ from fastapi.testclient import TestClient
 from autokv.config import ConfigurationDocument
 from autokv.storage import Database, StoredConfiguration
 
-Worker = Any
+if TYPE_CHECKING:
+    from tests.api.conftest import StandIn
+
 """The stand-in for a worker of this folder's conftest."""
 
 
 @pytest.fixture
-def found(submit: Callable[..., dict[str, Any]], worker: Worker, database: Database) -> tuple[StoredConfiguration, ...]:
+def found(
+    submit: Callable[..., dict[str, Any]], worker: StandIn, database: Database
+) -> tuple[StoredConfiguration, ...]:
     """The configurations of a job that is done, the recommended one first."""
     submit()
     claim = worker.claim()
@@ -53,7 +57,7 @@ def test_a_configuration_is_shown_by_its_id_for_ever(
 
 
 def test_a_digest_finds_the_newest_and_is_not_kept_for_ever(
-    client: TestClient, found: tuple[StoredConfiguration, ...], submit: Callable[..., dict[str, Any]], worker: Worker
+    client: TestClient, found: tuple[StoredConfiguration, ...], submit: Callable[..., dict[str, Any]], worker: StandIn
 ) -> None:
     before = client.get(f"/v1/configurations/{found[0].digest}")
     assert before.json()["id"] == found[0].id
@@ -131,7 +135,7 @@ def test_what_cannot_be_had_is_refused(client: TestClient, found: tuple[StoredCo
 def test_lists_are_filtered_and_a_cursor_is_good_for_its_filters_only(
     client: TestClient, found: tuple[StoredConfiguration, ...]
 ) -> None:
-    def ids(**filters: object) -> set[str]:
+    def ids(**filters: str) -> set[str]:
         return {one["id"] for one in client.get("/v1/configurations", params=filters).json()["items"]}
 
     everything = {one.id for one in found}

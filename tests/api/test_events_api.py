@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
@@ -21,18 +21,13 @@ from autokv.storage.events import Events, StoredEvent
 from autokv.storage.queue import Claim
 from autokv.wire import JobState
 
+if TYPE_CHECKING:
+    from tests.api.conftest import StandIn
+
 Submit = Callable[..., dict[str, Any]]
 Patience = Callable[[Callable[[], object]], None]
 Server = tuple[str, FastAPI]
 on_both = pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
-
-
-class Worker(Protocol):
-    """The stand-in of conftest.py."""
-
-    def claim(self, lease_seconds: float = 600) -> Claim: ...
-
-    def finish(self, claim: Claim, trials: int = 3) -> object: ...
 
 
 def read(text: str) -> list[dict[str, Any]]:
@@ -59,7 +54,7 @@ def told(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def ended(submit: Submit, worker: Worker, database: Database) -> str:
+def ended(submit: Submit, worker: StandIn, database: Database) -> str:
     """A job that is done, with some events."""
     job = str(submit()["id"])
     claim = worker.claim()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
@@ -14,7 +14,9 @@ from fastapi.testclient import TestClient
 from autokv.hardware import HardwareProfile, catalog
 from autokv.storage import Database
 
-Worker = Any
+if TYPE_CHECKING:
+    from tests.api.conftest import StandIn
+
 """The stand-in for a worker of this folder's conftest."""
 
 L4 = catalog.sheets()["l4"]
@@ -86,7 +88,7 @@ def test_a_name_of_the_catalog_is_shown_and_stays(client: TestClient) -> None:
 
 
 def test_what_a_job_or_a_worker_uses_stays(
-    client: TestClient, submit: Callable[..., dict[str, Any]], worker: Worker
+    client: TestClient, submit: Callable[..., dict[str, Any]], worker: StandIn
 ) -> None:
     unused, used = (upload(client, {**SHEET, "name": name}).json()["id"] for name in ("unused", "used"))
     trace = client.post("/v1/traces", content=b"num_prefill_tokens,num_decode_tokens\n10,2\n20,3\n").json()["id"]
@@ -147,7 +149,7 @@ def test_nested_merges_of_yaml_take_no_time(client: TestClient) -> None:
 
 
 def test_workers_are_listed_with_what_they_run(
-    client: TestClient, submit: Callable[..., dict[str, Any]], worker: Worker, database: Database
+    client: TestClient, submit: Callable[..., dict[str, Any]], worker: StandIn, database: Database
 ) -> None:
     stopped = worker.register(zone="a")
     database.workers.state(stopped, "stopped")

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from sqlalchemy import event
@@ -19,9 +20,10 @@ from autokv.api.app import create_app
 from autokv.hardware import catalog
 from autokv.jobs.selector import Selector
 from autokv.storage import Database
-from autokv.storage.queue import Claim
 from autokv.tuning.request import TuningRequest
-from autokv.tuning.trial import TrialRecord, TuningResult
+
+if TYPE_CHECKING:
+    from tests.api.conftest import StandIn
 
 Submit = Callable[..., dict[str, Any]]
 Patience = Callable[[Callable[[], object]], None]
@@ -32,24 +34,12 @@ SPACE = {
 }
 
 
-class Worker(Protocol):
-    """The stand-in of conftest.py."""
-
-    def register(self, device: str = "l4", **labels: str) -> str: ...
-
-    def claim(self, lease_seconds: float = 600) -> Claim: ...
-
-    def store(self, claim: Claim, *numbers: int) -> list[TrialRecord]: ...
-
-    def finish(self, claim: Claim, trials: int = 3) -> TuningResult: ...
-
-
 def condition(job: dict[str, Any], kind: str) -> dict[str, Any]:
     found: dict[str, Any] = next(one for one in job["conditions"] if one["type"] == kind)
     return found
 
 
-def follow(client: TestClient, path: str, **params: object) -> Iterator[dict[str, Any]]:
+def follow(client: TestClient, path: str, **params: str | int | list[str]) -> Iterator[dict[str, Any]]:
     """Every item of a list, page by page."""
     cursor: str | None = None
     while True:
@@ -156,6 +146,7 @@ def test_a_key_with_another_body_is_refused_and_stores_nothing(client: TestClien
 def test_a_submission_that_cannot_run_is_refused_with_its_field(
     plain: TestClient, fields: dict[str, Any], field: str
 ) -> None:
+    assert isinstance(plain.app, FastAPI)
     database: Database = plain.app.state.database
     ids = {
         "TRACE": database.uploads.add("trace", "trace.csv", [b"x"], {"requests_per_s": None})[0].id,
@@ -189,7 +180,7 @@ def test_a_space_may_be_spelled_out(submit: Submit, database: Database) -> None:
 
 
 def test_a_job_says_at_once_that_no_worker_fits_and_later_that_one_does(
-    client: TestClient, submit: Submit, worker: Worker
+    client: TestClient, submit: Submit, worker: StandIn
 ) -> None:
     job = submit(labels={"zone": "eu"})
     assert condition(job, "WorkerAvailable")["reason"] == "NoMatchingWorker"
@@ -268,7 +259,7 @@ def test_a_job_that_was_stored_with_the_earlier_field_is_shown_with_the_field_no
 
 @on_both
 def test_validating_stores_nothing_and_says_who_would_run_it_and_how_long(
-    client: TestClient, submit: Submit, worker: Worker, database: Database
+    client: TestClient, submit: Submit, worker: StandIn, database: Database
 ) -> None:
     before = client.post("/v1/jobs/validate", json={"model": "tiny", "trials": 30}).json()
     assert (before["seconds"], before["workers"]["ready"], before["queue_ahead"]) == (None, 0, 0)
@@ -287,7 +278,7 @@ def test_validating_stores_nothing_and_says_who_would_run_it_and_how_long(
 
 @on_both
 def test_a_place_in_the_queue_is_counted_among_the_jobs_for_the_same_workers(
-    client: TestClient, submit: Submit, worker: Worker
+    client: TestClient, submit: Submit, worker: StandIn
 ) -> None:
     first, second = submit(), submit()
     apart = submit(labels={"zone": "eu"})
@@ -313,7 +304,7 @@ def test_pages_show_every_job_once_while_jobs_are_submitted(client: TestClient, 
 
 @on_both
 def test_filters_compare_what_was_submitted_and_hold_over_pages(
-    client: TestClient, submit: Submit, worker: Worker
+    client: TestClient, submit: Submit, worker: StandIn
 ) -> None:
     tiny = [submit(seed=seed)["id"] for seed in range(3)]
     other = submit(model="other")["id"]
@@ -358,7 +349,7 @@ def test_a_list_asks_the_database_as_often_for_many_jobs_as_for_few(
 
 @on_both
 def test_cancelling_takes_a_running_job_from_its_worker_at_once_and_twice_is_once(
-    client: TestClient, submit: Submit, worker: Worker, database: Database
+    client: TestClient, submit: Submit, worker: StandIn, database: Database
 ) -> None:
     job = submit()
     claim = worker.claim()
@@ -375,7 +366,7 @@ def test_cancelling_takes_a_running_job_from_its_worker_at_once_and_twice_is_onc
 
 @on_both
 def test_a_job_that_failed_is_retried_with_its_trials(
-    client: TestClient, submit: Submit, worker: Worker, database: Database
+    client: TestClient, submit: Submit, worker: StandIn, database: Database
 ) -> None:
     job = submit()
     claim = worker.claim()
@@ -387,7 +378,7 @@ def test_a_job_that_failed_is_retried_with_its_trials(
         assert (again["state"], again["trials"], again["reason"]) == ("queued", 2, None)
 
 
-def test_what_a_job_s_state_forbids_is_a_conflict(client: TestClient, submit: Submit, worker: Worker) -> None:
+def test_what_a_job_s_state_forbids_is_a_conflict(client: TestClient, submit: Submit, worker: StandIn) -> None:
     done = submit()["id"]
     worker.finish(worker.claim())
     queued = submit()["id"]
@@ -397,7 +388,7 @@ def test_what_a_job_s_state_forbids_is_a_conflict(client: TestClient, submit: Su
     assert client.get(f"/v1/jobs/{queued}").json()["state"] == "queued"
 
 
-def test_a_deleted_job_is_gone_with_what_belonged_to_it(client: TestClient, submit: Submit, worker: Worker) -> None:
+def test_a_deleted_job_is_gone_with_what_belonged_to_it(client: TestClient, submit: Submit, worker: StandIn) -> None:
     job = submit()["id"]
     worker.finish(worker.claim())
     assert client.delete(f"/v1/jobs/{job}").status_code == 204
@@ -407,7 +398,7 @@ def test_a_deleted_job_is_gone_with_what_belonged_to_it(client: TestClient, subm
 
 
 def test_a_job_of_the_command_line_is_shown_and_can_be_cancelled(
-    client: TestClient, database: Database, worker: Worker
+    client: TestClient, database: Database, worker: StandIn
 ) -> None:
     job = database.queue.submit(TuningRequest(model="tiny"))[0].id
     command = worker.register()
@@ -429,7 +420,7 @@ def test_a_job_of_the_command_line_is_shown_and_can_be_cancelled(
 @on_both
 @pytest.mark.parametrize("how", ["submit", "show"])
 def test_a_wait_ends_with_the_job(
-    client: TestClient, database: Database, worker: Worker, patience: Patience, how: str
+    client: TestClient, database: Database, worker: StandIn, patience: Patience, how: str
 ) -> None:
     def work() -> None:
         patience(lambda: database.queue.waiting())
@@ -460,7 +451,7 @@ def test_a_wait_that_was_too_short_answers_with_the_job_as_it_stands(client: Tes
 
 @on_both
 def test_trials_come_by_number_page_by_page_without_what_each_prompt_gave(
-    client: TestClient, submit: Submit, worker: Worker
+    client: TestClient, submit: Submit, worker: StandIn
 ) -> None:
     job = submit(trials=8)["id"]
     claim = worker.claim()
@@ -472,6 +463,7 @@ def test_trials_come_by_number_page_by_page_without_what_each_prompt_gave(
         if record.measurement is not None:
             mean = record.measurement.metrics["kl_divergence"].mean
             assert trial["metrics"]["kl_divergence"]["mean"] == pytest.approx(mean)
+            assert record.config is not None
             assert trial["digest"] == record.config.digest
         else:
             assert trial["metrics"] is None
@@ -480,7 +472,7 @@ def test_trials_come_by_number_page_by_page_without_what_each_prompt_gave(
 
 @on_both
 def test_a_front_names_the_configurations_to_download(
-    client: TestClient, submit: Submit, worker: Worker, database: Database
+    client: TestClient, submit: Submit, worker: StandIn, database: Database
 ) -> None:
     job = submit(trials=6)["id"]
     assert client.get(f"/v1/jobs/{job}/front").status_code == 404
@@ -499,7 +491,7 @@ def test_a_front_names_the_configurations_to_download(
     assert shown["recommended"] == front["points"][0]["configuration"]
 
 
-def test_a_report_is_sent_once_while_it_is_the_same(client: TestClient, submit: Submit, worker: Worker) -> None:
+def test_a_report_is_sent_once_while_it_is_the_same(client: TestClient, submit: Submit, worker: StandIn) -> None:
     job = submit()["id"]
     worker.finish(worker.claim())
     first = client.get(f"/v1/jobs/{job}/report.html")

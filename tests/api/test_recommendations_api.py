@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -11,7 +11,9 @@ from fastapi.testclient import TestClient
 from autokv.hardware import catalog
 from autokv.storage import Database
 
-Worker = Any
+if TYPE_CHECKING:
+    from tests.api.conftest import StandIn
+
 """The stand-in for a worker of this folder's conftest."""
 
 TRACE = b"num_prefill_tokens,num_decode_tokens\n10,2\n20,3\n"
@@ -19,7 +21,7 @@ TRACE = b"num_prefill_tokens,num_decode_tokens\n10,2\n20,3\n"
 
 @pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
 def test_the_nearest_comes_first_and_says_what_it_matches(
-    client: TestClient, submit: Callable[..., dict[str, Any]], worker: Worker, database: Database
+    client: TestClient, submit: Callable[..., dict[str, Any]], worker: StandIn, database: Database
 ) -> None:
     trace = client.post("/v1/traces", content=TRACE).json()["id"]
     profile = catalog.sheets()["h100-sxm"].profile()
@@ -68,7 +70,7 @@ def test_the_nearest_comes_first_and_says_what_it_matches(
 
 
 def test_nothing_is_recommended_for_another_model(
-    client: TestClient, submit: Callable[..., dict[str, Any]], worker: Worker
+    client: TestClient, submit: Callable[..., dict[str, Any]], worker: StandIn
 ) -> None:
     submit()
     worker.finish(worker.claim())

@@ -79,7 +79,12 @@ def test_a_trace_is_checked_stored_shown_and_given_back(client: TestClient) -> N
 def test_a_trace_may_say_how_it_is_read(client: TestClient) -> None:
     log = b"at,in,out\n0,10,20\n1500,30,40\nx,1,1\n"
     columns = ["arrival=at", "input_tokens=in", "output_tokens=out"]
-    said = {"name": "log.csv", "column": columns, "time_unit": "ms", "max_bad_rows": 0.5}
+    said: dict[str, str | float | list[str]] = {
+        "name": "log.csv",
+        "column": columns,
+        "time_unit": "ms",
+        "max_bad_rows": 0.5,
+    }
     response = client.post("/v1/traces", content=log, params=said)
     assert response.status_code == 201, response.text
     assert (response.json()["facts"]["requests"], response.json()["facts"]["duration_s"]) == (2, 1.5)

@@ -144,7 +144,8 @@ def test_a_table_of_serving_metrics_cuts_and_breaks_nothing(served: int) -> None
     figures = Statistics(1234.5, 1.0, 1.0, 1.0, 3)
     for point in result.front:
         for measured in filter(None, (point.calibration, point.validation)):
-            measured.metrics.update(dict.fromkeys(names, figures))  # type: ignore[attr-defined]
+            assert isinstance(measured.metrics, dict)
+            measured.metrics.update(dict.fromkeys(names, figures))
     for terminal in (True, False):
         text = text_of(front_table(result), terminal=terminal)
         assert "…" not in text

@@ -64,7 +64,12 @@ def test_the_demonstration_goes_on_where_it_was_stopped(
         "TRITON_INTERPRET": "0",
         MARK: mark,
     }
-    request.addfinalizer(lambda: [process.kill() for process in left(mark)])
+
+    def end() -> None:
+        for process in left(mark):
+            process.kill()
+
+    request.addfinalizer(end)
 
     def start() -> subprocess.Popen[str]:
         pipe = subprocess.PIPE

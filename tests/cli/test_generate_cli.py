@@ -6,12 +6,16 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from autokv.cli.generate import TextPrinter
+
+if TYPE_CHECKING:
+    from tests.conftest import GenerativeModel
 
 Run = Callable[..., tuple[int, str, str]]
 INT8 = {
@@ -40,10 +44,12 @@ def test_generate_prints_text_speed_and_bytes(autokv: Run, model: Path, config: 
     speed, _, held, _ = (float(cell.replace(",", "")) for cell in rows["compressed"][-4:])
     assert speed > 0
     assert held < float(rows["full,"][-2]) / 2
-    agreed, made = map(int, re.search(r"chosen (\d+) of the (\d+) tokens", out).groups())
+    told = re.search(r"chosen (\d+) of the (\d+) tokens", out)
+    assert told is not None
+    agreed, made = map(int, told.groups())
     assert agreed >= 0.8 * made
     ids = torch.tensor([list(prompt.read_bytes())])
-    plain = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    plain = cast("GenerativeModel", AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32))
     assert made == len(plain.generate(ids, max_new_tokens=20, do_sample=False)[0]) - ids.shape[1]
 
 
@@ -80,7 +86,7 @@ def test_a_printer_waits_for_whole_words_and_steers_no_terminal(capsys: pytest.C
         def decode(self, tokens: list[int], *, skip_special_tokens: bool) -> str:
             return bytes(tokens).decode("utf-8", errors="replace")
 
-    printer, shown = TextPrinter(Letters()), []
+    printer, shown = TextPrinter(cast("PreTrainedTokenizerBase", Letters())), []
     for byte in "Grüße an \x1b[31malle\n".encode():
         printer.token(byte)
         shown.append(capsys.readouterr().out)

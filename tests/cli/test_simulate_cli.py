@@ -149,7 +149,7 @@ def test_the_options_reach_the_server(autokv: Run, options: list[object]) -> Non
 @pytest.mark.usefixtures("given_costs")
 def test_options_are_taken_by_their_earlier_names(autokv: Run, options: list[object], tmp_path: Path) -> None:
     earlier, now = (
-        [name for pair in zip(names, (96, 5, 8), strict=True) for name in pair]
+        [name for option, value in zip(names, (96, 5, 8), strict=True) for name in (option, str(value))]
         for names in (
             ("--max-batched-tokens", "--max-sequences", "--page-tokens"),
             ("--max-num-batched-tokens", "--max-num-seqs", "--block-size"),
@@ -287,7 +287,10 @@ def test_a_recommended_document_is_simulated_as_it_was_judged(
         "sample": 40,
         "seed": 3,
     }
-    document = {"pipeline": {"quantization": INT8}, "workload": {"trace": "trace", "requests": 60, "serving": serving}}
+    document: dict[str, Any] = {
+        "pipeline": {"quantization": INT8},
+        "workload": {"trace": "trace", "requests": 60, "serving": serving},
+    }
     (tmp_path / "int8.json").write_text(json.dumps(document))
     GivenCosts.thorough.clear()
     code, out, err = autokv(*options, "--json")
@@ -304,7 +307,7 @@ def test_a_recommended_document_is_simulated_as_it_was_judged(
     assert GivenCosts.thorough == [False], "the same times, under the same keys"
     assert any("the SLO, the KV memory and the scheduling are those" in note for note in found["notes"])
     # Another trace of that name keeps its own rate and length.
-    document["workload"] |= {"requests": 61}  # type: ignore[dict-item, operator]
+    document["workload"] |= {"requests": 61}
     (tmp_path / "int8.json").write_text(json.dumps(document))
     assert json.loads(autokv(*options, "--json")[1])["runs"][0]["requests"] == 60
     # What is given wins; on another device only the SLO, which is the user's own wish, still holds.

@@ -35,7 +35,7 @@ def trace(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
 
 
 def same(one: WorkloadTrace, other: WorkloadTrace) -> bool:
-    return (
+    return bool(
         one.input_tokens.tolist() == other.input_tokens.tolist()
         and one.output_tokens.tolist() == other.output_tokens.tolist()
         and one.arrival_s.tolist() == pytest.approx(other.arrival_s.tolist(), abs=2e-6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,9 +14,9 @@ from autokv.data import example_trace
 from autokv.errors import ConflictError, NotFoundError, RequestError
 
 if TYPE_CHECKING:
-    from conftest import ScriptedWorker, Server
+    from tests.client.conftest import ScriptedWorker, Server
 
-JOB = {"model": "tiny", "trials": 3}
+JOB: dict[str, Any] = {"model": "tiny", "trials": 3}
 
 
 def test_a_job_from_its_submission_to_its_configuration(server: Server, worker: ScriptedWorker, tmp_path: Path) -> None:
@@ -28,6 +28,7 @@ def test_a_job_from_its_submission_to_its_configuration(server: Server, worker: 
             await asyncio.to_thread(worker.claim)
             await asyncio.to_thread(worker.finish)
             job = await waiting
+            assert job.recommended is not None
             assert (job.state, kinds) == ("done", ["queued", "started", "trial", "trial", "trial", "done"])
             document = await tuning.configuration()
             assert document.digest == (await tuning.front()).recommended

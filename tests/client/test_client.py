@@ -11,7 +11,7 @@ import httpx2
 import pytest
 import yaml
 
-from autokv.client import Client
+from autokv.client import Client, Tuning
 from autokv.config import CompressionConfig
 from autokv.data import example_trace
 from autokv.errors import (
@@ -25,9 +25,16 @@ from autokv.errors import (
 from autokv.wire import Event, JobSubmission
 
 if TYPE_CHECKING:
-    from conftest import ScriptedWorker, Server
+    from tests.client.conftest import ScriptedWorker, Server
 
-JOB = {"model": "tiny", "trials": 3}
+JOB: dict[str, Any] = {"model": "tiny", "trials": 3}
+
+
+def recommended(tuning: Tuning) -> str:
+    """Id of the configuration that an ended job recommends."""
+    found = tuning.job().recommended
+    assert found is not None
+    return found
 
 
 def test_a_job_from_its_submission_to_its_configuration(client: Client, worker: ScriptedWorker, tmp_path: Path) -> None:
@@ -64,8 +71,8 @@ def test_a_job_from_its_submission_to_its_configuration(client: Client, worker: 
     exported = client.configurations.export(document.digest, "llama.cpp")
     assert exported.target == "llama.cpp"
     assert exported.artifacts[0].name == "llama-server.sh"
-    (recommended,) = client.recommendations(model="tiny")
-    assert recommended.configuration.id == job.recommended
+    (best,) = client.recommendations(model="tiny")
+    assert best.configuration.id == job.recommended
 
 
 def test_the_same_key_is_the_same_job(client: Client) -> None:
@@ -151,6 +158,7 @@ def test_the_size_of_hashed_blocks_travels_by_both_of_its_names(client: Client, 
     trace = tmp_path / "hashes.jsonl"
     trace.write_text('{"timestamp": 0, "input_length": 64, "output_length": 5, "hash_ids": [1, 2, 3]}\n')
     job = client.jobs.submit(client.uploaded(**JOB, workload=trace, **{name: 24}))
+    assert job.submission is not None
     assert job.submission.hash_block_size == 24
     with pytest.raises(RequestError, match="hash"):
         client.uploaded(**JOB, workload=trace, **{name: 32})
@@ -176,7 +184,7 @@ def test_an_alias_moves_only_from_where_it_was_read(client: Client, worker: Scri
         tuning = client.tune(**JOB, seed=seed)
         worker.claim()
         worker.finish()
-        found.append(tuning.job().recommended)
+        found.append(recommended(tuning))
     created = client.aliases.create("chat-prod", found[0], note="first")
     with pytest.raises(PreconditionError):
         client.aliases.create("chat-prod", found[1])
@@ -215,14 +223,14 @@ def test_what_has_not_changed_does_not_travel_again(server: Server, worker: Scri
         tuning = client.tune(**JOB)
         worker.claim()
         worker.finish()
-        alias = client.aliases.create("prod", tuning.job().recommended)
+        alias = client.aliases.create("prod", recommended(tuning))
         first = client.aliases.configuration("prod")
         assert client.aliases.configuration("prod") == first
         assert recorder.answers[-1] == (304, 0)
         other = client.tune(**JOB, seed=1)
         worker.claim()
         worker.finish()
-        client.aliases.move("prod", other.job().recommended, revision=alias.revision)
+        client.aliases.move("prod", recommended(other), revision=alias.revision)
         assert client.aliases.configuration("prod").provenance == first.provenance
         assert recorder.answers[-1][0] == 200
 
@@ -290,7 +298,12 @@ def test_a_deleted_job_ends_its_stream(client: Client) -> None:
 
 def test_waiting_on_the_server(client: Client, worker: ScriptedWorker) -> None:
     job = client.jobs.submit(JOB)
-    threading.Timer(0.3, lambda: (worker.claim(), worker.finish())).start()
+
+    def work() -> None:
+        worker.claim()
+        worker.finish()
+
+    threading.Timer(0.3, work).start()
     assert client.jobs.get(job.id, wait=60).state == "done"
     assert client.jobs.submit(JOB, wait=1).state == "queued"
 

@@ -31,7 +31,7 @@ from autokv.data import builtin_text
 from autokv.storage import Database
 
 if TYPE_CHECKING:
-    from conftest import ScriptedWorker, Server
+    from tests.client.conftest import ScriptedWorker, Server
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

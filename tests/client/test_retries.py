@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
@@ -29,7 +30,10 @@ from autokv.errors import (
     UnavailableError,
 )
 
-EMPTY = {"items": [], "next": None}
+if TYPE_CHECKING:
+    from tests.client.conftest import Script
+
+EMPTY: dict[str, object] = {"items": [], "next": None}
 ALIAS = {
     "name": "prod",
     "revision": 2,
@@ -64,7 +68,7 @@ CUT = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{"
 JOB = {"id": "j", "state": "queued", "request": {}, "trials": 0, "created": "2026-01-01T00:00:00Z"}
 
 
-def test_a_busy_server_is_asked_again(script: Callable[..., object]) -> None:
+def test_a_busy_server_is_asked_again(script: Callable[..., Script]) -> None:
     busy = [answer(status, problem(status, "busy"), Retry_After="0") for status in (429, 502, 503, 504)]
     server = script(*busy, answer(200, EMPTY))
     with Client(server.url) as client:
@@ -72,7 +76,7 @@ def test_a_busy_server_is_asked_again(script: Callable[..., object]) -> None:
     assert len(server.requests) == 5
 
 
-def test_a_submission_whose_answer_is_lost_is_sent_again_with_its_key(script: Callable[..., object]) -> None:
+def test_a_submission_whose_answer_is_lost_is_sent_again_with_its_key(script: Callable[..., Script]) -> None:
     server = script(CUT, b"", answer(202, JOB))
     with Client(server.url) as client:
         assert client.jobs.submit({"model": "tiny"}).id == "j"
@@ -82,7 +86,7 @@ def test_a_submission_whose_answer_is_lost_is_sent_again_with_its_key(script: Ca
     assert all(text.endswith('{"model":"tiny"}') for text in server.requests)
 
 
-def test_two_submissions_have_two_keys(script: Callable[..., object]) -> None:
+def test_two_submissions_have_two_keys(script: Callable[..., Script]) -> None:
     server = script(answer(202, JOB), answer(202, JOB))
     with Client(server.url) as client:
         client.jobs.submit({"model": "tiny"})
@@ -91,7 +95,7 @@ def test_two_submissions_have_two_keys(script: Callable[..., object]) -> None:
     assert len(keys) == 2
 
 
-def test_an_upload_that_is_cut_is_sent_again_from_its_beginning(script: Callable[..., object], tmp_path: Path) -> None:
+def test_an_upload_that_is_cut_is_sent_again_from_its_beginning(script: Callable[..., Script], tmp_path: Path) -> None:
     view = {
         "id": "u",
         "kind": "trace",
@@ -108,7 +112,7 @@ def test_an_upload_that_is_cut_is_sent_again_from_its_beginning(script: Callable
     assert [text.rpartition("\r\n")[2] for text in server.requests] == ["the bytes", "the bytes"]
 
 
-def test_a_move_of_an_alias_that_may_have_happened_is_not_repeated(script: Callable[..., object]) -> None:
+def test_a_move_of_an_alias_that_may_have_happened_is_not_repeated(script: Callable[..., Script]) -> None:
     server = script(CUT, answer(200, ALIAS))
     with Client(server.url) as client:
         with pytest.raises(ServerError, match="may have done it"):
@@ -116,7 +120,7 @@ def test_a_move_of_an_alias_that_may_have_happened_is_not_repeated(script: Calla
         assert len(server.requests) == 1
 
 
-def test_a_deletion_that_happened_before_the_cut_is_done(script: Callable[..., object]) -> None:
+def test_a_deletion_that_happened_before_the_cut_is_done(script: Callable[..., Script]) -> None:
     gone = answer(404, problem(404, "not-found"))
     server = script(CUT, gone, gone)
     with Client(server.url) as client:
@@ -125,14 +129,14 @@ def test_a_deletion_that_happened_before_the_cut_is_done(script: Callable[..., o
             client.jobs.delete("j")
 
 
-def test_patience_has_an_end(script: Callable[..., object]) -> None:
+def test_patience_has_an_end(script: Callable[..., Script]) -> None:
     server = script(*[BUSY] * 9)
     with Client(server.url, retries=2) as client, pytest.raises(UnavailableError, match="what is wrong"):
         list(client.jobs.list())
     assert len(server.requests) == 3
 
 
-def test_the_other_client_does_the_same(script: Callable[..., object], tmp_path: Path) -> None:
+def test_the_other_client_does_the_same(script: Callable[..., Script], tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("the bytes")
     server = script(BUSY, CUT, answer(202, JOB), CUT, answer(409, problem(409, "conflict")))
 
@@ -161,7 +165,7 @@ def test_the_other_client_does_the_same(script: Callable[..., object], tmp_path:
     ],
 )
 def test_a_problem_is_an_error_of_the_tree(
-    script: Callable[..., object], status: int, kind: str, error: type[AutoKVError]
+    script: Callable[..., Script], status: int, kind: str, error: type[AutoKVError]
 ) -> None:
     server = script(answer(status, problem(status, kind)))
     with Client(server.url) as client, pytest.raises(error) as caught:
@@ -169,7 +173,7 @@ def test_a_problem_is_an_error_of_the_tree(
     assert type(caught.value) is error
 
 
-def test_an_error_has_the_field_and_the_remedy(script: Callable[..., object]) -> None:
+def test_an_error_has_the_field_and_the_remedy(script: Callable[..., Script]) -> None:
     errors = [{"field": "trials", "message": "is too small"}, {"field": "seed", "message": "is too large"}]
     server = script(answer(422, problem(422, "invalid", errors=errors, remedy="raise it")))
     with Client(server.url) as client, pytest.raises(RequestError) as caught:
@@ -178,7 +182,7 @@ def test_an_error_has_the_field_and_the_remedy(script: Callable[..., object]) ->
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"[]", b'{"items": [{}]}', b"\xff\xfe"])
-def test_what_is_no_autokv_server_is_said_in_one_line(script: Callable[..., object], body: bytes) -> None:
+def test_what_is_no_autokv_server_is_said_in_one_line(script: Callable[..., Script], body: bytes) -> None:
     head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
     server = script(head + body)
     with Client(server.url) as client, pytest.raises(ServerError, match="is it an AutoKV server") as caught:
@@ -186,7 +190,7 @@ def test_what_is_no_autokv_server_is_said_in_one_line(script: Callable[..., obje
     assert "\n" not in str(caught.value)
 
 
-def test_a_proxys_page_is_a_server_error(script: Callable[..., object]) -> None:
+def test_a_proxys_page_is_a_server_error(script: Callable[..., Script]) -> None:
     server = script(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 6\r\n\r\n<html>")
     with Client(server.url) as client, pytest.raises(ServerError, match="403 Forbidden"):
         client.jobs.get("j")
@@ -205,7 +209,7 @@ def test_what_is_no_url_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) ->
         Client(url)
 
 
-def test_what_a_caller_names_stays_in_its_place(script: Callable[..., object]) -> None:
+def test_what_a_caller_names_stays_in_its_place(script: Callable[..., Script]) -> None:
     server = script(answer(404, problem(404, "not-found")))
     with Client(server.url) as client:
         with pytest.raises(NotFoundError):

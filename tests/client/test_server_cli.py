@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import yaml
+from typer import Context
 
 from autokv.cli import complete
 from autokv.cli.main import main
@@ -23,7 +24,7 @@ from autokv.data import example_trace
 from autokv.wire import JobSubmission
 
 if TYPE_CHECKING:
-    from conftest import ScriptedWorker, Server
+    from tests.client.conftest import ScriptedWorker, Server
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -263,12 +264,12 @@ def test_ids_of_the_server_are_completed(
     done: str, client: Client, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(complete, "SERVER_SECONDS", 60)  # a busy machine takes its time
-    context = SimpleNamespace(params={"server": server.url})
-    ((job, what),) = complete.job(context, done[:4])  # type: ignore[arg-type]
+    context = cast("Context", SimpleNamespace(params={"server": server.url}))
+    ((job, what),) = complete.job(context, done[:4])
     assert (job, what) == (done, "done, tiny")
-    ((configuration, roles),) = complete.configuration(context, "")  # type: ignore[arg-type]
+    ((configuration, roles),) = complete.configuration(context, "")
     assert (configuration, "recommended" in roles) == (client.jobs.get(done).recommended, True)
-    assert complete.job(context, "zz") == []  # type: ignore[arg-type]
+    assert complete.job(context, "zz") == []
 
 
 def test_an_alias_from_its_making_to_its_end(autokv: Run, done: str, client: Client, worker: ScriptedWorker) -> None:
@@ -279,6 +280,7 @@ def test_an_alias_from_its_making_to_its_end(autokv: Run, done: str, client: Cli
     worker.claim()
     worker.finish()
     second = client.jobs.get(job).recommended
+    assert second is not None
     digest = client.configurations.get(second).digest
     assert autokv("aliases", "set", "prod", digest[:12])[1] == f"prod is at revision 2: configuration {second}\n"
     assert "8 or more characters of a digest" in autokv("aliases", "set", "prod", digest[:4])[2]

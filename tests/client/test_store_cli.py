@@ -22,7 +22,7 @@ from autokv.storage import Database
 from autokv.tuning.request import TuningRequest
 
 if TYPE_CHECKING:
-    from conftest import ScriptedWorker, Server
+    from tests.client.conftest import ScriptedWorker, Server
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -192,6 +192,7 @@ def test_the_earlier_spellings_still_work(
 ) -> None:
     monkeypatch.setattr("autokv.settings.LOCAL_SERVER", server.url)
     recommended = client.jobs.get(done).recommended
+    assert recommended
     waiting = autokv("remote", "submit", "--model", "tiny")[1].strip()
     for old, new in (
         (("submit", "--model", "tiny", "--validate"), "jobs submit"),

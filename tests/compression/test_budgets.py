@@ -103,8 +103,7 @@ def naive_select(scores, stage, budget):
     result = []
     for item in range(batch):
         ranked = [
-            sorted(set(range(tokens)) - fixed, key=lambda token, row=scores[item, head]: -float(row[token]))
-            for head in range(heads)
+            sorted(set(range(tokens)) - fixed, key=(-scores[item, head]).tolist().__getitem__) for head in range(heads)
         ]
         if stage.head_budget == "uniform":
             own, shared = free, 0

@@ -1,5 +1,7 @@
 """What every registered scorer must do, a new one included."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from pydantic import TypeAdapter
@@ -25,7 +27,9 @@ def make_stage(name, **fields):
     return PARSE({"method": name, "keep_ratio": 0.4, "sink_tokens": 2, "recent_tokens": 5, **options, **fields})
 
 
-def make_layer(needs=None, head_order=(0, 1, 2)):
+def make_layer(
+    needs: StatisticsNeeded | None = None, head_order: Sequence[int] = (0, 1, 2)
+) -> tuple[torch.Tensor, torch.Tensor, LayerContext]:
     """A layer that holds exactly the statistics that ``needs`` names (all of them by default), heads reordered."""
     needs = needs or StatisticsNeeded(16, True, True)
     torch.manual_seed(0)
@@ -108,8 +112,9 @@ def test_a_window_longer_than_what_is_at_hand_is_refused(name):
     stage = make_stage(name)
     window = SCORERS[name].needs(stage).observation_window
     keys, values, context = make_layer()
-    queries = context.statistics.observed_queries[:, :, : window - 1]
-    short = LayerContext(1, 4, 0.3, PrefillStatistics(queries))
+    queries = context.statistics.observed_queries
+    assert queries is not None
+    short = LayerContext(1, 4, 0.3, PrefillStatistics(queries[:, :, : window - 1]))
     with pytest.raises(ConfigError, match=rf"options\.window: .* last {window} tokens, but {window - 1} are at hand"):
         SCORERS[name].score(keys, values, short, stage)
     with pytest.raises(ConfigError, match=rf"but {window - 1} are at hand"):

@@ -1,6 +1,7 @@
 """Every scorer against a naive float64 restatement of its formula, over the shapes that models have."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from autokv.config import Eviction
 
 PARSE = TypeAdapter(Eviction).validate_python
 
-VARIANTS = {
+VARIANTS: dict[str, list[dict[str, Any]]] = {
     "streaming_llm": [{}],
     "knorm": [{}],
     "keydiff": [{}],

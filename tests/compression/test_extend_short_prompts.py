@@ -74,8 +74,8 @@ def test_later_tokens_are_held_as_well_as_a_prompt(form: str, prompt: int, first
     held = None
     for block in range(BLOCKS):
         part = slice(block * BLOCK, (block + 1) * BLOCK)
-        flat = (side[:, :, part].flatten(0, 1) for side in (keys, values))
-        held = extend(held, *flat, before, config.pipeline, torch.float16, kernels)
+        new_keys, new_values = (side[:, :, part].flatten(0, 1) for side in (keys, values))
+        held = extend(held, new_keys, new_values, before, config.pipeline, torch.float16, kernels)
     assert held is not None
     alone = error(compress(keys, values, context, config), keys, values)
     assert error(CompressedKV(held, None, (BLOCK * BLOCKS,)), keys, values) < 1.5 * alone + 1e-3
@@ -86,12 +86,14 @@ def test_a_scale_that_doubles_leaves_the_codes_that_were_there_worth_the_same() 
     kernels = backend("cpu", "torch")
     context = LayerContext(0, 1, DIM**-0.5, kernels=kernels)
     prompt, small = states(40, seed=1), states(BLOCK, seed=2)
-    before = compress(*prompt, context, config).held
-    once = extend(None, *small.flatten(1, 2), before, config.pipeline, torch.float16, kernels)
+    before = compress(prompt[0], prompt[1], context, config).held
+    keys, values = small.flatten(1, 2)
+    once = extend(None, keys, values, before, config.pipeline, torch.float16, kernels)
     # One head's tokens grow, the other's do not.
     large = states(BLOCK, seed=3)
     large[:, :, 1] *= 50
-    twice = extend(once, *large.flatten(1, 2), before, config.pipeline, torch.float16, kernels)
+    keys, values = large.flatten(1, 2)
+    twice = extend(once, keys, values, before, config.pipeline, torch.float16, kernels)
     for was, now in ((once.keys.packed, twice.keys.packed), (once.values.packed, twice.values.packed)):
         assert isinstance(was, Float8)
         assert isinstance(now, Float8)

@@ -30,8 +30,12 @@ def integer(key: int, value: int, **changes: Any) -> dict[str, Any]:  # noqa: AN
 
 
 RANDOM = {"method": "random", "keep_ratio": 0.6, "sink_tokens": 2, "recent_tokens": 5}
-EVICTIONS = {"all": {"method": "none"}, "uniform": RANDOM, "adaptive": {**RANDOM, "head_budget": "adaptive"}}
-QUANTIZATIONS = {
+EVICTIONS: dict[str, dict[str, Any]] = {
+    "all": {"method": "none"},
+    "uniform": RANDOM,
+    "adaptive": {**RANDOM, "head_budget": "adaptive"},
+}
+QUANTIZATIONS: dict[str, dict[str, Any]] = {
     "16bit": {"method": "none"},
     "int8": integer(8, 8),
     "int4": integer(4, 4, residual_tokens=0),
@@ -47,7 +51,7 @@ QUANTIZATIONS = {
     "fp8": {"method": "fp8"},
     "fp8rotated": {"method": "fp8", "rotation": "hadamard", "residual_tokens": 4},
 }
-LOW_RANKS = {
+LOW_RANKS: dict[str, dict[str, Any]] = {
     "full": {"method": "none"},
     "residual": {"method": "residual", "key_rank": 4, "value_rank": 2},
     "residual_keys": {"method": "residual", "key_rank": 3, "value_rank": 0},

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -77,10 +78,16 @@ def config(**fields: object) -> CompressionConfig:
     return CompressionConfig.parse({"pipeline": {"eviction": {**STAGE, **fields}}})
 
 
+def plugged(one: CompressionConfig) -> Any:  # noqa: ANN401 - the class is in SOURCE
+    """The stage, which must be the plug-in's."""
+    assert type(one.pipeline.eviction).__name__ == "Oldest"
+    return one.pipeline.eviction
+
+
 @pytest.mark.usefixtures("installed")
 def test_its_stage_is_a_stage_like_any_other() -> None:
     one = config()
-    assert one.pipeline.eviction.options.sign == -1
+    assert plugged(one).options.sign == -1
     assert CompressionConfig.parse(json.loads(one.model_dump_json())) == one
     assert json.loads(one.canonical_json)["eviction"]["options"] == {"sign": -1}
     assert len({one.digest, config(options={"sign": 1}).digest, config(keep_ratio=0.4).digest}) == 3
@@ -173,13 +180,15 @@ def test_it_is_judged_and_searched(tiny_model_folder: Callable[..., Path]) -> No
     prompt = Prompt("p", "text", tuple(range(20, 220)), tuple(range(20, 30)))
     model = load(str(tiny_model_folder("llama")), dtype="float32", device="cpu")
     results = Evaluator(model, [prompt], 10, needs_of(configs), timed=False).evaluate(configs)
-    half = next(result for result in results if result.config.pipeline.eviction == scorer_stage(configs, 0.5))
+    measured = [result for result in results if isinstance(result, Measurement)]
+    assert len(measured) == len(configs)
+    half = next(one for one in measured if one.config.pipeline.eviction == scorer_stage(configs, 0.5))
     assert half.value("compression_ratio") == pytest.approx(2, rel=0.05)
     assert half.value("kl_divergence") > 1e-4
 
 
 def scorer_stage(configs: list[CompressionConfig], ratio: float) -> object:
-    stages = [one.pipeline.eviction for one in configs if one.pipeline.eviction.method == "oldest"]
+    stages = [plugged(one) for one in configs if str(one.pipeline.eviction.method) == "oldest"]
     (stage,) = (one for one in stages if one.keep_ratio == ratio)
     assert type(scorer_of(stage)).__name__ == "OldestScorer"
     return stage

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autokv.kernels import Integers, Rows
+from autokv.kernels.operands import Axis
 from autokv.kernels.quantize_pack import dequantize, quantize_integers
 from autokv.kernels.quantize_pack.packing import packed_bytes
 from autokv.kernels.reference import dequantize_row, unpack_token
@@ -23,7 +24,7 @@ def sample(rows: int, tokens: int, width: int, seed: int, spread: float = 1.0) -
     return (torch.randn(rows, tokens, width, generator=generator) * spread + offset).contiguous()
 
 
-def groups_of(x: np.ndarray, axis: str, size: int) -> list[tuple[slice, slice]]:
+def groups_of(x: np.ndarray, axis: Axis, size: int) -> list[tuple[slice, slice]]:
     tokens, width = x.shape
     if axis == "channel":
         return [(slice(t, t + size), slice(c, c + 1)) for t in range(0, tokens, size) for c in range(width)]
@@ -51,7 +52,7 @@ def naive_scale_and_minimum(group: np.ndarray, bits: int) -> tuple[np.float16, n
     spread=st.sampled_from([1e-4, 1.0, 300.0]),
 )
 @settings(max_examples=60, deadline=None)
-def test_against_the_naive_reference(bits: int, axis: str, tokens: int, width: int, seed: int, spread: float) -> None:
+def test_against_the_naive_reference(bits: int, axis: Axis, tokens: int, width: int, seed: int, spread: float) -> None:
     x = sample(1, tokens, width, seed, spread)
     packed = quantize_integers(x, Rows(1, tokens), bits=bits, axis=axis, group_size=16)
     rebuilt = dequantize(packed, Rows(1, tokens))[0].double().numpy()
@@ -70,7 +71,7 @@ def test_against_the_naive_reference(bits: int, axis: str, tokens: int, width: i
 
 @given(bits=BITS, axis=AXES, tokens=st.integers(1, 70), seed=st.integers(0, 999))
 @settings(max_examples=60, deadline=None)
-def test_error_is_at_most_half_a_stored_scale(bits: int, axis: str, tokens: int, seed: int) -> None:
+def test_error_is_at_most_half_a_stored_scale(bits: int, axis: Axis, tokens: int, seed: int) -> None:
     x, rows = sample(2, tokens, 32, seed), Rows(2, tokens)
     packed = quantize_integers(x, rows, bits=bits, axis=axis, group_size=32)
     if axis == "channel":
@@ -82,7 +83,7 @@ def test_error_is_at_most_half_a_stored_scale(bits: int, axis: str, tokens: int,
 
 @given(axis=AXES, seed=st.integers(0, 999), tokens=st.integers(12, 50))
 @settings(max_examples=30, deadline=None)
-def test_more_bits_are_never_worse(axis: str, seed: int, tokens: int) -> None:
+def test_more_bits_are_never_worse(axis: Axis, seed: int, tokens: int) -> None:
     x, rows = sample(2, tokens, 16, seed), Rows(2, tokens)
     errors = [
         (dequantize(quantize_integers(x, rows, bits=bits, axis=axis, group_size=16), rows) - x).norm().item()
@@ -99,7 +100,9 @@ def test_more_bits_are_never_worse(axis: str, seed: int, tokens: int) -> None:
     seed=st.integers(0, 99),
 )
 @settings(max_examples=60, deadline=None)
-def test_ragged_rows_are_what_each_row_is_alone(bits: int, axis: str, size: int, lengths: list[int], seed: int) -> None:
+def test_ragged_rows_are_what_each_row_is_alone(
+    bits: int, axis: Axis, size: int, lengths: list[int], seed: int
+) -> None:
     parts = [sample(1, length, 16, seed + row) for row, length in enumerate(lengths)]
     rows = Rows.of_lengths(torch.tensor(lengths))
     dense = rows.to_dense(torch.cat(parts, dim=1)[0])
@@ -119,7 +122,7 @@ def test_ragged_rows_are_what_each_row_is_alone(bits: int, axis: str, size: int,
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("axis", ["channel", "token"])
 @pytest.mark.parametrize("value", [0.0, -0.0, 1.5, -2.25, 65504.0, -65504.0, 6e-8, -6e-8, 1e-30, 3e38, -3e38, 1e5])
-def test_constant_groups_saturate_and_stay_finite(bits: int, axis: str, value: float) -> None:
+def test_constant_groups_saturate_and_stay_finite(bits: int, axis: Axis, value: float) -> None:
     rows = Rows(1, 20)
     rebuilt = dequantize(
         quantize_integers(torch.full((1, 20, 16), value), rows, bits=bits, axis=axis, group_size=16), rows
@@ -131,7 +134,7 @@ def test_constant_groups_saturate_and_stay_finite(bits: int, axis: str, value: f
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("axis", ["channel", "token"])
 @pytest.mark.parametrize(("low", "high"), [(-3e38, 3e38), (-65504, 65504), (0.0, 1e-7), (-1e-6, 65504), (0.0, 1e-40)])
-def test_any_range_stays_finite(bits: int, axis: str, low: float, high: float) -> None:
+def test_any_range_stays_finite(bits: int, axis: Axis, low: float, high: float) -> None:
     x = torch.linspace(0, 1, 320).view(1, 20, 16) * high + torch.linspace(1, 0, 320).view(1, 20, 16) * low
     rebuilt = dequantize(quantize_integers(x, Rows(1, 20), bits=bits, axis=axis, group_size=16), Rows(1, 20))
     assert rebuilt.isfinite().all()
@@ -139,7 +142,7 @@ def test_any_range_stays_finite(bits: int, axis: str, low: float, high: float) -
 
 
 def test_each_axis_isolates_its_own_outliers() -> None:
-    def error(x: torch.Tensor, axis: str, quiet: tuple[slice, slice, slice]) -> float:
+    def error(x: torch.Tensor, axis: Axis, quiet: tuple[slice, slice, slice]) -> float:
         rows = Rows(1, 64)
         packed = quantize_integers(x, rows, bits=4, axis=axis, group_size=16)
         return (dequantize(packed, rows) - x)[quiet].abs().max().item()

@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
+from transformers import PreTrainedTokenizerBase
 
 from autokv.config import CompressionConfig
 from autokv.errors import PromptError
-from autokv.evaluation import Prompt
+from autokv.evaluation import Measurement, Prompt
 from autokv.evaluation.evaluator import Evaluator, needs_of
 from autokv.evaluation.prompts import prompt_file
 from autokv.evaluation.tasks import grade
@@ -31,7 +33,8 @@ class OneTokenPerCharacter:
 
 
 def read(path: Path, samples: int = 1) -> list[Prompt]:
-    return prompt_file(path, OneTokenPerCharacter(), samples=samples, continuation_tokens=4, max_context=10_000).prompts  # type: ignore[arg-type]
+    tokenizer = cast("PreTrainedTokenizerBase", OneTokenPerCharacter())
+    return prompt_file(path, tokenizer, samples=samples, continuation_tokens=4, max_context=10_000).prompts
 
 
 def written(tmp_path: Path, *rows: object) -> Path:
@@ -92,6 +95,7 @@ def test_the_score_is_the_best_over_the_answers(tiny_model_folder: Callable[...,
 
     def judged(prompt: Prompt) -> dict[str, float]:
         (measured,) = Evaluator(model, [prompt], 12, needs_of([config]), timed=False, generate=True).evaluate([config])
+        assert isinstance(measured, Measurement)
         return {name: statistics.mean for name, statistics in measured.metrics.items()}
 
     evaluator = Evaluator(model, [asked], 12, needs_of([config]), timed=False, generate=True)

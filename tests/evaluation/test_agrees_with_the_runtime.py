@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
@@ -18,6 +18,9 @@ from autokv.evaluation.snapshot import take_snapshot
 from autokv.kernels import backend
 from autokv.models import LoadedModel, load
 from autokv.runtime.attention import install
+
+if TYPE_CHECKING:
+    from tests.conftest import GenerativeModel
 
 CONTEXT, CONTINUATION = 150, 72
 
@@ -78,7 +81,7 @@ def test_a_judged_continuation_is_the_runtimes(stages: dict[str, Any], model: Lo
     with torch.inference_mode():
         first = model.model(torch.tensor([made[:CONTEXT]]), past_key_values=cache).logits[0, -1]
         rows = [model.model(torch.tensor([[token]]), past_key_values=cache).logits[0, -1] for token in made[CONTEXT:]]
-        generated = model.model.generate(
+        generated = cast("GenerativeModel", model.model).generate(
             torch.tensor([made[:CONTEXT]]),
             past_key_values=CompressedCache.from_config(model.model, config),
             max_new_tokens=24,

@@ -28,6 +28,7 @@ from autokv.runtime.attention import AttentionCall, AttentionMode
 from autokv.runtime.contents import LayerContents
 from autokv.runtime.continuing import attend_one
 from autokv.runtime.decoding import decode
+from autokv.runtime.packed import packed_logits
 from autokv.runtime.plan import Plan, make_plan
 from autokv.serving import CostModel
 from autokv.storage import Database
@@ -125,7 +126,6 @@ def test_every_form_is_measured_and_costs_rise(form: str, family: str, tiny_mode
 def test_costs_are_those_of_what_is_run(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a clock that known functions move, the cost model is these functions, between measured points too."""
     clock, layers = Clock(), llama.facts.layers
-    attend_one, packed_logits = decode_costs.attend_one, prefill.packed_logits
 
     def attended(contents: LayerContents, call: AttentionCall) -> Tensor:
         contents.room()
@@ -167,7 +167,6 @@ def test_costs_are_those_of_what_is_run(llama: LoadedModel, monkeypatch: pytest.
 def test_a_machine_that_slows_down_changes_no_cost(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its pace when a part is timed, and timed again, costs are those of its first pace."""
     clock, pace = Clock(), [1.0]
-    attend_one, packed_logits = decode_costs.attend_one, prefill.packed_logits
 
     def attended(contents: LayerContents, call: AttentionCall) -> Tensor:
         clock.now += pace[0] * (1e-4 if contents.growth.config.pipeline.is_identity else 3e-4)
@@ -199,7 +198,6 @@ def test_a_machine_that_slows_down_changes_no_cost(llama: LoadedModel, monkeypat
 def test_timing_again_takes_turns_and_pools(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """An outlier of the first time is outvoted; what all configurations share is left as it is."""
     clock, turns, factor = Clock(), [], [9.0]
-    attend_one = decode_costs.attend_one
 
     def attended(contents: LayerContents, call: AttentionCall) -> Tensor:
         clock.now += 1e-4 * (1.0 if contents.growth.config.pipeline.is_identity else factor[0])
@@ -207,9 +205,10 @@ def test_timing_again_takes_turns_and_pools(llama: LoadedModel, monkeypatch: pyt
         return attend_one(contents, call)
 
     monkeypatch.setattr(decode_costs, "attend_one", attended)
-    cache, said = MemoryCache(), []
+    cache = MemoryCache()
+    said: list[str] = []
     one = meter(llama, said, now=clock, thorough=False, cache=cache)
-    configs = [CompressionConfig(), config("fp8")]
+    configs = [CompressionConfig(), config("int4")]
     first = [one.measure(each) for each in configs]
     factor[0] = 2.0
     turns.clear()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import torch
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, DynamicCache
 
-from autokv.compression import CompressedKV
 from autokv.compression.context import StatisticsNeeded
 from autokv.config import CompressionConfig
 from autokv.errors import AutoKVError, ModelError, PromptError
@@ -18,9 +18,14 @@ from autokv.evaluation import Measurement, Prompt
 from autokv.evaluation.continuation import FullContext, continuation_logits, greedy
 from autokv.evaluation.evaluator import Evaluator
 from autokv.evaluation.snapshot import Snapshot, take_snapshot
-from autokv.kernels import Float8, backend
+from autokv.kernels import Float8, Operands, backend
+from autokv.kernels.reconstruct import materialize
 from autokv.models import LoadedModel, load
+from autokv.runtime import continuing
 from autokv.runtime.attention import install
+
+if TYPE_CHECKING:
+    from tests.conftest import GenerativeModel
 
 FAMILIES = ["llama", "qwen3", "phi3", "gemma2", "gemma3_text"]
 EVERYTHING = StatisticsNeeded(observation_window=8, attention_received=True, query_moments=True)
@@ -42,11 +47,11 @@ def config(**stages: object) -> CompressionConfig:
 @pytest.fixture(params=FAMILIES)
 def family(
     request: pytest.FixtureRequest, tiny_model_folder: Callable[..., Path]
-) -> tuple[LoadedModel, torch.nn.Module]:
+) -> tuple[LoadedModel, GenerativeModel]:
     """AutoKV's loaded model, and the same checkpoint as transformers loads it, with eager attention."""
     folder = tiny_model_folder(request.param)
     plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    return load(str(folder), dtype="float32", device="cpu"), plain
+    return load(str(folder), dtype="float32", device="cpu"), cast("GenerativeModel", plain)
 
 
 @pytest.fixture
@@ -59,7 +64,7 @@ def snapshot_of(model: LoadedModel, asked: Prompt) -> Snapshot:
     return take_snapshot(model, asked, EVERYTHING, backend(model.device))
 
 
-def test_a_full_context_continues_as_transformers_own_cache_does(family: tuple[LoadedModel, torch.nn.Module]) -> None:
+def test_a_full_context_continues_as_transformers_own_cache_does(family: tuple[LoadedModel, GenerativeModel]) -> None:
     model, plain = family
     asked = prompt()
     snapshot = snapshot_of(model, asked)
@@ -73,7 +78,7 @@ def test_a_full_context_continues_as_transformers_own_cache_does(family: tuple[L
         torch.testing.assert_close(row, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_evicted_tokens_are_as_good_as_masked(family: tuple[LoadedModel, torch.nn.Module]) -> None:
+def test_evicted_tokens_are_as_good_as_masked(family: tuple[LoadedModel, GenerativeModel]) -> None:
     """StreamingLLM drops the same tokens everywhere, so a 4-d attention mask over the full sequence says the same."""
     model, plain = family
     if model.facts.layer_kinds != ("full",) * model.facts.layers:
@@ -99,7 +104,7 @@ def test_evicted_tokens_are_as_good_as_masked(family: tuple[LoadedModel, torch.n
     assert measured.value("kl_divergence") == pytest.approx(float(expected), rel=2e-2)
 
 
-def test_prefill_statistics_are_those_of_eager_attention(family: tuple[LoadedModel, torch.nn.Module]) -> None:
+def test_prefill_statistics_are_those_of_eager_attention(family: tuple[LoadedModel, GenerativeModel]) -> None:
     model, plain = family
     asked = prompt(context=50)
     snapshot = snapshot_of(model, asked)
@@ -108,10 +113,13 @@ def test_prefill_statistics_are_those_of_eager_attention(family: tuple[LoadedMod
     for layer in snapshot.full_layers:
         weights = output.attentions[layer.layer][0].view(model.facts.kv_heads, -1, 50, 50)
         received = weights.sum(dim=2).mean(dim=1)
-        torch.testing.assert_close(layer.context.statistics.attention_received[0], received, rtol=1e-3, atol=1e-4)
+        statistics = layer.context.statistics
+        assert statistics.attention_received is not None
+        torch.testing.assert_close(statistics.attention_received[0], received, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(layer.keys, output.past_key_values.layers[layer.layer].keys, rtol=1e-4, atol=1e-4)
         # Softmax of the kept window queries over the kept keys must be the model's own attention weights.
-        queries, keys = layer.context.statistics.observed_queries, layer.keys.repeat_interleave(2, dim=1)
+        queries, keys = statistics.observed_queries, layer.keys.repeat_interleave(2, dim=1)
+        assert queries is not None
         assert queries.shape[2] == 8
         assert layer.context.layer_count == len(snapshot.full_layers)
         if model.facts.attention_softcap is None:
@@ -133,13 +141,15 @@ def test_query_moments_are_those_before_rope(llama: LoadedModel) -> None:
     for layer, projected in zip(snapshot.full_layers, caught, strict=True):
         queries = projected[0].view(50, 4, 16)[4:].double()
         statistics = layer.context.statistics
+        assert statistics.query_mean is not None
+        assert statistics.query_covariance is not None
         torch.testing.assert_close(statistics.query_mean[0].double(), queries.mean(0), rtol=1e-4, atol=1e-4)
         for head in range(4):
             expected = torch.cov(queries[:, head].T, correction=0)
             torch.testing.assert_close(statistics.query_covariance[0, head].double(), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_greedy_is_transformers_greedy(family: tuple[LoadedModel, torch.nn.Module]) -> None:
+def test_greedy_is_transformers_greedy(family: tuple[LoadedModel, GenerativeModel]) -> None:
     model, plain = family
     asked = prompt(context=40)
     snapshot = snapshot_of(model, asked)
@@ -151,13 +161,19 @@ def test_greedy_is_transformers_greedy(family: tuple[LoadedModel, torch.nn.Modul
 
 
 def evaluate(
-    model: LoadedModel, configs: list[CompressionConfig], prompts: list[Prompt], **options: bool | int
+    model: LoadedModel,
+    configs: list[CompressionConfig],
+    prompts: list[Prompt],
+    *,
+    timed: bool = True,
+    batch: int = 1,
+    generate: bool = False,
 ) -> list[Measurement]:
-    results = Evaluator(model, prompts, 12, EVERYTHING, **options).evaluate(configs)
+    results = Evaluator(model, prompts, 12, EVERYTHING, timed=timed, batch=batch, generate=generate).evaluate(configs)
     return [result for result in results if isinstance(result, Measurement)]
 
 
-def test_identity_loses_nothing_and_holds_16_bits(family: tuple[LoadedModel, torch.nn.Module]) -> None:
+def test_identity_loses_nothing_and_holds_16_bits(family: tuple[LoadedModel, GenerativeModel]) -> None:
     model, _ = family
     (measured,) = evaluate(model, [IDENTITY], [prompt(), prompt(seed=1)])
     assert measured.metrics["kl_divergence"].worst < 1e-6
@@ -249,12 +265,11 @@ def test_a_model_that_gives_nan_is_refused(llama: LoadedModel) -> None:
 def test_a_candidate_that_gives_nan_is_an_error_of_its_own(llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluator = Evaluator(llama, [prompt()], 12, StatisticsNeeded(), timed=False)
 
-    def broken(kept: CompressedKV, dtype: torch.dtype) -> object:
-        keys, values, lengths = materialize(kept, dtype)
-        return keys * (torch.nan if isinstance(kept.held.keys.packed, Float8) else 1.0), values, lengths
+    def broken(held: Operands, dtype: torch.dtype) -> object:
+        keys, values, lengths = materialize(held, dtype)
+        return keys * (torch.nan if isinstance(held.keys.packed, Float8) else 1.0), values, lengths
 
-    materialize = CompressedKV.materialize
-    monkeypatch.setattr(CompressedKV, "materialize", broken)
+    monkeypatch.setattr(continuing, "materialize", broken)
     failed, fine = evaluator.evaluate([config(quantization={"method": "fp8"}), config()])
     assert isinstance(failed, AutoKVError)
     assert "gives NaN on p0" in str(failed)

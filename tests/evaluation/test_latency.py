@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -20,8 +20,9 @@ from autokv.evaluation.baselines import fastest_16bit
 from autokv.evaluation.clock import ASSUMED_CACHE_BYTES, ROUNDS, ColdClock, last_level_cache_bytes
 from autokv.evaluation.latency import AttentionTimer
 from autokv.evaluation.snapshot import LayerSnapshot
-from autokv.kernels import Operands, backend, held_tensors
+from autokv.kernels import Attention, Operands, backend, held_tensors
 
+Value = TypeVar("Value")
 CPU = torch.device("cpu")
 TORCH = backend(CPU, "torch")
 INT4 = CompressionConfig.parse(
@@ -63,9 +64,17 @@ class Calls:
         self.held: list[tuple[str, Any, dict[str, Any]]] = []
         self.backend = replace(TORCH, decode_attention=self._decode, attention_16bit=self._full)
 
-    def _decode(self, query: Tensor, parts: tuple[Operands, ...], scaling: float, **options: float | None) -> object:
-        self.held.append(("compressed", parts[0], {"query": query, **options}))
-        return TORCH.decode_attention(query, parts, scaling, **options)
+    def _decode(
+        self,
+        query: Tensor,
+        parts: Sequence[Operands],
+        scaling: float,
+        *,
+        softcap: float | None = None,
+        sliding_window: int | None = None,
+    ) -> Attention:
+        self.held.append(("compressed", parts[0], {"query": query, "softcap": softcap}))
+        return TORCH.decode_attention(query, parts, scaling, softcap=softcap, sliding_window=sliding_window)
 
     def _full(self, query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
         self.held.append(("16-bit", keys, {"query": query, "values": values}))
@@ -116,7 +125,7 @@ def test_every_sequence_of_a_batch_has_memory_of_its_own_and_the_same_tokens() -
 def test_times_are_of_one_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0
 
-    def passing(microseconds: int, function: Callable[..., object], *arguments: object, **options: object) -> object:
+    def passing(microseconds: int, function: Callable[..., Value], *arguments: object, **options: object) -> Value:
         nonlocal now
         now += 1000 * microseconds
         return function(*arguments, **options)
@@ -137,7 +146,7 @@ def test_a_machine_that_slows_down_changes_no_ratio(monkeypatch: pytest.MonkeyPa
     """Ten times slower from the second comparison on: times are given as of the first."""
     now, slow = 0, 1
 
-    def passing(microseconds: int, function: Callable[..., object], *arguments: object, **options: object) -> object:
+    def passing(microseconds: int, function: Callable[..., Value], *arguments: object, **options: object) -> Value:
         nonlocal now
         now += 1000 * slow * microseconds
         return function(*arguments, **options)
@@ -148,7 +157,8 @@ def test_a_machine_that_slows_down_changes_no_ratio(monkeypatch: pytest.MonkeyPa
         attention_16bit=partial(passing, 25, TORCH.attention_16bit),
     )
     monkeypatch.setattr(clock, "clock_of", lambda device: lambda: now / 1e9)
-    layers, usual = [layer(0)], {}
+    layers = [layer(0)]
+    usual: dict[int, float] = {}
     timer = AttentionTimer(kernels, CPU)
     first = timer.time(layers, [compressed(layers, INT4)], 2, usual)
     slow = 10

@@ -98,7 +98,7 @@ def judged(model: LoadedModel, snapshot: Snapshot, config: CompressionConfig) ->
 def test_every_token_is_read_as_it_was_written(
     key: str, value: str, folder: Path, model: LoadedModel, snapshot: Snapshot
 ) -> None:
-    expected = rounding(folder, lambda layer: (FORMATS[key](), FORMATS[value]()))
+    expected = rounding(folder, lambda layer: (FORMATS[key](format=key), FORMATS[value](format=value)))
     full = continuation_logits(model, snapshot, MADE[CONTEXT:], [FullContext(snapshot.next_logits)])[0]
     assert divergence(expected, judged(model, snapshot, formats(key, value))) < 0.01 * divergence(expected, full)
 
@@ -106,7 +106,7 @@ def test_every_token_is_read_as_it_was_written(
 def test_layers_have_formats_of_their_own(folder: Path, model: LoadedModel, snapshot: Snapshot) -> None:
     layers = [{"layers": [0, -1], "key": {"format": "f32"}, "value": {"format": "f32"}}]
     config = formats("q4_0", "q4_0", layers=layers)
-    plain, small = FORMATS["f32"](), FORMATS["q4_0"]()
+    plain, small = FORMATS["f32"](format="f32"), FORMATS["q4_0"](format="q4_0")
     count = model.facts.layers
     expected = rounding(folder, lambda layer: (plain, plain) if layer in (0, count - 1) else (small, small))
     full = continuation_logits(model, snapshot, MADE[CONTEXT:], [FullContext(snapshot.next_logits)])[0]

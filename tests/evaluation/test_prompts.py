@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -279,9 +280,9 @@ def test_sets_from_a_file(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) ->
     sets = load_prompts(
         tokenizer, prompts=path, calibration=[16] * 3, validation=[16] * 2, continuation_tokens=8, context_limit=64
     )
-    assert [tokenizer.decode(p.context, skip_special_tokens=True) for p in (*sets.calibration, *sets.validation)] == [
-        f"Question {index}" for index in range(5)
-    ]
+    assert [
+        tokenizer.decode(list(p.context), skip_special_tokens=True) for p in (*sets.calibration, *sets.validation)
+    ] == [f"Question {index}" for index in range(5)]
     assert (len(sets.calibration), sets.duplicates, sets.source) == (3, 4, str(path))
 
 
@@ -331,8 +332,6 @@ def test_a_text_that_repeats_itself_is_refused(tokenizer: PreTrainedTokenizerFas
         ({"calibration": [16], "validation": [61]}, "exceed the limit"),
     ],
 )
-def test_requests_that_make_no_sense(
-    tokenizer: PreTrainedTokenizerFast, changes: dict[str, list[int]], message: str
-) -> None:
+def test_requests_that_make_no_sense(tokenizer: PreTrainedTokenizerFast, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(PromptError, match=message):
         load_prompts(tokenizer, continuation_tokens=4, context_limit=64, **changes)

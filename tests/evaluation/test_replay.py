@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,13 +62,15 @@ class Ticks:
 
 
 @pytest.fixture
-def tokens(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, list[int]]]:
+def tokens(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[int]]:
     """Every token that came out of a batch, by request."""
     found: dict[int, list[int]] = {}
     step = PackedBatch.step
 
-    def recorded(batch: PackedBatch, decoding: object, chunks: list[PromptChunk]) -> dict[int, int]:
-        result = step(batch, decoding, chunks)  # type: ignore[arg-type]
+    def recorded(
+        batch: PackedBatch, decoding: Sequence[tuple[int, int]], chunks: Sequence[PromptChunk]
+    ) -> dict[int, int]:
+        result = step(batch, decoding, chunks)
         for request, token in result.items():
             found.setdefault(request, []).append(token)
         return result
@@ -135,8 +138,8 @@ def test_what_is_held_is_what_is_accounted_for(config: CompressionConfig, model:
 
 
 @pytest.mark.parametrize("changes", [{"preemption": "swap"}, {"prefix_caching": True}])
-def test_what_is_not_replayed_is_refused(changes: dict[str, object], model: LoadedModel) -> None:
-    options = ServingOptions(**changes)  # type: ignore[arg-type]
+def test_what_is_not_replayed_is_refused(changes: dict[str, Any], model: LoadedModel) -> None:
+    options = ServingOptions(**changes)
     with pytest.raises(RequestError, match="is not replayed"):
         replay(trace(), model, FP8, KVMemory(1e6, SequenceBytes(4.0), 16), options)
 

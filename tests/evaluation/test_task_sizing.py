@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
+
+from transformers import PreTrainedTokenizerBase
 
 from autokv.errors import PromptError
 from autokv.evaluation.prompt import Prompt
+from autokv.evaluation.tasks import Task
 from autokv.evaluation.tasks.sizing import SizedTasks, size_tasks
+
+NO_TOKENIZER = cast("PreTrainedTokenizerBase", None)
 
 
 @dataclass
@@ -25,8 +31,8 @@ class Counting:
         return Prompt(f"{self.name}-{index}", self.name, (seed, index) + (0,) * (context_tokens - 2), references=("x",))
 
 
-def size(*tasks: Counting, longest: int = 1024, solves: Callable[[Prompt], bool]) -> SizedTasks:
-    return size_tasks(tasks, None, longest, 5, solves)
+def size(*tasks: Counting, longest: int = 1024, seed: int = 5, solves: Callable[[Prompt], bool]) -> SizedTasks:
+    return size_tasks(cast("Sequence[Task]", tasks), NO_TOKENIZER, longest, seed, solves)
 
 
 def length_and_index(prompt: Prompt) -> tuple[int, int]:
@@ -76,6 +82,6 @@ def test_a_short_run_has_its_own_length() -> None:
 
 def test_the_seed_decides_the_prompts() -> None:
     def choose(seed: int) -> tuple[Prompt, ...]:
-        return size_tasks([Counting("any")], None, 300, seed, lambda prompt: True).prompts
+        return size(Counting("any"), longest=300, seed=seed, solves=lambda prompt: True).prompts
 
     assert choose(1) == choose(1) != choose(2)

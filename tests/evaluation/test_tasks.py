@@ -46,9 +46,13 @@ def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
     return build_tokenizer(chat=request.param == "chat")
 
 
+def text_of(tokenizer: PreTrainedTokenizerFast, prompt: Prompt) -> str:
+    return str(tokenizer.decode(list(prompt.context)))
+
+
 def split(tokenizer: PreTrainedTokenizerFast, prompt: Prompt) -> tuple[str, str, str]:
     """Introduction, haystack and question with the answer prefix."""
-    introduction, haystack, question = tokenizer.decode(prompt.context).split("\n\n")
+    introduction, haystack, question = text_of(tokenizer, prompt).split("\n\n")
     return introduction, haystack, question
 
 
@@ -111,7 +115,7 @@ def test_as_long_as_asked_for_and_never_longer(
 @pytest.mark.parametrize("name", TASKS)
 def test_the_question_ends_the_prompt_and_the_answer_is_open(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
     prompt = TASKS[name].generate(tokenizer, 400, seed=0, index=0)
-    text = tokenizer.decode(prompt.context)
+    text = text_of(tokenizer, prompt)
     _, _, ending = split(tokenizer, prompt)
     question, opening = ending.split("</user><assistant>" if tokenizer.chat_template else "\n")
     assert text.startswith("<user>") == bool(tokenizer.chat_template)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -70,7 +71,7 @@ def test_profile_is_frozen_and_json(profile: HardwareProfile) -> None:
     ],
 )
 def test_measurements_and_versions_do_not_change_the_fingerprint(
-    profile: HardwareProfile, measured: dict[str, object]
+    profile: HardwareProfile, measured: dict[str, Any]
 ) -> None:
     assert replace(profile, **measured).fingerprint == profile.fingerprint
 
@@ -85,7 +86,7 @@ def test_measurements_and_versions_do_not_change_the_fingerprint(
         {"capabilities": ("sm_90",)},
     ],
 )
-def test_other_hardware_has_another_fingerprint(profile: HardwareProfile, other: dict[str, object]) -> None:
+def test_other_hardware_has_another_fingerprint(profile: HardwareProfile, other: dict[str, Any]) -> None:
     assert replace(profile, **other).fingerprint != profile.fingerprint
 
 

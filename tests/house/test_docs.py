@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 import typer
+from pydantic import BaseModel
 from typer.core import TyperGroup
 
 import autokv
@@ -101,14 +102,17 @@ def test_every_input_is_documented() -> None:
 
 
 def test_every_command_and_option_is_documented_and_nothing_else() -> None:
+    tree = typer.main.get_command(app)
+    assert isinstance(tree, TyperGroup)
     page, tune = read("docs/commands.md").split("## Options of `autokv tune`")
     rows = re.findall(r"^\| `(autokv [^`]+)` \|(.+)$", page, flags=re.MULTILINE)
     documented = {command: set(re.findall(r"`(--[\w-]+)`", row)) for command, row in rows}
     documented["autokv tune"] = set(re.findall(r"`(--[\w-]+)`", tune))
     # The fields of a request are on the generated page, which this one refers to.
-    for command, model in {"autokv tune": TuningRequest, "autokv jobs submit": JobSubmission}.items():
+    models: dict[str, type[BaseModel]] = {"autokv tune": TuningRequest, "autokv jobs submit": JobSubmission}
+    for command, model in models.items():
         documented[command] |= {option_of(name, field) for name, field in model.model_fields.items()} | {"--no-tasks"}
-    assert documented == dict(commands(typer.main.get_command(app)))
+    assert documented == dict(commands(tree))
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda path: path.relative_to(ROOT).as_posix())

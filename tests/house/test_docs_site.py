@@ -69,7 +69,9 @@ def test_every_command_and_option_is_on_its_page(hooks: ModuleType) -> None:
                     re.search(rf"^\| `.*{name}\b.*` \|", sections[f"{path} {command.name}"], re.M) for name in names
                 )
 
-    assert list(walk(typer.main.get_command(app), "autokv")) == list(sections)
+    tree = typer.main.get_command(app)
+    assert isinstance(tree, TyperGroup)
+    assert list(walk(tree, "autokv")) == list(sections)
     assert "0.01" in next(line for line in sections["autokv trace inspect"].splitlines() if "--max-bad-rows" in line)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import pkgutil
+from importlib.abc import InspectLoader
 
 import pytest
 
@@ -38,5 +39,9 @@ def test_every_name_in_all_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_says_what_it_is(name: str) -> None:
-    source = importlib.util.find_spec(name).loader.get_source(name)
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert isinstance(spec.loader, InspectLoader)
+    source = spec.loader.get_source(name)
+    assert source is not None
     assert ast.get_docstring(ast.parse(source)) or not source, "a module with code and no docstring"

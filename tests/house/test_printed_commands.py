@@ -20,7 +20,9 @@ PAGES = sorted(
     [*ROOT.glob("[!C]*.md"), ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("examples/*")]
 )
 SOURCES = sorted(path for room in ("autokv", "api", "kernels", "search_spaces") for path in (ROOT / room).rglob("*.py"))
-TREE = typer.main.get_command(app)
+_group = typer.main.get_command(app)
+assert isinstance(_group, TyperGroup)
+TREE = _group
 HOLE = "1"
 """What stands for a value that a message puts in: a word, and a number."""
 
@@ -29,7 +31,9 @@ def found(words: list[str]) -> tuple[TyperGroup | TyperCommand, list[str]]:
     """The command, or group, that ``words`` lead to, and the words behind it."""
     command: TyperGroup | TyperCommand = TREE
     while words and isinstance(command, TyperGroup) and words[0] in command.commands:
-        command, words = command.commands[words[0]], words[1:]
+        following, words = command.commands[words[0]], words[1:]
+        assert isinstance(following, TyperGroup | TyperCommand)
+        command = following
     return command, words
 
 

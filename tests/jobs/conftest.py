@@ -164,9 +164,9 @@ class Workshop:
                     return True
                 return False
         plain = make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)
-        with psycopg.connect(plain) as connection:
+        with psycopg.connect(plain) as other:
             try:
-                connection.execute("SELECT id FROM jobs FOR UPDATE NOWAIT")
+                other.execute("SELECT id FROM jobs FOR UPDATE NOWAIT")
             except psycopg.errors.LockNotAvailable:
                 return True
             return False

@@ -122,4 +122,7 @@ def deaf(database: Database, order: Order, asked: Callable[[], bool]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(work(*sys.argv[2:]) if sys.argv[1] == "worker" else attempt())
+    if sys.argv[1] == "worker":
+        work(*sys.argv[2:])
+    else:
+        sys.exit(attempt())

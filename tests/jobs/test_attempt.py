@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,9 +17,10 @@ from autokv.hardware.catalog import sheets
 from autokv.jobs.probing import Probed
 from autokv.jobs.selector import Selector
 
+if TYPE_CHECKING:
+    from tests.jobs.conftest import Workshop
+
 Until = Callable[[str, Callable[[], Any]], Any]
-# A fixture of conftest.py, which cannot be imported.
-Workshop = Any
 AUTOKV = str(Path(sys.executable).parent / "autokv")
 SMALL = {
     "model": "tiny",
@@ -80,12 +81,18 @@ def test_uploads_become_files_and_a_space_may_be_spelled_out(served: Workshop, t
     done = served.until(job, "done", "failed")
     assert done.state == "done", done.reason
     assert served.outcomes(job) == ["done"]
+    assert done.model is not None
+    assert done.versions is not None
+    assert done.workload is not None
+    assert done.hardware is not None
     assert done.model["layers"]
     assert done.versions["torch"]
     assert done.workload["contexts"]["calibration"]
     assert done.hardware["fingerprint"] == served.database.workers.list()[0].fingerprint
-    configs = [record.config.pipeline for record in served.database.trials.of(job)]
-    assert {(config.eviction.method, config.low_rank.method) for config in configs} == {("none", "none")}
+    configs = [record.config for record in served.database.trials.of(job)]
+    pipelines = [config.pipeline for config in configs if config is not None]
+    assert len(pipelines) == len(configs)
+    assert {(one.eviction.method, one.low_rank.method) for one in pipelines} == {("none", "none")}
     assert served.database.configurations.list(job=job)
     # Nobody is told where things lie on the worker's machine.
     told = [str(event.data) for event in served.database.events.of(job)]
@@ -95,6 +102,7 @@ def test_uploads_become_files_and_a_space_may_be_spelled_out(served: Workshop, t
     assert kept.read_text() == "\n".join(lines)
     refused = served.job(unknown)
     assert (refused.state, served.outcomes(unknown)) == ("failed", ["failed"])
+    assert refused.reason is not None
     assert "nowhere" in refused.reason
     assert str(tmp_path) not in refused.reason
     worker.signal(signal.SIGTERM)
@@ -116,6 +124,7 @@ def attempt(served: Workshop, monkeypatch: pytest.MonkeyPatch) -> Callable[[], N
     def run() -> None:
         probed = Probed("cpu", sheets()["l4"].profile())
         claim = served.database.queue.claim(register(served.database, probed, 3600), lambda _: True, 3600)
+        assert claim is not None
         order = Order(served.url, claim.lease, probed.device)
         _run(served.database, order, Stop(threading.Event(), patient=True))
 
@@ -126,7 +135,7 @@ def test_a_workload_decides_what_a_submission_leaves_open(served: Workshop, atte
     rows = "".join(f"2023-11-16 18:17:{second:02}.1234567,{100 + 2 * second},20\n" for second in range(20))
     text = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + rows
     trace, _ = served.database.uploads.add("trace", "azure.csv", [text.encode()], {})
-    fields = {"trials": 2, "scenario": "data-center", "kv_memory": 120_000, "slo": {"ttft_ms": 5000}}
+    fields: dict[str, Any] = {"trials": 2, "scenario": "data-center", "kv_memory": 120_000, "slo": {"ttft_ms": 5000}}
     job = submit(served, workload=trace.id, trace=trace.id, **fields)
     attempt()
     done = served.job(job)
@@ -134,6 +143,7 @@ def test_a_workload_decides_what_a_submission_leaves_open(served: Workshop, atte
     assert done.request.space == "throughput"
     assert done.request.objectives == ("kl_divergence", "goodput_requests_per_s", "concurrent_requests")
     assert done.request.workload == trace.id
+    assert done.workload is not None
     assert done.workload["trace"] == "azure"
     assert done.workload["serving"]["requests"] == 20
 
@@ -149,6 +159,7 @@ def test_an_attempt_goes_on_where_others_stopped_and_were_killed(served: Worksho
     ran = [record for record in served.database.trials.of(job) if record.state != "infeasible"]
     assert (released.state, served.outcomes(job)) == ("queued", ["released"])
     assert len(ran) % 4 == 0
+    assert released.workload is not None
     contexts = released.workload["contexts"]
     worker = served.start(command)
     served.until_stored(job, released.trials + 1)
@@ -156,8 +167,11 @@ def test_an_attempt_goes_on_where_others_stopped_and_were_killed(served: Worksho
     until("a third attempt", lambda: served.job(job).attempts == 3)
     done = served.until(job, "done", "failed")
     assert served.outcomes(job) == ["released", "crashed", "done"]
+    assert done.workload is not None
     assert done.workload["contexts"] == contexts
     trials = served.database.trials.of(job)
     assert [record.number for record in trials] == list(range(len(trials)))
     assert sum(record.state != "infeasible" for record in trials) == 40
-    assert served.database.results.of(job).trials == trials
+    result = served.database.results.of(job)
+    assert result is not None
+    assert result.trials == trials

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -14,9 +14,11 @@ from autokv.hardware.catalog import sheets
 from autokv.jobs.selector import Device, Selector
 from autokv.storage.repository import OUTAGE_SECONDS
 
+if TYPE_CHECKING:
+    from tests.conftest import PostgresqlServer
+    from tests.jobs.conftest import Process, Workshop
+
 Until = Callable[[str, Callable[[], Any]], Any]
-# Fixtures of conftest.py, which cannot be imported.
-Workshop = Process = Server = Any
 Shorten = Callable[[Any, str, int], int]
 on_both = pytest.mark.parametrize("workshop", ["sqlite", "postgresql"], indirect=True)
 
@@ -31,6 +33,7 @@ def test_a_worker_runs_what_waits_the_oldest_first(workshop: Workshop) -> None:
         assert workshop.kinds(job)[:2] == ["queued", "started"]
         assert workshop.kinds(job)[-1] == "done"
     first, second = (workshop.database.queue.look(job).attempts[0] for job in jobs)
+    assert first.ended is not None
     assert first.ended <= second.started
     (known,) = workshop.database.workers.list()
     assert (known.state, known.device, known.process) == ("ready", "cpu", worker.popen.pid)
@@ -63,8 +66,7 @@ def test_random_kills_lose_nothing_and_store_nothing_twice(workshop: Workshop, u
         child = worker.child()
         if number < kills - 1 and chance.random() < 0.5:
             child.kill()
-            attempts = workshop.job(job).attempts
-            until("the next attempt", lambda known=attempts: workshop.job(job).attempts > known)
+            until("the next attempt", _more_attempts(workshop, job))
         else:
             worker.kill()
             psutil.wait_procs([child], timeout=60)
@@ -123,6 +125,7 @@ def test_a_job_that_crashes_fails_after_three_attempts_with_its_reason(workshop:
     workshop.worker()
     failed = workshop.until(job, "failed")
     assert workshop.outcomes(job) == ["crashed"] * 3
+    assert failed.reason is not None
     assert "SIGABRT" in failed.reason
     assert "about to fall" in failed.reason
     assert workshop.kinds(job) == ["queued", *["started", "crashed"] * 3, "failed"]
@@ -180,7 +183,7 @@ def test_cancelling_ends_the_attempt_and_the_worker_goes_on(workshop: Workshop, 
 @pytest.mark.parametrize("workshop", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_a_database_that_restarts_does_not_end_an_attempt(
-    workshop: Workshop, postgresql_server: Server, mode: str
+    workshop: Workshop, postgresql_server: PostgresqlServer, mode: str
 ) -> None:
     assert OUTAGE_SECONDS > 60
     job = workshop.submit(trials=100)
@@ -193,6 +196,12 @@ def test_a_database_that_restarts_does_not_end_an_attempt(
     assert workshop.numbers(job) == list(range(100))
     assert workshop.outcomes(job) == ["done"]
     assert worker.popen.poll() is None
+
+
+def _more_attempts(workshop: Workshop, job: str) -> Callable[[], bool]:
+    """Whether there are more than now."""
+    known = workshop.job(job).attempts
+    return lambda: workshop.job(job).attempts > known
 
 
 def _states(workshop: Workshop, worker: Process) -> list[str]:

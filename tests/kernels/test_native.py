@@ -69,8 +69,8 @@ def test_products_of_integers(case: Case) -> None:
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("lengths", [(3000, 3000), (4100, 7)])
 def test_rows_split_over_threads(threads: int, lengths: tuple[int, int]) -> None:
-    forms = {"keys": Form(4, "channel"), "values": Form(2, "token")}
-    case = replace(CASES[0], **forms, lengths=(lengths,), residual_tokens=(300,))
+    keys, values = Form(4, "channel"), Form(2, "token")
+    case = replace(CASES[0], keys=keys, values=values, lengths=(lengths,), residual_tokens=(300,))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -28,8 +29,20 @@ def test_other_operations(name: str, operation: str) -> None:
     assert {case: error for case, error in errors.items() if not error <= LIMIT_FLOAT32} == {}
 
 
-def _with(attend: object) -> Backend:
-    return replace(TORCH, decode_attention=attend)  # type: ignore[arg-type]
+def _with(change: Callable[[Attention], Attention]) -> Backend:
+    """PyTorch's operators, whose attention is changed on its way out."""
+
+    def attend(
+        query: torch.Tensor,
+        parts: Sequence[Operands],
+        scaling: float,
+        *,
+        softcap: float | None = None,
+        sliding_window: int | None = None,
+    ) -> Attention:
+        return change(TORCH.decode_attention(query, parts, scaling, softcap=softcap, sliding_window=sliding_window))
+
+    return replace(TORCH, decode_attention=attend)
 
 
 @pytest.mark.parametrize("at_size", [False, True])
@@ -39,19 +52,16 @@ def test_a_kernel_that_is_off_is_found(at_size: bool) -> None:
     def error(kernels: Backend) -> float:
         return attention_error_at_size(build(case), kernels) if at_size else attention_error(case, kernels)
 
-    def skewed(*arguments: object, **options: object) -> Attention:
-        output, lse = TORCH.decode_attention(*arguments, **options)  # type: ignore[arg-type]
-        return Attention(output * 1.002, lse)
+    def skewed(found: Attention) -> Attention:
+        return Attention(found.output * 1.002, found.lse)
 
-    def shifted(*arguments: object, **options: object) -> Attention:
-        output, lse = TORCH.decode_attention(*arguments, **options)  # type: ignore[arg-type]
-        return Attention(output, lse + 0.01)
+    def shifted(found: Attention) -> Attention:
+        return Attention(found.output, found.lse + 0.01)
 
-    def stray(*arguments: object, **options: object) -> Attention:
-        output, lse = TORCH.decode_attention(*arguments, **options)  # type: ignore[arg-type]
-        output = output.clone()
+    def stray(found: Attention) -> Attention:
+        output = found.output.clone()
         output[0, 0, 0] = torch.nan
-        return Attention(output, lse)
+        return Attention(output, found.lse)
 
     assert error(TORCH) <= LIMIT_FLOAT32
     for wrong in (skewed, shifted, stray):
@@ -88,8 +98,10 @@ def test_nan_is_never_hidden(name: str, form: Form | None, place: int) -> None:
             if form is None:
                 packed: Plain | Integers = Plain(older.flatten(0, 1).half())
             else:
-                options = {"bits": form.bits, "axis": form.axis, "group_size": form.group_size}
-                packed = TORCH.quantize_integers(older.contiguous(), Rows(2, 32), **options)
+                assert form.axis is not None
+                packed = TORCH.quantize_integers(
+                    older.contiguous(), Rows(2, 32), bits=form.bits, axis=form.axis, group_size=form.group_size
+                )
             sides.append(Side(packed, window.contiguous()))
         queries = query.clone()
         queries[0, 6, 5] += asked

@@ -29,7 +29,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     names = ("16 bit", "fp8", "int8", "int4", "int2", "int4, rotated", "int4, later step")
     cache = str(tmp_path_factory.mktemp("triton"))
     settings = {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": cache, "PYTHONPATH": str(KERNEL_CODE.parent)}
-    command = [sys.executable, KERNEL_CODE, *names, "--lines", "--candidates", "1"]
+    command = [sys.executable, str(KERNEL_CODE), *names, "--lines", "--candidates", "1"]
     run = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     found = [json.loads(line) for line in run.stdout.splitlines()]

@@ -19,7 +19,7 @@ SHARED_MEMORY = 227 * 1024
 def test_nothing_spills_and_everything_fits(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "benchmarks" / "kernel_code.py"
     settings = {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(script.parent)}
-    command = [sys.executable, script, "prefill", "--lines", "--candidates", "1"]
+    command = [sys.executable, str(script), "prefill", "--lines", "--candidates", "1"]
     done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     found = [json.loads(line) for line in done.stdout.splitlines()]

@@ -12,6 +12,7 @@ pytest.importorskip("triton")
 from autokv.kernels import Float8, Integers, Rows, backend
 from autokv.kernels.backend import TORCH
 from autokv.kernels.hadamard import rotate
+from autokv.kernels.operands import Axis
 from autokv.kernels.quantize_pack import dequantize
 from autokv.kernels.triton_backend import triton_backend
 
@@ -45,11 +46,11 @@ def assert_same(found: Integers, expected: Integers) -> None:
 @pytest.mark.parametrize(("axis", "group_size"), [("channel", 32), ("token", 16), ("token", 80)])
 @pytest.mark.parametrize("bits", [8, 4, 3, 2])
 def test_codes_and_scales_are_those_of_pytorch_to_the_bit(
-    bits: int, axis: str, group_size: int, dtype: torch.dtype
+    bits: int, axis: Axis, group_size: int, dtype: torch.dtype
 ) -> None:
     rows = Rows.of_lengths(torch.tensor([19, 41]))
     dense, hostile = poisoned(rows, 80, dtype)
-    form = {"bits": bits, "axis": axis, "group_size": group_size}
+    form: dict[str, Any] = {"bits": bits, "axis": axis, "group_size": group_size}
     assert_same(by_triton(hostile, rows, **form), TORCH.quantize_integers(dense, rows, **form))
 
 
@@ -59,7 +60,7 @@ def test_any_width(bits: int, width: int) -> None:
     rows = Rows(2, 21)
     dense, _ = poisoned(rows, width, torch.float16)
     for axis, group_size in (("channel", 16), ("token", width)):
-        form = {"bits": bits, "axis": axis, "group_size": group_size}
+        form: dict[str, Any] = {"bits": bits, "axis": axis, "group_size": group_size}
         assert_same(by_triton(dense, rows, **form), TORCH.quantize_integers(dense, rows, **form))
 
 
@@ -68,7 +69,7 @@ def test_empty_rows_and_partial_groups(lengths: tuple[int, int]) -> None:
     rows = Rows.of_lengths(torch.tensor(lengths))
     dense = torch.randn(2, rows.longest, 32)
     for axis in ("channel", "token"):
-        form = {"bits": 2, "axis": axis, "group_size": 16}
+        form: dict[str, Any] = {"bits": 2, "axis": axis, "group_size": 16}
         if not rows.longest:
             assert by_triton(dense, rows, **form).codes.shape == (0, 8)
         else:
@@ -81,21 +82,21 @@ def test_ties_constant_groups_and_values_beyond_float16(axis: str) -> None:
     dense = torch.arange(16 * 16).view(1, 16, 16).div(2)  # half of them midway between two codes of scale 1
     dense = torch.cat([dense % 15.5, torch.full((1, 16, 16), -3.3), dense * 1e5 - 5e6, dense * 1e30], dim=1)
     rows = Rows(1, dense.shape[1])
-    form = {"bits": 4, "axis": axis, "group_size": 16}
+    form: dict[str, Any] = {"bits": 4, "axis": axis, "group_size": 16}
     assert_same(by_triton(dense, rows, **form), TORCH.quantize_integers(dense, rows, **form))
 
 
 def test_a_view_is_read_where_it_lies() -> None:
     buffer = torch.randn(2, 3, 50, 32).half()
     rows = Rows(6, 40)
-    form = {"bits": 4, "axis": "channel", "group_size": 16}
+    form: dict[str, Any] = {"bits": 4, "axis": "channel", "group_size": 16}
     for view in (buffer.flatten(0, 1)[:, :40], torch.randn(6, 32, 40).mT):
         assert_same(by_triton(view, rows, **form), TORCH.quantize_integers(view.contiguous(), rows, **form))
 
 
 @pytest.mark.parametrize("width", [64, 80])
 @pytest.mark.parametrize("axis", ["channel", "token"])
-def test_rotated_values_are_at_most_half_a_step_away(axis: str, width: int) -> None:
+def test_rotated_values_are_at_most_half_a_step_away(axis: Axis, width: int) -> None:
     rows = Rows.of_lengths(torch.tensor([37, 20]))
     dense, hostile = poisoned(rows, width, torch.bfloat16)
     found = by_triton(hostile, rows, bits=4, axis=axis, group_size=16, rotated=True)

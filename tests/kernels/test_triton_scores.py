@@ -19,7 +19,7 @@ def error(query: torch.Tensor, keys: torch.Tensor, softcap: float | None = None)
     """RMS ratio to float64."""
     found = window_scores(query.to(DEVICE), keys.to(DEVICE), 0.2, softcap=softcap).cpu()
     expected = REFERENCE.window_scores(query, keys, 0.2, softcap=softcap)
-    return ((found - expected).norm() / expected.norm()).item()
+    return float((found - expected).norm() / expected.norm())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from autokv.models import ModelFacts, inspect
 
@@ -60,7 +61,7 @@ LEARNED_POSITIONS = {"gpt2", "gpt-bigcode"}
 @pytest.fixture(scope="module", params=FAMILIES)
 def built(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, torch.nn.Module, ModelFacts]:
+) -> tuple[str, PreTrainedModel, ModelFacts]:
     model_type, changes = FAMILIES[request.param]
     values = {**SHAPE, **changes}
     config = AutoConfig.for_model(
@@ -72,26 +73,30 @@ def built(
     return request.param, model, inspect(str(folder))
 
 
-def test_shapes_are_those_of_the_cache_that_the_model_fills(built: tuple[str, torch.nn.Module, ModelFacts]) -> None:
+def test_shapes_are_those_of_the_cache_that_the_model_fills(built: tuple[str, PreTrainedModel, ModelFacts]) -> None:
     _, model, facts = built
     cache = DynamicCache(config=model.config)
     with torch.no_grad():
         model(torch.arange(5)[None] % 64, past_key_values=cache, use_cache=True)
-    assert len(cache.layers) == facts.layers
-    for layer in cache.layers:
+    layers = [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
+    assert len(layers) == len(cache.layers) == facts.layers
+    for layer in layers:
+        assert layer.keys is not None
+        assert layer.values is not None
         assert layer.keys.shape == layer.values.shape == (1, facts.kv_heads, 5, facts.head_dim)
-    windowed = tuple(index for index, layer in enumerate(cache.layers) if layer.is_sliding)
+    windowed = tuple(index for index, layer in enumerate(layers) if layer.is_sliding)
     assert tuple(sorted({*range(facts.layers)} - {*windowed})) == facts.full_layers
-    assert {layer.sliding_window for layer in cache.layers if layer.is_sliding} <= {facts.sliding_window}
+    windows = {layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)}
+    assert windows <= {facts.sliding_window}
 
 
-def test_parameters_are_what_the_built_model_holds(built: tuple[str, torch.nn.Module, ModelFacts]) -> None:
+def test_parameters_are_what_the_built_model_holds(built: tuple[str, PreTrainedModel, ModelFacts]) -> None:
     _, model, facts = built
     storages = {parameter.data_ptr(): parameter.numel() for parameter in model.parameters()}
     assert facts.parameters == sum(storages.values())
 
 
-def test_query_heads_are_those_of_the_projection(built: tuple[str, torch.nn.Module, ModelFacts]) -> None:
+def test_query_heads_are_those_of_the_projection(built: tuple[str, PreTrainedModel, ModelFacts]) -> None:
     _, model, facts = built
     outputs = [module.out_features for name, module in model.named_modules() if name.endswith("q_proj")]
     fused = [
@@ -103,14 +108,14 @@ def test_query_heads_are_those_of_the_projection(built: tuple[str, torch.nn.Modu
     assert (outputs or [width - kv_width for width in fused]) == [facts.query_heads * facts.head_dim] * facts.layers
 
 
-def test_bytes_are_counted_from_the_layers(built: tuple[str, torch.nn.Module, ModelFacts]) -> None:
+def test_bytes_are_counted_from_the_layers(built: tuple[str, PreTrainedModel, ModelFacts]) -> None:
     _, _, facts = built
     one = facts.kv_heads * facts.head_dim * 2 * 2
     assert facts.kv_bytes_per_token == sum(one for kind in facts.layer_kinds if kind == "full")
     assert facts.windowed_kv_bytes == sum(one * 16 for kind in facts.layer_kinds if kind != "full")
 
 
-def test_facts_become_json_and_keep_every_field(built: tuple[str, torch.nn.Module, ModelFacts]) -> None:
+def test_facts_become_json_and_keep_every_field(built: tuple[str, PreTrainedModel, ModelFacts]) -> None:
     name, _, facts = built
     document = json.loads(json.dumps(facts.to_dict()))
     assert document["name"] == name

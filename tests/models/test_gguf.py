@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -24,6 +26,7 @@ from tokenizers import pre_tokenizers
 from autokv.errors import ModelError
 from autokv.models import demo_model_path, inspect, load
 from autokv.models import gguf as conversion
+from autokv.models.source import Source
 
 HIDDEN, INNER, HEADS, KV_HEADS, LAYERS = 32, 64, 4, 2, 2
 Q4_1 = gguf.GGMLQuantizationType.Q4_1
@@ -90,7 +93,7 @@ def _cached(tmp_path: Path) -> list[Path]:
 
 
 def _convert(file: Path, tmp_path: Path) -> Path:
-    return conversion.convert(conversion.Source(file.stem, "gguf", file), tmp_path / "cache")
+    return conversion.convert(Source(file.stem, "gguf", file), tmp_path / "cache")
 
 
 def test_facts_come_from_the_metadata_and_stay_after_conversion(written: Path, tmp_path: Path) -> None:
@@ -169,7 +172,7 @@ def test_of_two_at_once_one_converts_and_the_other_waits(
 ) -> None:
     real, calls = conversion._write, []
 
-    def write(source: conversion.Source, folder: Path) -> None:
+    def write(source: Source, folder: Path) -> None:
         calls.append(folder)
         real(source, folder)
 
@@ -196,7 +199,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
 def test_too_little_space_is_said_before_writing(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversion.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 10})())
     with pytest.raises(ModelError, match="more than is free"):
         load(str(written))
     assert not _cached(tmp_path)
@@ -207,7 +210,7 @@ def test_a_tokenizer_that_changes_on_the_way_is_refused(
 ) -> None:
     real = transformers.PreTrainedTokenizerBase.save_pretrained
 
-    def save(tokenizer: transformers.PreTrainedTokenizerBase, folder: Path, **options: object) -> None:
+    def save(tokenizer: transformers.PreTrainedTokenizerBase, folder: Path, **options: Any) -> None:  # noqa: ANN401
         real(tokenizer, folder, **options)
         document = json.loads((folder / "tokenizer.json").read_text())
         document["pre_tokenizer"]["add_prefix_space"] = True

@@ -6,6 +6,7 @@ import os
 import shutil
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -85,7 +86,7 @@ def test_what_the_hub_answers_is_one_line(
 def test_only_safe_files_of_a_hub_model_are_downloaded(
     monkeypatch: pytest.MonkeyPatch, folder: Path, weights: bool, offline: bool
 ) -> None:
-    asked: dict[str, object] = {}
+    asked: dict[str, Any] = {}
 
     def download(name: str, **options: object) -> str:
         asked.update(options, name=name)

@@ -193,14 +193,18 @@ def build_result(count: int = 60, seed: int = 0) -> TuningResult:
     for measurement in best:
         validation = _measurement(measurement.config, "validation")
         number = next(trial.number for trial in trials if trial.measurement is measurement)
-        feasible = validation.value("kl_divergence") <= 0.08
-        front.append(FrontPoint(number, trials[number].source, measurement, validation, feasible))
+        within = validation.value("kl_divergence") <= 0.08
+        front.append(FrontPoint(number, trials[number].source, measurement, validation, within))
+
+    def validated(point: FrontPoint, metric: str) -> float:
+        assert point.validation is not None
+        return point.validation.value(metric)
 
     def digest_of(metric: str, points: list[FrontPoint]) -> str:
-        return min(points, key=lambda point: point.validation.value(metric)).calibration.config.digest
+        return min(points, key=lambda point: validated(point, metric)).calibration.config.digest
 
     feasible = [point for point in front if point.feasible]
-    ordered = sorted(front, key=lambda point: point.validation.value("kv_bytes_per_token"))
+    ordered = sorted(front, key=lambda point: validated(point, "kv_bytes_per_token"))
     return TuningResult(
         objectives=OBJECTIVES,
         trials=trials,
@@ -302,7 +306,9 @@ def decided(result: TuningResult) -> TuningResult:
         dataclasses.replace(one, measurement=one.measurement and served(one.measurement)) for one in result.trials
     ]
     front = [
-        dataclasses.replace(one, calibration=served(one.calibration), validation=served(one.validation))
+        dataclasses.replace(
+            one, calibration=served(one.calibration), validation=one.validation and served(one.validation)
+        )
         for one in result.front
     ]
     decision = Decision(

@@ -15,7 +15,7 @@ from autokv.tuning.objectives import Constraint
 from autokv.tuning.trial import TuningResult
 
 if TYPE_CHECKING:
-    from conftest import Reader
+    from tests.report.conftest import Reader
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -24,7 +24,7 @@ from autokv.tuning.trial import TuningResult
 
 HOSTILE = "{{ 7*7 }}{% raw %}</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\u2028\x1b[2J"
 if TYPE_CHECKING:
-    from conftest import Reader
+    from tests.report.conftest import Reader
 
 Read = Callable[[str], "Reader"]
 

@@ -25,7 +25,7 @@ from autokv.tuning.objectives import Constraint
 from autokv.tuning.trial import TuningResult
 
 if TYPE_CHECKING:
-    from conftest import Reader
+    from tests.report.conftest import Reader
 
 LIMITS = (Constraint("kl_divergence", "max", 0.08), Constraint("kv_bytes_per_token", "max", 12_000))
 WIDTHS = (375, 768, 1280)

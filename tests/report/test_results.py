@@ -18,6 +18,7 @@ from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.errors import StorageError
 from autokv.evaluation.measurement import Measurement
 from autokv.evaluation.metrics import METRICS
+from autokv.files import write_atomic
 from autokv.report import write_results
 from autokv.report.results import trials_csv
 from autokv.tuning.trial import TuningResult
@@ -82,12 +83,11 @@ def test_a_full_disk_changes_nothing(
 ) -> None:
     write_results(tmp_path, result=result, documents=documents, job=job)
     before = {name: (tmp_path / name).read_bytes() for name in NAMES}
-    write = results.write_atomic
 
     def full(path: Path, data: bytes) -> Path:
         if path.name == "report.html":
             raise StorageError("cannot be written (the disk is full)", field=str(path), remedy="free some space")
-        return write(path, data)
+        return write_atomic(path, data)
 
     monkeypatch.setattr(results, "write_atomic", full)
     other = dataclasses.replace(result, recommended=None, front=result.front[:1])

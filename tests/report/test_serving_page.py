@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from autokv.report.changes import Change
 from autokv.report.format import sentence
@@ -18,11 +19,12 @@ from autokv.report.serving_rows import Row, remarks, rows
 from autokv.serving import SLO, CostModel, Curve, Grid, SequenceBytes
 from autokv.serving.compare import compare
 from autokv.serving.comparison import Comparison
+from autokv.serving.outcome import Timeline
 from autokv.serving.simulator import SimulatedEngine
 from autokv.workload import synthesize
 
 if TYPE_CHECKING:
-    from conftest import Reader
+    from tests.report.conftest import Reader
 
 HOSTILE = "{{ 7*7 }}{% raw %}</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x1b[2J"
 
@@ -104,7 +106,7 @@ def test_nothing_is_fetched(found: Comparison) -> None:
     [(3.0, 1.0, 1, "3.00×", "better"), (0.5, 1.0, 1, "−50%", "worse"), (1.04, 1.0, -1, "", "same"), (2, 1, 0, "–", "")],
 )
 def test_a_change_is_better_or_worse_by_what_the_figure_is(
-    after: float, before: float, better: int, said: str, mark: str
+    after: float, before: float, better: int, said: str, mark: Literal["better", "worse", "same", ""]
 ) -> None:
     assert Row("figure", "", (after, before), better).change(1) == Change(said, mark)
     assert Row("share", "%", (98.0, 40.0), 1).change(1) == Change("+58 points", "better")
@@ -117,9 +119,14 @@ def test_the_lines_are_the_timeline(found: Comparison) -> None:
         ("KV cache (MB)", "kv_bytes"),
     ):
         scale = 1e6 if values == "kv_bytes" else 1.0
-        drawn = lines(found, name, lambda times, values=values, scale=scale: getattr(times, values) / scale)
+
+        def scaled(times: Timeline, values: str = values, scale: float = scale) -> NDArray[np.float64]:
+            line: NDArray[np.float64] = getattr(times, values) / scale
+            return line
+
+        drawn = lines(found, name, scaled)
         for run, series in zip(found.runs, drawn.series, strict=True):
-            line = getattr(run.outcome.timeline, values) / scale
+            line = scaled(run.outcome.timeline)
             assert series.name == run.name
             assert len(series.x) == len(series.y) <= 240
             assert (np.diff(series.x) > 0).all()
@@ -142,7 +149,7 @@ def test_on_a_phone_nothing_is_cut_off(found: Comparison, browse: Callable[[str,
 
 def test_a_remark_of_every_run_is_made_once(found: Comparison) -> None:
     assert remarks(found)[0] == "goodput counts requests within TTFT <= 500 ms"
-    noted = {
+    noted: dict[str, Any] = {
         name: replace(run, report=replace(run.report, notes=("of all", f"of {run.name}")))
         for name, run in (("candidate", found.candidate), ("full", found.full), ("float8", found.float8))
         if run is not None

@@ -18,7 +18,7 @@ from autokv.workload.series import over_length, over_time
 from autokv.workload.synthesis import Lengths, Poisson
 
 if TYPE_CHECKING:
-    from conftest import Reader
+    from tests.report.conftest import Reader
 
 HOSTILE = "{{ 7*7 }}{% raw %}</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 

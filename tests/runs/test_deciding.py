@@ -137,7 +137,9 @@ def test_why_no_compressed_configuration_is_left_is_told_apart() -> None:
     found = result(CompressionConfig())
     alone = replace(found, front=found.front[:1])
     assert complete(alone, Judge(1e9)).headline.startswith("No compressed configuration is on the front")
-    lossy = replace(found.front[1].validation, metrics={"kl_divergence": Statistics.of([9.0], maximize=False)})
+    validation = found.front[1].validation
+    assert validation is not None
+    lossy = replace(validation, metrics={"kl_divergence": Statistics.of([9.0], maximize=False)})
     bounded = replace(found, front=[found.front[0], replace(found.front[1], validation=lossy)])
     assert complete(bounded, Judge(1e9)).headline.startswith(
         "No compressed configuration of the front keeps to the bounds"

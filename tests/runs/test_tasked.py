@@ -139,6 +139,8 @@ def test_tasks_that_are_lost_show(prepared: PreparedRun, told: Told, monkeypatch
 
     monkeypatch.setattr(executor._judge, "judge", losing)
     kept, lost = executor.validate([IDENTITY, RUINOUS])
+    assert isinstance(kept, Measurement)
+    assert isinstance(lost, Measurement)
     assert kept.value("negative_sample_rate") == 0
     assert lost.value("negative_sample_rate") == 0.5
     assert (lost_tasks(kept), lost_tasks(lost)) == ((), ("any-1",))

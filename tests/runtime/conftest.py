@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM
+
+if TYPE_CHECKING:
+    from tests.conftest import GenerativeModel
 
 
 @pytest.fixture
-def tiny(tiny_model_folder: Callable[..., Path]) -> Callable[..., PreTrainedModel]:
+def tiny(tiny_model_folder: Callable[..., Path]) -> Callable[..., GenerativeModel]:
     """``tiny(family, dtype, **config)``: a model of its own, which a test may change."""
 
-    def load(family: str = "llama", dtype: torch.dtype = torch.float32, **changes: object) -> PreTrainedModel:
-        return AutoModelForCausalLM.from_pretrained(tiny_model_folder(family, **changes), dtype=dtype).eval()
+    def load(family: str = "llama", dtype: torch.dtype = torch.float32, **changes: object) -> GenerativeModel:
+        model = AutoModelForCausalLM.from_pretrained(tiny_model_folder(family, **changes), dtype=dtype).eval()
+        return cast("GenerativeModel", model)
 
     return load
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import AttentionInterface, AutoModelForCausalLM, DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from autokv import CompressedCache, CompressionConfig
 from autokv.compression import StatisticsNeeded
@@ -81,6 +82,8 @@ def test_the_reference_and_the_cache_are_the_plain_model(
     torch.testing.assert_close(torch.stack(steps), expected[47:], rtol=0.05, atol=0.05)
     facts = loaded.facts
     for layer, kind, recorded in zip(held.layers, facts.layer_kinds, snapshot.layers, strict=True):
+        assert isinstance(layer, DynamicLayer)
+        assert layer.keys is not None
         assert recorded.keys.shape[1] == layer.keys.shape[1] == facts.kv_heads
         assert recorded.keys.shape[2] == (48 if kind == "full" else facts.sliding_window)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -11,7 +12,10 @@ from transformers import DynamicCache, PreTrainedModel
 import autokv
 from autokv import CompressedCache, CompressionConfig
 
-Tiny = Callable[..., PreTrainedModel]
+if TYPE_CHECKING:
+    from tests.conftest import GenerativeModel
+
+Tiny = Callable[..., "GenerativeModel"]
 Ids = Callable[..., torch.Tensor]
 GREEDY = {"do_sample": False, "eos_token_id": None}
 FAMILIES = ["llama", "qwen3", "phi3", "gemma2", "gemma3_text"]
@@ -181,7 +185,7 @@ def test_every_search_of_transformers_works(options: dict[str, object], tiny: Ti
 def test_beams_carry_their_own_tokens(name: str, tiny: Tiny, ids: Ids) -> None:
     """After reordering, every sequence goes on as it would have alone."""
     model, prompt, tokens = tiny("llama"), ids(3, 40), ids(3, 60, seed=1)
-    chosen = torch.tensor([2, 0, 0])
+    chosen = torch.LongTensor([2, 0, 0])
     found = CompressedCache.from_config(model, config(name))
     expected = CompressedCache.from_config(model, config(name))
     with torch.inference_mode():

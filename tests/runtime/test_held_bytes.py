@@ -5,19 +5,26 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from autokv import CompressedCache, CompressionConfig
 from autokv.compression.budgets import layer_budgets
-from autokv.evaluation import Prompt
+from autokv.evaluation import Measurement, Prompt
 from autokv.evaluation.evaluator import Evaluator, needs_of
 from autokv.models import load
+from autokv.runtime.layer import CompressedLayer
 from autokv.runtime.plan import make_plan
 
-Tiny = Callable[..., PreTrainedModel]
+if TYPE_CHECKING:
+    from tests.conftest import GenerativeModel
+
+Tiny = Callable[..., "GenerativeModel"]
 Ids = Callable[..., torch.Tensor]
 FOUR_BITS = {
     "method": "integer",
@@ -56,7 +63,7 @@ def census() -> int:
 
 @pytest.mark.parametrize("stages", STAGES.values(), ids=STAGES)
 def test_bytes_are_the_allocators_and_the_evaluators(
-    stages: dict[str, object], tiny: Tiny, tiny_model_folder: Callable[..., object], ids: Ids
+    stages: dict[str, object], tiny: Tiny, tiny_model_folder: Callable[..., Path], ids: Ids
 ) -> None:
     config, prompt = CompressionConfig.parse({"pipeline": stages}), ids(1, 600)
     model = tiny("llama")
@@ -71,6 +78,7 @@ def test_bytes_are_the_allocators_and_the_evaluators(
     judged = load(str(tiny_model_folder("llama")), dtype="float32", device="cpu")
     text = Prompt("p", "text", tuple(prompt[0].tolist()), (1, 2))
     (measured,) = Evaluator(judged, [text], 2, needs_of([config]), timed=False).evaluate([config])
+    assert isinstance(measured, Measurement)
     assert cache.nbytes == pytest.approx(measured.value("kv_bytes_per_token") * 600, rel=1e-6)
 
     tokens = ids(1, 100, seed=1).unbind(1)
@@ -88,6 +96,8 @@ def test_sliding_layers_hold_their_window(family: str, tiny: Tiny, ids: Ids) -> 
     for cache in caches:
         model.generate(ids(2, 80), past_key_values=cache, max_new_tokens=2, do_sample=False)
     for ours, theirs in zip(caches[0].layers, caches[1].layers, strict=True):
+        assert isinstance(ours, DynamicLayer | CompressedLayer)
+        assert isinstance(theirs, DynamicLayer)
         assert ours.is_sliding == theirs.is_sliding
         if ours.is_sliding:
             torch.testing.assert_close(ours.keys, theirs.keys, rtol=1e-2, atol=1e-2)
@@ -154,7 +164,7 @@ def test_no_two_layers_are_ever_held_in_full(tiny: Tiny, ids: Ids, monkeypatch: 
     assert alive == [0] * 6
 
 
-EVICTIONS = [
+EVICTIONS: list[dict[str, object]] = [
     {"method": "streaming_llm"},
     {"method": "knorm", "layer_budget": "pyramid"},
     {"method": "keydiff", "head_budget": "adaptive"},
@@ -180,7 +190,7 @@ def test_the_budget_holds_over_hundreds_of_tokens(
         stages["quantization"] = FOUR_BITS
     model, config = tiny("llama"), CompressionConfig.parse({"pipeline": stages})
     cache, plan = CompressedCache.from_config(model, config), make_plan(model, config)
-    stage, seen, last = plan.eviction, 60, 0
+    stage, seen, last = plan.eviction, 60, 0.0
     assert stage is not None
     with torch.inference_mode():
         model(ids(2, seen), past_key_values=cache)

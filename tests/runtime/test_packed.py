@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -16,7 +18,10 @@ from autokv.runtime.decoding import decode
 from autokv.runtime.packed import PackedBatch, PromptChunk
 from autokv.runtime.plan import make_plan
 
-Tiny = Callable[..., PreTrainedModel]
+if TYPE_CHECKING:
+    from tests.conftest import GenerativeModel
+
+Tiny = Callable[..., "GenerativeModel"]
 Ids = Callable[..., torch.Tensor]
 QUANTIZED = {
     "method": "integer",
@@ -63,7 +68,8 @@ def together(
     most: int = 4,
 ) -> dict[int, list[int]]:
     """Every request served in a batch of ``most``, admitted by ``order``, ``chunk(request, done)`` tokens at a time."""
-    waiting, done, tokens = list(order), dict.fromkeys(prompts, 0), {request: [] for request in prompts}
+    waiting, done = list(order), dict.fromkeys(prompts, 0)
+    tokens: dict[int, list[int]] = {request: [] for request in prompts}
     running: list[int] = []
     while waiting or running:
         while waiting and len(running) < most:
@@ -120,7 +126,7 @@ _SHARED: dict[str, tuple[PackedBatch, dict[int, list[int]], dict[int, torch.Tens
 @settings(max_examples=15, deadline=None)
 @given(order=st.permutations(list(LENGTHS)), most=st.integers(1, 4), sizes=st.lists(st.integers(1, 60), min_size=1))
 def test_any_order_and_any_chunks_give_the_same_tokens(
-    order: list[int], most: int, sizes: list[int], tiny_model_folder: Callable[..., object]
+    order: list[int], most: int, sizes: list[int], tiny_model_folder: Callable[..., Path]
 ) -> None:
     if not _SHARED:
         model = AutoModelForCausalLM.from_pretrained(tiny_model_folder(), dtype=torch.float32).eval()

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 import yaml
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM
 
 import autokv
 from autokv import CompressedCache, CompressionConfig, ConfigurationDocument
 from autokv.errors import ConfigError, ModelError, RequestError
 from autokv.models.inspection import facts_of
 
-Tiny = Callable[..., PreTrainedModel]
+if TYPE_CHECKING:
+    from tests.conftest import GenerativeModel
+
+Tiny = Callable[..., "GenerativeModel"]
 Ids = Callable[..., torch.Tensor]
 
 
@@ -175,7 +179,7 @@ def test_a_padded_batch_that_is_read_in_chunks(tiny: Tiny, ids: Ids) -> None:
     mask = torch.ones(2, 40, dtype=torch.long)
     mask[1, :30] = 0
 
-    def generate(chunk: int | None) -> object:
+    def generate(chunk: int | None) -> torch.Tensor:
         cache = CompressedCache.from_config(model, CompressionConfig())
         options = {"do_sample": False, "eos_token_id": None, "max_new_tokens": 2, "prefill_chunk_size": chunk}
         return model.generate(prompt, attention_mask=mask, past_key_values=cache, **options)
@@ -184,4 +188,4 @@ def test_a_padded_batch_that_is_read_in_chunks(tiny: Tiny, ids: Ids) -> None:
         generate(16)
     assert caught.value.field == "attention_mask"
     assert "prefill_chunk_size larger than the padding" in str(caught.value)
-    assert torch.equal(generate(32), generate(None)), "the remedy works"  # type: ignore[arg-type]
+    assert torch.equal(generate(32), generate(None)), "the remedy works"

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Thread
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -16,7 +17,10 @@ from autokv import CompressedCache, CompressionConfig
 from autokv.errors import ConfigError, RequestError
 from autokv.runtime.session import Compression
 
-Tiny = Callable[..., PreTrainedModel]
+if TYPE_CHECKING:
+    from tests.conftest import GenerativeModel
+
+Tiny = Callable[..., "GenerativeModel"]
 Ids = Callable[..., torch.Tensor]
 GREEDY = {"do_sample": False, "eos_token_id": None, "max_new_tokens": 8}
 EIGHT_BITS = CompressionConfig.parse(
@@ -127,7 +131,7 @@ def test_tasks_of_one_thread_do_not_see_each_others_blocks(tiny: Tiny, ids: Ids)
         return used(compression)
 
     async def both() -> list[CompressionConfig | None]:
-        return await asyncio.gather(work(EIGHT_BITS), work(FEW_TOKENS))
+        return [*await asyncio.gather(work(EIGHT_BITS), work(FEW_TOKENS))]
 
     assert asyncio.run(both()) == [EIGHT_BITS, FEW_TOKENS]
     assert is_itself(model)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedModel
 
 from autokv import CompressedCache, CompressionConfig
 from autokv.compression.budgets import layer_budgets
@@ -20,7 +20,10 @@ from autokv.runtime.plan import make_plan
 from autokv.search_spaces import build_space
 from autokv.tuning.feasibility import CacheShape, min_bytes_per_token
 
-Tiny = Callable[..., PreTrainedModel]
+if TYPE_CHECKING:
+    from tests.conftest import GenerativeModel
+
+Tiny = Callable[..., "GenerativeModel"]
 Ids = Callable[..., torch.Tensor]
 
 
@@ -34,6 +37,8 @@ def config(**fields: object) -> CompressionConfig:
 def test_a_cache_stops_growing(fields: dict[str, object], prompt: int, tiny: Tiny, ids: Ids) -> None:
     model = tiny("llama")
     plan = make_plan(model, config(keep_tokens=40, **fields))
+    stage = plan.eviction
+    assert stage is not None
     cache, sizes = CompressedCache(plan), []
     with torch.inference_mode():
         model(ids(1, prompt), past_key_values=cache)
@@ -43,7 +48,7 @@ def test_a_cache_stops_growing(fields: dict[str, object], prompt: int, tiny: Tin
             model(token[:, None], past_key_values=cache)
             held = [len(cache.kept_positions(layer, 0, 0)) for layer in range(3)]
             # What was kept stays, even where a pyramid over more tokens would have left this layer less.
-            shares = list(map(max, layer_budgets(plan.eviction, seen, 3), shares))
+            shares = list(map(max, layer_budgets(stage, seen, 3), shares))
             assert all(count <= share + plan.capacity for count, share in zip(held, shares, strict=True))
             sizes.append(sum(held))
     assert set(cache.kept_positions(0, 0, 0).tolist()) >= {0, 1, *range(prompt + 192, prompt + 200)}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from autokv.config import check_fits
+from autokv.config import CompressionConfig, IntegerQuantization, check_fits
 from autokv.errors import ConfigError, SpaceError
 from autokv.search_spaces import SearchSpace, build_space
 
@@ -52,6 +52,11 @@ def small(**changes: Any) -> SearchSpace:  # noqa: ANN401
     return build_space(document, "small.yaml")
 
 
+def integers(config: CompressionConfig) -> IntegerQuantization:
+    assert isinstance(config.pipeline.quantization, IntegerQuantization)
+    return config.pipeline.quantization
+
+
 @pytest.mark.parametrize("head_dim", [16, 48, 64, 80, 128])
 def test_everything_that_is_left_runs(head_dim: int) -> None:
     space = small().fitted(head_dim)
@@ -82,9 +87,9 @@ def test_literature_is_adapted_and_says_so() -> None:
     assert set(small().fitted(128).literature) == {"wide"}
     adapted = small().fitted(64).literature
     assert set(adapted) == {"wide, fitted to head_dim 64"}
-    assert adapted["wide, fitted to head_dim 64"].pipeline.quantization.value.group_size == 64
+    assert integers(adapted["wide, fitted to head_dim 64"]).value.group_size == 64
     (whole,) = small().fitted(72).literature.values()
-    assert whole.pipeline.quantization.value.group_size == 72
+    assert integers(whole).value.group_size == 72
     assert small().fitted(68).literature == {}, "there is no integer quantization left"
 
 
@@ -114,5 +119,5 @@ def test_a_group_shrinks_to_the_latent_rank() -> None:
             }
         )
     )
-    assert config.pipeline.quantization.key.group_size == 32
-    assert config.pipeline.quantization.value.group_size == 16
+    assert integers(config).key.group_size == 32
+    assert integers(config).value.group_size == 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import optuna
 import pytest
@@ -16,6 +17,9 @@ from autokv.evaluation import Measurement, Prompt
 from autokv.evaluation.evaluator import Evaluator, needs_of
 from autokv.models import load
 from autokv.search_spaces import load_space, names
+
+if TYPE_CHECKING:
+    from tests.conftest import GenerativeModel
 
 
 def integers(bits: int, group: int, axis: str = "token") -> CompressionConfig:
@@ -61,8 +65,8 @@ def test_a_head_of_72_channels_is_judged_and_generated_from(tiny_model_folder: C
     assert losses[0] < losses[1] < losses[2]
     assert sizes[0] > sizes[1] > sizes[2]
     cache = CompressedCache.from_config(model.model, configs[0])
-    options = {"max_new_tokens": 24, "do_sample": False, "eos_token_id": None}
-    compressed = model.model.generate(ids, past_key_values=cache, **options)
+    plain = cast("GenerativeModel", model.model)
+    compressed = plain.generate(ids, past_key_values=cache, max_new_tokens=24, do_sample=False, eos_token_id=None)
     assert compressed.shape == (1, 96)
     assert cache.nbytes > 0
 

@@ -7,6 +7,7 @@ from textwrap import dedent
 
 import pytest
 
+from autokv.config import TOVA, IntegerQuantization
 from autokv.errors import SpaceError
 from autokv.search_spaces import SearchSpace, load_space
 
@@ -65,6 +66,8 @@ def test_a_point_sets_its_own_method_and_nothing_else(tmp_path: Path) -> None:
         }
     )
     eviction, quantization = config.pipeline.eviction, config.pipeline.quantization
+    assert isinstance(eviction, TOVA)
+    assert isinstance(quantization, IntegerQuantization)
     assert (eviction.method, eviction.keep_ratio, eviction.recent_tokens, eviction.sink_tokens) == ("tova", 0.4, 16, 4)
     assert (quantization.key.bits, quantization.value.bits, quantization.value.group_size) == (8, 4, 32)
 

@@ -14,9 +14,9 @@ import pytest
 from autokv.client import Client
 
 if TYPE_CHECKING:
-    from conftest import PostgresqlServer, Service
-
     from autokv.storage import Database
+    from tests.conftest import PostgresqlServer
+    from tests.service.conftest import Service
 
 Until = Callable[[str, Callable[[], Any]], Any]
 Shorten = Callable[["Database", str, int], int]

@@ -79,7 +79,9 @@ def test_longer_requests_are_tried_as_far_as_the_model_goes() -> None:
     longest = int((trace().input_tokens + trace().output_tokens).max())
     found = advisor(1.5e8, context=4 * longest)
     *_, longer = found.advice()
-    factor = float(re.search(r"requests ([\d.]+) times as long", longer)[1])  # type: ignore[index]
+    told = re.search(r"requests ([\d.]+) times as long", longer)
+    assert told is not None
+    factor = float(told[1])
     assert gain(found, 1.5e8, scale_lengths(trace(), factor)) > 0.05
     assert factor == 2.0
     *_, none = advisor(1.5e8, context=longest).advice()

@@ -110,8 +110,9 @@ def test_a_closed_loop_is_an_open_one_whose_requests_come_when_the_turns_before_
     )
     # And these arrivals are what a closed loop says.
     ends = np.where(closed.served, closed.finish_s, closed.arrival_s)
+    assert trace.delay_s is not None
     for request, before in enumerate(turns_before(trace).tolist()):
-        recorded, delay = trace.arrival_s[request], trace.delay_s[request]  # type: ignore[index]
+        recorded, delay = trace.arrival_s[request], trace.delay_s[request]
         if before == NOBODY:
             expected = recorded
         else:
@@ -124,7 +125,7 @@ def test_a_closed_loop_is_an_open_one_whose_requests_come_when_the_turns_before_
 def test_conversations_with_time_enough_between_turns_are_served_as_in_an_open_loop(
     trace: WorkloadTrace, capacity: float, options: ServingOptions
 ) -> None:
-    slow = replace(trace, arrival_s=1e4 * np.arange(len(trace)), delay_s=None)
+    slow = replace(trace, arrival_s=1e4 * np.arange(len(trace), dtype=np.float64), delay_s=None)
     closed, opened = run(slow, capacity, options), run(open_loop(slow), capacity, options)
     np.testing.assert_array_equal(closed.arrival_s, opened.arrival_s)
     np.testing.assert_array_equal(closed.finish_s, opened.finish_s)

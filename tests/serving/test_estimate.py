@@ -36,9 +36,7 @@ SECONDS = st.floats(1e-6, 10.0)
 FACTORS = st.floats(0.01, 100.0)
 
 
-def profile(
-    name: str = "measured", bandwidth: float = 1000.0, arithmetic: float = 1e5, **more: object
-) -> HardwareProfile:
+def profile(name: str = "measured", bandwidth: float = 1000.0, arithmetic: float = 1e5) -> HardwareProfile:
     return HardwareProfile(
         name=name,
         kind="cuda",
@@ -51,7 +49,6 @@ def profile(
         float32_gflops=Rate(arithmetic / 2, 0.0, 5),
         bfloat16_gflops=Rate(arithmetic, 0.0, 5),
         launch_us=Rate(5.0, 0.0, 5),
-        **more,  # type: ignore[arg-type]
     )
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from autokv.errors import RequestError
 from autokv.serving import SLO, CostModel, Curve, Grid, Outcome, SequenceBytes, ServingOptions, Timeline, simulate
 from autokv.serving.closed_loop import open_loop
+from autokv.serving.comparison import SustainableRate
 from autokv.serving.rate import REQUESTS, max_sustainable_rate
 from autokv.workload import WorkloadTrace, synthesize
 from autokv.workload.transform import repeated, with_rate
@@ -123,9 +124,9 @@ def test_in_a_closed_loop_the_rate_is_the_one_at_which_requests_really_come() ->
     curve = Curve((1.0, 4096.0), (0.5, 0.5))
     nothing = Curve((1.0,), (0.0,))
     costs = CostModel(curve, nothing, nothing, Grid((1,), (nothing,)), SequenceBytes(1.0))
-    turns = np.arange(40)
+    turns, arrivals = np.arange(40), 3.0 * np.arange(40, dtype=np.float64)
     chat = WorkloadTrace(
-        "t", "test", turns * 3.0, np.full(40, 10), np.full(40, 2), session=np.zeros(40, dtype=np.int64), turn=turns + 1
+        "t", "test", arrivals, np.full(40, 10), np.full(40, 2), session=np.zeros(40, dtype=np.int64), turn=turns + 1
     )
 
     def serve(requests: WorkloadTrace) -> Outcome:
@@ -150,10 +151,11 @@ def test_a_trace_without_arrivals_is_refused() -> None:
 @given(service=st.floats(1e-3, 10.0), limit=st.floats(1.5, 20.0), seed=st.integers(0, 100))
 def test_twice_as_fast_a_server_sustains_twice_the_rate(service: float, limit: float, seed: int) -> None:
     requests = trace(100, seed)
-    slow, fast = (
-        max_sustainable_rate(requests, lambda one, s=seconds: one_by_one(one, s), SLO(ttft_ms=1e3 * limit * seconds))
-        for seconds in (service, service / 2)
-    )
+
+    def sustained(seconds: float) -> SustainableRate:
+        return max_sustainable_rate(requests, lambda one: one_by_one(one, seconds), SLO(ttft_ms=1e3 * limit * seconds))
+
+    slow, fast = sustained(service), sustained(service / 2)
     assert fast.requests_per_s == pytest.approx(2 * slow.requests_per_s, rel=1e-6)
 
 
@@ -164,12 +166,13 @@ def test_more_memory_never_sustains_less() -> None:
         Grid((1,), (Curve((1.0, 4096.0), (1e-5, 1e-4)),)), SequenceBytes(1000.0),
     )  # fmt: skip
     requests = trace(300)
-    rates = [
-        max_sustainable_rate(
-            requests, lambda one, c=capacity: simulate(one, costs, c, ServingOptions()), SLO(ttft_ms=200, tpot_ms=50)
+
+    def sustained(capacity: float) -> float:
+        return max_sustainable_rate(
+            requests, lambda one: simulate(one, costs, capacity, ServingOptions()), SLO(ttft_ms=200, tpot_ms=50)
         ).requests_per_s
-        for capacity in (4e5, 1e6, 1e7)
-    ]
+
+    rates = [sustained(capacity) for capacity in (4e5, 1e6, 1e7)]
     assert rates == sorted(rates)
     assert rates[0] < rates[1]
 

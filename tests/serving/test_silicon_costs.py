@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -90,10 +91,10 @@ def test_half_of_the_bytes_is_half_of_the_tokens(tables: SiliconTables) -> None:
 def test_fewer_bytes_never_cost_more_and_a_window_never_less(share: float, window: int, held: int) -> None:
     line = Curve((0.0, 64.0, 1024.0), (1e-5, 1e-4, 1e-3))
     full = CostModel(line, line, Curve((1.0,), (0.0,)), Grid((1, 8), (line, line.scaled(7.0))), SEQUENCE)
-    common = {"bandwidth": 1e12, "launch": 1e-6, "layers": 3}
-    small = by_bytes(full, SequenceBytes(share * SEQUENCE.per_token), **common)  # type: ignore[arg-type]
+    bounded = partial(by_bytes, full, bandwidth=1e12, launch=1e-6, layers=3)
+    small = bounded(SequenceBytes(share * SEQUENCE.per_token))
     fixed = SequenceBytes(share * SEQUENCE.per_token, window * SEQUENCE.per_token)
-    windowed = by_bytes(full, fixed, **common)  # type: ignore[arg-type]
+    windowed = bounded(fixed)
     values = [model.decode_attention(8, held) for model in (small, windowed, full)]
     assert values[0] <= values[1] * (1 + 1e-9)
     assert values[1] <= values[2] * (1 + 1e-9)

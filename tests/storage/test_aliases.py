@@ -17,6 +17,7 @@ from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.errors import ConflictError, InputError, NotFoundError, PreconditionError
 from autokv.evaluation.measurement import Measurement
 from autokv.storage import Database, aliases
+from autokv.storage.configurations import row_of
 from autokv.storage.tables import ConfigurationRow
 from autokv.tuning.request import TuningRequest
 from autokv.tuning.trial import FrontPoint, TrialRecord, TuningResult
@@ -138,7 +139,11 @@ def race(count: int, act: Callable[[int], object]) -> list[object]:
 def test_of_many_moves_of_one_revision_one_is_made(database: Database, found: list[str]) -> None:
     database.aliases.create("chat", found[0])
     for revision in range(1, 6):
-        ends = race(6, lambda number, at=revision: database.aliases.move("chat", found[number % 4], str(number), at))
+
+        def move(number: int, at: int = revision) -> AliasView:
+            return database.aliases.move("chat", found[number % 4], str(number), at)
+
+        ends = race(6, move)
         assert sum(isinstance(end, AliasView) for end in ends) == 1
         assert sum(isinstance(end, PreconditionError) for end in ends) == 5
     assert [move.revision for move in database.aliases.history("chat")[0]] == [6, 5, 4, 3, 2, 1]
@@ -155,7 +160,7 @@ def test_a_configuration_that_goes_while_it_is_named_is_said_to_be_missing(
     database: Database, found: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On SQLite there is one writer at a time."""
-    find, job_id = aliases.row_of, database.configurations.find(found[0]).job_id
+    find, job_id = row_of, database.configurations.find(found[0]).job_id
 
     def find_and_lose(session: Session, key: str) -> ConfigurationRow:
         row = find(session, key)

@@ -24,7 +24,9 @@ def alter(database: Database, *statements: str) -> None:
     """Past the constraints that can be switched off."""
     with database._engine.connect() as connection:
         if connection.dialect.name == "sqlite":
-            connection.connection.driver_connection.execute("PRAGMA foreign_keys=OFF")
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            driver.execute("PRAGMA foreign_keys=OFF")
         else:
             connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
         for statement in statements:
@@ -62,8 +64,9 @@ def test_it_finds_damage_in_the_file(sqlite_url: str) -> None:
         for _ in range(40):
             database.queue.submit(TuningRequest(model="tiny"))
         with database._engine.connect() as connection:
-            page = connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name LIKE 'ix_jobs_state%'")
-            page, size = page.scalar(), connection.exec_driver_sql("PRAGMA page_size").scalar()
+            root = "SELECT rootpage FROM sqlite_master WHERE name LIKE 'ix_jobs_state%'"
+            page = connection.exec_driver_sql(root).scalar_one()
+            size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
     file = Path(sqlite_url.removeprefix("sqlite:///"))
     content = bytearray(file.read_bytes())
     index = content[(page - 1) * size : page * size]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -95,7 +96,8 @@ def test_a_trial_that_fails_half_way_is_not_stored(
 
 
 def _counts(session: Session) -> tuple[int, ...]:
-    return tuple(session.scalar(select(func.count()).select_from(row)) for row in (TrialRow, MeasurementRow, SampleRow))
+    tables = (TrialRow, MeasurementRow, SampleRow)
+    return tuple(session.scalars(select(func.count()).select_from(row)).one() for row in tables)
 
 
 def test_a_full_disk_keeps_what_was_stored(sqlite_url: str, record: Callable[..., TrialRecord]) -> None:
@@ -105,7 +107,7 @@ def test_a_full_disk_keeps_what_was_stored(sqlite_url: str, record: Callable[...
         with database.reading() as session:
             pages = session.scalar(text("PRAGMA page_count"))
 
-        def limit(connection: object, *_: object) -> None:
+        def limit(connection: sqlite3.Connection, *_: object) -> None:
             connection.execute(f"PRAGMA max_page_count = {pages + 2}")
 
         database.close()

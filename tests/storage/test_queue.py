@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
@@ -222,7 +223,12 @@ def test_what_a_job_runs_on_is_stored_by_its_first_attempt(database: Database, w
     job = submit(database)
     lease = take(database, worker)
     decided = TuningRequest(model="tiny", objectives=("kl_divergence",))
-    facts = {"model": {"layers": 3}, "hardware": {"kind": "cpu"}, "workload": {"contexts": [1]}, "versions": {"a": "1"}}
+    facts: dict[str, dict[str, Any]] = {
+        "model": {"layers": 3},
+        "hardware": {"kind": "cpu"},
+        "workload": {"contexts": [1]},
+        "versions": {"a": "1"},
+    }
     database.queue.describe(lease, **facts, request=decided)
     database.queue.release(lease, "drained")
     lease = take(database, worker)
@@ -250,7 +256,7 @@ def test_conditions_tell_since_when(database: Database, worker: str) -> None:
     assert (second["Running"]["status"], second["Running"]["reason"]) == (True, "Started")
     assert first["Running"]["time"] < second["Running"]["time"] < third["Finished"]["time"]
     assert second["Finished"]["time"] == first["Finished"]["time"]
-    assert third["Finished"] | {"time": None} == {
+    assert {**third["Finished"], "time": None} == {
         "status": True,
         "reason": "Failed",
         "message": "model: is unknown",

@@ -157,7 +157,7 @@ def _clock(database: Database) -> datetime:
         return session.scalars(select(database_now())).one()
 
 
-def build_result(records: list[TrialRecord], validated: list[Measurement], **changes: object) -> TuningResult:
+def build_result(records: list[TrialRecord], validated: list[Measurement], **changes: Any) -> TuningResult:  # noqa: ANN401
     front = [
         FrontPoint(record.number, record.source, record.measurement, validation, feasible=index == 0)
         for index, (record, validation) in enumerate(zip_longest(records, validated))
@@ -181,6 +181,11 @@ def build_result(records: list[TrialRecord], validated: list[Measurement], **cha
     )
 
 
+def digest(record: TrialRecord) -> str:
+    assert record.config is not None
+    return record.config.digest
+
+
 def document(config: CompressionConfig | None, **blocks: dict[str, Any]) -> ConfigurationDocument:
     assert config is not None
     return ConfigurationDocument(pipeline=config.pipeline, **blocks)
@@ -202,12 +207,12 @@ def test_a_result_comes_back_and_ends_the_job(
     assert job.finished is not None
     listed = {one.digest: one.roles for one in database.configurations.list()}
     assert listed == {
-        records[0].config.digest: ("recommended", "smallest", "front"),
-        records[1].config.digest: ("knee", "front"),
-        records[2].config.digest: ("front",),
+        digest(records[0]): ("recommended", "smallest", "front"),
+        digest(records[1]): ("knee", "front"),
+        digest(records[2]): ("front",),
     }
-    for one in documents:
-        assert database.configurations.get(one.digest[:10]).document == one
+    for written in documents:
+        assert database.configurations.get(written.digest[:10]).document == written
 
 
 def test_saving_a_result_twice_changes_nothing(
@@ -236,11 +241,11 @@ def test_a_resumed_job_leaves_a_further_result_and_loses_none(
     third = record(2)
     database.trials.add(job_id, third)
     assert database.results.of(job_id) == early
-    late = build_result([first, second, third], [measurement(0, samples=1)], recommended=third.config.digest)
+    late = build_result([first, second, third], [measurement(0, samples=1)], recommended=digest(third))
     database.results.save(job_id, late, [document(third.config), document(third.config)])
     assert database.results.of(job_id) == late
-    assert [one.digest for one in database.configurations.list()] == [third.config.digest]
-    assert database.configurations.get(second.config.digest).roles == ("knee", "front")
+    assert [one.digest for one in database.configurations.list()] == [digest(third)]
+    assert database.configurations.get(digest(second)).roles == ("knee", "front")
 
 
 def test_a_result_of_a_trial_that_is_not_stored_is_refused_whole(

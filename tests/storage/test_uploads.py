@@ -17,6 +17,7 @@ from autokv.storage import Database
 from autokv.storage.service_tables import BlobChunkRow, BlobRow, UploadRow
 from autokv.storage.uploads import CHUNK_BYTES
 from autokv.tuning.request import TuningRequest
+from autokv.wire import UploadView
 
 FACTS = {"format": "azure", "requests": 3, "requests_per_s": None}
 
@@ -138,7 +139,8 @@ def test_pages_have_every_upload_of_a_kind_once_the_newest_first(database: Datab
     for index in range(number):
         database.uploads.add("trace", f"{index}.csv", [b"a trace"], {})
         database.uploads.add("prompts", f"{index}.jsonl", [b"prompts"], {})
-    shown, cursor, pages = [], None, 0
+    shown: list[UploadView] = []
+    cursor, pages = None, 0
     while True:
         page, cursor = database.uploads.page("trace", cursor, limit)
         shown += page

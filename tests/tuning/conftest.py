@@ -24,6 +24,7 @@ def measure(config: CompressionConfig, samples: int = 2) -> Measurement:
     kept, kl, micros = 1.0, 1e-7, 20.0
     if not isinstance(pipeline.eviction, NoStage):
         eviction = pipeline.eviction
+        assert eviction.keep_ratio is not None
         kept = eviction.keep_ratio
         damage = STRENGTH.get(eviction.method, 1.6) * (1 / kept - 1) ** 1.2 * 0.08
         damage *= 0.75 if eviction.head_budget == "adaptive" else 1.0

@@ -11,13 +11,13 @@ from autokv.evaluation.measurement import Measurement
 from autokv.tuning.objectives import Constraint, constraints_of, loss, losses, meets, unusable
 from autokv.tuning.pareto import pareto_front
 from autokv.tuning.request import TuningRequest
-from autokv.tuning.trial import TrialRecord
+from autokv.tuning.trial import TrialRecord, TrialState
 
 OBJECTIVES = ("kl_divergence", "kv_bytes_per_token", "attention_us")
 
 
 def trial(
-    number: int, kl: float, held: float, micros: Sequence[float], state: str = "complete", spread: float = 0.0
+    number: int, kl: float, held: float, micros: Sequence[float], state: TrialState = "complete", spread: float = 0.0
 ) -> TrialRecord:
     config = CompressionConfig.parse(
         {"pipeline": {"eviction": {"method": "random", "keep_ratio": 0.5, "options": {"seed": number}}}}
@@ -33,7 +33,7 @@ def trial(
         for index, value in enumerate(micros)
     ]
     measurement = Measurement.of_samples(config, samples) if state == "complete" else None
-    return TrialRecord(number, state, {}, "random", config, measurement, None, 0.0)  # type: ignore[arg-type]
+    return TrialRecord(number, state, {}, "random", config, measurement, None, 0.0)
 
 
 def numbers(trials: Sequence[TrialRecord], constraints: Sequence[Constraint] = ()) -> list[int]:

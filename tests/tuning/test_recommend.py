@@ -135,7 +135,7 @@ def served(number: int, rate: float, held: float, kl: float = 0.01, **more: floa
     return confirmed(base.calibration.config, sample, number)
 
 
-def confirmed(config: CompressionConfig, sample: dict[str, float | str], number: int, *others: Any) -> FrontPoint:  # noqa: ANN401
+def confirmed(config: CompressionConfig, sample: dict[str, Any], number: int, *others: Any) -> FrontPoint:  # noqa: ANN401
     statistics = {
         name: Statistics.of([value], maximize=False)
         for name, value in sample.items()

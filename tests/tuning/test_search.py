@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autokv.config import CompressionConfig
+from autokv.config import CompressionConfig, IntegerQuantization
 from autokv.errors import AutoKVError, ConfigError, InfeasibleError, Interrupted, ModelError, RequestError
 from autokv.evaluation.measurement import Measurement
 from autokv.search_spaces import SearchSpace, build_space, load_space
@@ -57,7 +57,8 @@ def test_literature_first_then_the_sampler(space: SearchSpace, analytic: Evaluat
     assert outcome == SearchOutcome(tuple(stored), "trials")
     for one in stored:
         assert one.config is not None
-        assert space.to_config(one.params) == one.config == one.measurement.config  # type: ignore[union-attr]
+        assert one.measurement is not None
+        assert space.to_config(one.params) == one.config == one.measurement.config
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -76,11 +77,12 @@ def test_samplers_learn(space: SearchSpace, sampler: str, analytic: Evaluate) ->
     """What is told decides what is asked: with the objective turned round, the same seed asks for other points."""
 
     def turned(configs: Sequence[CompressionConfig]) -> list[Measurement | AutoKVError]:
-        results = analytic(configs)
-        for result in results:
-            for sample in result.samples:  # type: ignore[union-attr]
-                sample["kl_divergence"] = 1 / sample["kl_divergence"]  # type: ignore[index]
-        return [Measurement.of_samples(one.config, one.samples) for one in results]  # type: ignore[union-attr]
+        found: list[Measurement | AutoKVError] = []
+        for one in analytic(configs):
+            assert isinstance(one, Measurement)
+            samples = [{**sample, "kl_divergence": 1 / sample["kl_divergence"]} for sample in one.samples]
+            found.append(Measurement.of_samples(one.config, samples))
+        return found
 
     request = ask(sampler=sampler, trials=32, objectives=("kl_divergence", "kv_bytes_per_token"))
     plain = search(request, space, evaluate=analytic).trials
@@ -175,9 +177,10 @@ def test_what_cannot_run_is_recorded_and_not_run(space: SearchSpace, analytic: E
     ran: list[CompressionConfig] = []
 
     def fits(config: CompressionConfig) -> None:
-        if config.pipeline.quantization.method == "fp8":
+        quantization = config.pipeline.quantization
+        if quantization.method == "fp8":
             raise InfeasibleError("not on this device")
-        if config.pipeline.quantization.key.axis == "token":
+        if isinstance(quantization, IntegerQuantization) and quantization.key.axis == "token":
             raise ConfigError("does not fit")
 
     def recording(configs: Sequence[CompressionConfig]) -> list[Measurement | AutoKVError]:
@@ -252,7 +255,8 @@ def test_stops_on_time_and_counts_what_was_spent_before(space: SearchSpace, anal
 def test_stops_when_the_front_no_longer_moves(space: SearchSpace, analytic: Evaluate) -> None:
     def same(configs: Sequence[CompressionConfig]) -> list[Measurement | AutoKVError]:
         alike = analytic([CompressionConfig()])[0]
-        return [Measurement(one, alike.metrics, alike.samples) for one in configs]  # type: ignore[union-attr]
+        assert isinstance(alike, Measurement)
+        return [Measurement(one, alike.metrics, alike.samples) for one in configs]
 
     outcome = search(ask(trials=100, patience=8), space, evaluate=same)
     assert (outcome.stopped_by, len(outcome.trials)) == ("patience", 12)
@@ -304,7 +308,11 @@ def test_the_hypervolume_never_falls(
     # By hand: the frame is that of the first batch with a trial within the bound.
     bound = limits.get("maximums", {}).get("kl_divergence", float("inf"))
     points = [
-        [losses(one.measurement, request.objectives) for one in trials[start : start + 4] if within(one, bound)]
+        [
+            losses(one.measurement, request.objectives)
+            for one in trials[start : start + 4]
+            if one.measurement is not None and within(one, bound)
+        ]
         for start in range(0, 40, 4)
     ]
     first = np.array(next(batch for batch in points if batch))

@@ -42,7 +42,7 @@ FULL: dict[str, Any] = {
 
 def changed(path: str, value: object) -> dict[str, Any]:
     """``FULL`` with the field at ``path`` set, or deleted where ``value`` is ``None``."""
-    document = json.loads(json.dumps(FULL))
+    document: dict[str, Any] = json.loads(json.dumps(FULL))
     *parents, last = path.split(".")
     here = document
     for parent in parents:

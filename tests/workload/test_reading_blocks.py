@@ -89,8 +89,8 @@ def test_hashes_that_fit_no_size_are_refused_with_the_option_that_says_it(tmp_pa
 
 def test_hashes_of_64_bits_without_a_sign_and_texts(tmp_path: Path) -> None:
     large = 2**64 - 5
-    requests = [(40, [large, 2, 3]), (40, [large, 2, 4]), (40, ["f3a9", "2", "3"]), (40, ["f3a9", "2", "4"])]
-    trace = read_trace(write(tmp_path / "a", *requests))
+    hashes: list[list[Any]] = [[large, 2, 3], [large, 2, 4], ["f3a9", "2", "3"], ["f3a9", "2", "4"]]
+    trace = read_trace(write(tmp_path / "a", *((40, each) for each in hashes)))
     assert trace.prefixes is not None
     first, second, third, fourth = (trace.prefixes.of(row).tolist() for row in range(4))
     assert first[:2] == second[:2] == [-5, 2]

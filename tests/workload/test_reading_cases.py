@@ -37,7 +37,7 @@ FIRST: dict[str, tuple[int, list[float], list[int], list[int]]] = {
     "messages_ultrachat": (6, [0], [20, 86], [54, 43]),
     "mooncake_blocks_of_16": (200, [0], [6758, 7322, 7236], [500, 490, 794]),
     "mooncake_hash_u64": (2, [0, 0.01], [1024, 1024], [5, 5]),
-    "mooncake_seconds_light": (300, [0] * 10 + [3], [168, 183, 180], [500, 490, 794]),
+    "mooncake_seconds_light": (300, [*[0] * 10, 3], [168, 183, 180], [500, 490, 794]),
     "mooncake_text_input": (2, [0, 1], [16, 4], [20, 20]),
     "mooncake_with_session": (4, [0, 5, 6, 9], [1024, 1600, 500, 2100], [50] * 4),
     "openai_batch_input": (2, [0, 0], [20, 20], [100, 100]),

@@ -19,7 +19,7 @@ CONTENT = HEADER + b"".join(ROWS)
 
 
 def zstd(data: bytes) -> bytes:
-    return pa.Codec("zstd").compress(data).to_pybytes()
+    return bytes(pa.Codec("zstd").compress(data))
 
 
 COMPRESS = {"gzip": gzip.compress, "zstd": zstd}

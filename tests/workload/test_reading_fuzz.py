@@ -55,7 +55,7 @@ KEYS = {
     "mooncake": ("timestamp", "input_length", "output_length", "hash_ids"),
     "bailian": ("timestamp", "input_length", "output_length", "chat_id", "parent_chat_id", "turn", "hash_ids"),
 }
-VALUES = st.one_of(
+VALUES: st.SearchStrategy[object] = st.one_of(
     st.integers(-2, 5000),
     st.floats(),
     st.integers(-(2**70), 2**70),

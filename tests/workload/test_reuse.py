@@ -50,6 +50,7 @@ def test_a_cache_that_forgets_the_least_recent(paths: list[list[int]], blocks: l
 
 
 def simulated(trace: WorkloadTrace, blocks: int) -> float:
+    assert trace.prefixes is not None
     cache: dict[int, None] = {}
     spared = 0
     for request in range(len(trace)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,15 @@ from hypothesis import strategies as st
 
 from autokv import search_spaces
 from autokv.errors import WorkloadError
-from autokv.workload.scenarios import CLEAR, FALLBACK, SCENARIOS, classify, ramp
+from autokv.workload.scenarios import CLEAR, FALLBACK, SCENARIOS, ScenarioKind, classify, ramp
 from autokv.workload.trace import PrefixBlocks, WorkloadTrace
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared/data/traces"
-LLAMA = {"context_tokens": 131_072, "kv_bytes_per_token": 131_072, "weights_bytes": 16e9, "memory_bytes": 80e9}
+classified = partial(
+    classify, context_tokens=131_072, kv_bytes_per_token=131_072, weights_bytes=16e9, memory_bytes=80e9
+)
+"""Of Llama 3.1 8B."""
 
 
 def trace_of(inputs: int, outputs: int, *, seconds: float = 10.0, requests: int = 200) -> WorkloadTrace:
@@ -26,7 +30,7 @@ def trace_of(inputs: int, outputs: int, *, seconds: float = 10.0, requests: int 
     return WorkloadTrace(
         "t",
         "test",
-        np.arange(requests) * seconds,
+        np.arange(requests, dtype=np.float64) * seconds,
         np.full(requests, inputs, dtype=np.int64),
         np.full(requests, outputs, dtype=np.int64),
     )
@@ -59,8 +63,7 @@ PLAIN = {
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_plain_cases(name: str) -> None:
     trace = PLAIN[name]
-    facts = {**LLAMA, "memory_bytes": 17.9e9} if name == "edge" else LLAMA
-    found = classify(trace, **facts)
+    found = classified(trace, memory_bytes=17.9e9) if name == "edge" else classified(trace)
     assert found.name == name
     assert found.weights[name] >= CLEAR
     assert (found.space, found.objectives) == (SCENARIOS[name].space, SCENARIOS[name].objectives)
@@ -68,30 +71,30 @@ def test_plain_cases(name: str) -> None:
 
 
 def test_shared_prefixes_ask_for_what_conversations_do() -> None:
-    assert classify(shared_prompts(), **LLAMA).name == "multi-turn"
+    assert classified(shared_prompts()).name == "multi-turn"
 
 
 def test_what_forbids_most_decides() -> None:
     """A conversation with long prompts in a busy place is all three, and nothing may be evicted."""
     number = np.arange(400)
     busy = replace(trace_of(3000, 30, seconds=0.01, requests=400), session=number // 4, turn=number % 4 + 1)
-    found = classify(busy, **LLAMA)
+    found = classified(busy)
     assert min(found.weights[name] for name in ("multi-turn", "prefill-heavy", "data-center")) >= CLEAR
     assert found.name == "multi-turn"
 
 
 def test_memory_that_is_not_known_is_not_tight_and_none_at_all_is() -> None:
-    assert classify(PLAIN["edge"], **{**LLAMA, "memory_bytes": None}).weights["edge"] == 0
-    assert classify(PLAIN["edge"], **{**LLAMA, "memory_bytes": 10e9}).weights["edge"] == 1
+    assert classified(PLAIN["edge"], memory_bytes=None).weights["edge"] == 0
+    assert classified(PLAIN["edge"], memory_bytes=10e9).weights["edge"] == 1
 
 
 def test_without_arrivals_nobody_is_in_flight() -> None:
-    found = classify(trace_of(900, 200, seconds=0.0), **LLAMA)
+    found = classified(trace_of(900, 200, seconds=0.0))
     assert (found.name, found.weights["data-center"]) == (FALLBACK, 0)
 
 
 def test_the_user_can_overrule() -> None:
-    found = classify(PLAIN["data-center"], **LLAMA)
+    found = classified(PLAIN["data-center"])
     other = found.overruled("edge")
     assert (other.name, other.space, other.weights) == ("edge", "edge", found.weights)
     with pytest.raises(WorkloadError, match="choose from reasoning, multi-turn"):
@@ -119,7 +122,7 @@ def test_every_trace_is_something(
     inputs: int, outputs: int, seconds: float, requests: int, memory: float | None
 ) -> None:
     trace = trace_of(inputs, outputs, seconds=seconds, requests=requests)
-    found = classify(trace, **{**LLAMA, "memory_bytes": memory})
+    found = classified(trace, memory_bytes=memory)
     assert list(found.weights) == list(SCENARIOS)
     assert all(0 <= weight <= 1 for weight in found.weights.values())
     assert found.weights[FALLBACK] == pytest.approx(
@@ -129,7 +132,7 @@ def test_every_trace_is_something(
 
 
 @pytest.mark.parametrize("kind", SCENARIOS.values(), ids=SCENARIOS)
-def test_the_page_says_what_the_table_does(kind: object) -> None:
+def test_the_page_says_what_the_table_does(kind: ScenarioKind) -> None:
     page = (ROOT / "docs/scenarios.md").read_text(encoding="utf-8")
     rows = {
         name: (space, tuple(re.findall(r"`(\w+)`", objectives)))
@@ -155,4 +158,4 @@ def test_the_page_says_what_the_table_does(kind: object) -> None:
 def test_real_traces(file: str, expected: str) -> None:
     from autokv.workload import read_trace
 
-    assert classify(read_trace(SHARED / file), **LLAMA).name == expected
+    assert classified(read_trace(SHARED / file)).name == expected

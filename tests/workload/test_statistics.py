@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from autokv.workload import PrefixBlocks, RejectedRows, WorkloadTrace, generate,
 from autokv.workload.series import BINS, in_flight, mean_in_flight, over_length, over_time
 from autokv.workload.synthesis import Gamma, Lengths, Poisson
 
-LENGTHS = {"input_tokens": Lengths(700, 2000), "output_tokens": Lengths(130, 450)}
-POISSON = generate(requests=20_000, arrivals=Poisson(4.0), **LENGTHS)
+generated = partial(generate, input_tokens=Lengths(700, 2000), output_tokens=Lengths(130, 450))
+POISSON = generated(requests=20_000, arrivals=Poisson(4.0))
 nanoseconds = st.integers(0, 10**14) | st.integers(0, 20)
 arrivals = (
     st.lists(nanoseconds, min_size=2, max_size=40)
@@ -32,6 +33,7 @@ def trace_of(moments: list[float], outputs: list[int] | None = None) -> Workload
 
 def test_poisson_arrivals_are_neither_bursty_nor_even() -> None:
     found = statistics_of(POISSON).arrivals
+    assert found is not None
     assert found.interarrival_cv == pytest.approx(1, abs=0.03)
     assert [burst.window_s for burst in found.bursts] == [1, 10, 60]
     assert [burst.dispersion for burst in found.bursts] == pytest.approx([1, 1, 1], abs=0.3)
@@ -39,7 +41,8 @@ def test_poisson_arrivals_are_neither_bursty_nor_even() -> None:
 
 @pytest.mark.parametrize("cv", [0.3, 3.0])
 def test_gamma_arrivals_have_the_variation_asked_for(cv: float) -> None:
-    found = statistics_of(generate(requests=40_000, arrivals=Gamma(4.0, cv), **LENGTHS)).arrivals
+    found = statistics_of(generated(requests=40_000, arrivals=Gamma(4.0, cv))).arrivals
+    assert found is not None
     assert found.interarrival_cv == pytest.approx(cv, rel=0.05)
     assert found.requests_per_s == pytest.approx(4.0, rel=0.06)
     # Counts of a renewal process over long windows disperse by the square of the variation (Cox, 1962).
@@ -48,11 +51,12 @@ def test_gamma_arrivals_have_the_variation_asked_for(cv: float) -> None:
 
 def test_counts_in_windows() -> None:
     moments = [0.0, 0.1, 0.2, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5, 10.7]
-    bursts = statistics_of(trace_of(moments)).arrivals.bursts
+    found = statistics_of(trace_of(moments)).arrivals
+    assert found is not None
     counts = np.array([3, 1, 1, 1, 1, 1, 1, 1, 1, 1])
-    assert [burst.window_s for burst in bursts] == [1]
-    assert bursts[0].dispersion == pytest.approx(counts.var() / counts.mean())
-    assert bursts[0].peak_to_mean == pytest.approx(3 / 1.2)
+    assert [burst.window_s for burst in found.bursts] == [1]
+    assert found.bursts[0].dispersion == pytest.approx(counts.var() / counts.mean())
+    assert found.bursts[0].peak_to_mean == pytest.approx(3 / 1.2)
 
 
 @given(arrivals, st.data())
@@ -72,6 +76,7 @@ def test_requests_in_flight_are_those_that_have_come_and_not_gone(moments: list[
 
 def test_concurrency_agrees_with_littles_law() -> None:
     found = statistics_of(POISSON).concurrency
+    assert found is not None
     assert found.mean == pytest.approx(mean_concurrency(POISSON), rel=0.02)
     assert found.mean < found.p95 < found.peak
     times, counts = in_flight(POISSON)
@@ -83,6 +88,7 @@ def test_concurrency_agrees_with_littles_law() -> None:
 def test_sessions() -> None:
     trace = replace(trace_of([0, 10, 15, 30, 50, 51]), session=np.array([1, 1, 2, 1, 2, 3]))
     found = statistics_of(trace).sessions
+    assert found is not None
     assert (found.count, found.mean_turns, found.max_turns, found.later_turns) == (3, 2.0, 3, 0.5)
     assert found.median_gap_s == 20.0  # gaps of 10, 20 and 35 seconds
 
@@ -92,6 +98,7 @@ def test_reuse_names_sizes_up_to_one_that_holds_everything() -> None:
     hashes = np.array([0, 1, 0, 2, 0, 1, 0, 2], dtype=np.int64)
     trace = replace(trace, prefixes=PrefixBlocks(50, np.arange(5) * 2, hashes))
     found = statistics_of(trace).reuse
+    assert found is not None
     assert (found.share, found.requests) == (0.625, 0.75)
     assert [tokens for tokens, _ in found.caches] == [50, 200]
     assert found.caches[-1][1] == found.share
@@ -111,13 +118,16 @@ def test_a_trace_without_arrivals_has_lengths_and_nothing_of_time() -> None:
 def test_series_lose_nothing_that_lies_within(moments: list[float]) -> None:
     trace = trace_of(moments)
     found = over_time(trace)
+    assert found is not None
     assert 1 <= len(found.start_s) <= BINS
     end = found.start_s[-1] + found.step_s
     assert end <= trace.arrival_s[-1] * (1 + 1e-12)
     within = int((trace.arrival_s < len(found.start_s) * found.step_s).sum())
     assert found.requests_per_s.sum() * found.step_s == pytest.approx(within)
     assert found.input_tokens_per_s.sum() * found.step_s == pytest.approx(100 * within)
-    assert statistics_of(trace).arrivals.requests_per_s > 0
+    arrivals = statistics_of(trace).arrivals
+    assert arrivals is not None
+    assert arrivals.requests_per_s > 0
 
 
 @given(st.lists(st.integers(1, 10_000_000), min_size=1, max_size=50))

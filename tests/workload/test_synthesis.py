@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from autokv.errors import WorkloadError
 from autokv.workload import WorkloadTrace, generate, read_trace, resample
 from autokv.workload.statistics import WINDOWS_S, statistics_of
-from autokv.workload.synthesis import MAX_REQUESTS, RUNS, Diurnal, Gamma, Lengths, Poisson
+from autokv.workload.synthesis import MAX_REQUESTS, RUNS, ArrivalProcess, Diurnal, Gamma, Lengths, Poisson
 
 TRACES = Path(__file__).parents[3] / "shared/data/traces"
 REAL = WorkloadTrace(
@@ -25,7 +26,7 @@ REAL = WorkloadTrace(
 
 
 @pytest.mark.parametrize("arrivals", [Poisson(5.0), Gamma(5.0, 2.0), Diurnal(5.0, 600.0, 0.9)], ids=type)
-def test_what_was_asked_for(arrivals: object) -> None:
+def test_what_was_asked_for(arrivals: ArrivalProcess) -> None:
     def make(seed: int) -> WorkloadTrace:
         return generate(
             requests=40_000,
@@ -154,6 +155,6 @@ def test_one_request_can_be_drawn_from() -> None:
         (lambda: resample(REAL, requests=MAX_REQUESTS + 1), "give 1 to 20,000,000"),
     ],
 )
-def test_nonsense_is_refused(make: object, message: str) -> None:
+def test_nonsense_is_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(WorkloadError, match=message):
         make()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,7 +20,7 @@ def trace_of(requests: int) -> WorkloadTrace:
     return WorkloadTrace(
         "t",
         "test",
-        number * 2.0,
+        np.arange(requests, dtype=np.float64) * 2.0,
         number + 100,
         number % 7 + 1,
         prefixes=PrefixBlocks(64, np.arange(requests + 1) * 2, np.arange(2 * requests)),
@@ -34,6 +36,10 @@ TRACE = trace_of(100)
 def numbers(trace: WorkloadTrace) -> list[int]:
     """Which requests of :data:`TRACE` these are; every column must agree."""
     found = trace.input_tokens - 100
+    assert trace.session is not None
+    assert trace.turn is not None
+    assert trace.delay_s is not None
+    assert trace.prefixes is not None
     assert trace.output_tokens.tolist() == (found % 7 + 1).tolist()
     assert trace.session.tolist() == (found // 5).tolist()
     assert trace.turn.tolist() == (found % 5 + 1).tolist()
@@ -43,7 +49,7 @@ def numbers(trace: WorkloadTrace) -> list[int]:
     ]
     assert trace.arrival_s[0] == 0
     assert trace.arrival_s.tolist() == pytest.approx((2.0 * (found - found[0])).tolist())
-    return found.tolist()
+    return list(map(int, found))
 
 
 @given(st.floats(0, 250), st.floats(0, 250))
@@ -87,7 +93,11 @@ def test_a_sample_has_its_share() -> None:
 @given(st.floats(1e-3, 1e3))
 def test_rates_scale_and_nothing_else(factor: float) -> None:
     faster = transform.scale_rate(TRACE, factor)
-    assert faster.summary().requests_per_s == pytest.approx(TRACE.summary().requests_per_s * factor)
+    rate = TRACE.summary().requests_per_s
+    assert rate is not None
+    assert TRACE.delay_s is not None
+    assert faster.delay_s is not None
+    assert faster.summary().requests_per_s == pytest.approx(rate * factor)
     assert transform.with_rate(TRACE, factor).summary().requests_per_s == pytest.approx(factor)
     back = transform.scale_rate(faster, 1 / factor)
     assert back.arrival_s.tolist() == pytest.approx(TRACE.arrival_s.tolist())
@@ -117,6 +127,8 @@ def test_lengths_scale_with_their_blocks(factor: float) -> None:
         assert after.dtype == np.int64
         assert after.min() >= 1
         assert np.all((np.abs(after - before * factor) <= 0.5) | (after == 1))
+    assert scaled.prefixes is not None
+    assert TRACE.prefixes is not None
     assert scaled.prefixes.block_tokens == max(1, round(64 * factor))
     assert scaled.prefixes.hashes is TRACE.prefixes.hashes
 
@@ -136,7 +148,7 @@ def test_lengths_scale_with_their_blocks(factor: float) -> None:
         (lambda: transform.scale_lengths(TRACE, float("nan")), "length scale: is nan"),
     ],
 )
-def test_nonsense_is_refused_in_one_line(change: object, message: str) -> None:
+def test_nonsense_is_refused_in_one_line(change: Callable[[], object], message: str) -> None:
     with pytest.raises(WorkloadError, match=message) as caught:
         change()
     assert "\n" not in str(caught.value)

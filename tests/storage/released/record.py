@@ -19,10 +19,13 @@ from autokv.config import CompressionConfig, ConfigurationDocument
 from autokv.evaluation.measurement import Measurement
 from autokv.storage import Database
 from autokv.tuning.request import TuningRequest
-from autokv.tuning.trial import FrontPoint, StoppedBy, TrialRecord, TuningResult
+from autokv.tuning.trial import FrontPoint, StoppedBy, TrialRecord, TrialState, TuningResult
 
 MODEL = {"name": "tiny", "layers": 3, "rope": {"theta": 1e4}}
-TIMES = {"a" * 64: {"stage": {"kind": "eviction"}, "tokens": 64}, "b" * 64: {"stage": None, "tokens": 128}}
+TIMES: dict[str, dict[str, object]] = {
+    "a" * 64: {"stage": {"kind": "eviction"}, "tokens": 64},
+    "b" * 64: {"stage": None, "tokens": 128},
+}
 
 
 def measurement(ratio: float, samples: int) -> Measurement:
@@ -38,7 +41,8 @@ def measurement(ratio: float, samples: int) -> Measurement:
 
 def trial(number: int) -> TrialRecord:
     if number % 4 == 3:
-        state, reason = ("failed", "größer als 'a\udcff\0b'") if number % 8 == 3 else ("infeasible", "rank 9 of 8")
+        state: TrialState = "failed" if number % 8 == 3 else "infeasible"
+        reason = "größer als 'a\udcff\0b'" if number % 8 == 3 else "rank 9 of 8"
         return TrialRecord(number, state, {"keep": math.inf, "group": [math.nan, None]}, "tpe", None, None, reason, 0.5)
     measured = measurement((number + 1) / 10, 2 + number)
     return TrialRecord(number, "complete", {"keep": number}, "warm", measured.config, measured, None, 1 / (number + 3))
@@ -83,7 +87,8 @@ def fill(database: Database) -> None:
         return queue.submit(TuningRequest(**fields))[0].id
 
     create(model="waiting", text="notes.txt", seed=3)
-    for name, stops in (("done", ["trials"]), ("resumed", ["interrupt", "patience"])):
+    runs: tuple[tuple[str, list[StoppedBy]], ...] = (("done", ["trials"]), ("resumed", ["interrupt", "patience"]))
+    for name, stops in runs:
         job = create(model=name, maximums={"kl_divergence": 0.1})
         done: list[TrialRecord] = []
         for stop in stops:
@@ -159,7 +164,8 @@ def read(database: Database) -> dict[str, Any]:
             }
             for one in database.aliases.page()[0]
         ]
-    return json.loads(json.dumps(found))
+    read: dict[str, Any] = json.loads(json.dumps(found))
+    return read
 
 
 def _trial(record: TrialRecord) -> dict[str, Any]:
