@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 from autokv.config import CompressionConfig, FormatQuantization, OnWrite, Pipeline, Write
 from autokv.export.findings import Device, Finding, refusal, warning
 from autokv.export.options import choice, read_options, whole
+from autokv.export.scaled_checkpoint import for_sglang
 from autokv.export.target import COMPRESSED, Artifact, Target, formats_of, own_chunk_exact, written
 from autokv.formats import BF16, FP8E4M3, FP8E5M2, MXFP8, NVFP4, FP4MXBlock16, KVFormat
 from autokv.models.facts import ModelFacts
@@ -25,6 +26,7 @@ CHUNK_TOKENS: Final = 8192
 """``--chunked-prefill-size`` of GPUs from 60 GB."""
 EXACT_CHUNKS: Final = ("triton", "flashinfer")
 """Attention backends whose prefill attends to a chunk's own keys and values before they are compressed."""
+SCALE_FILE: Final = "kv-cache-scales.json"
 LOADS_SCALES: Final = ("opt", "qwen2")
 """Model types with ``load_kv_cache_scales``."""
 _OPTIONS: Final = {
@@ -67,7 +69,7 @@ class SGLang(Target):
             return []
         arguments = ["--kv-cache-dtype", self._dtype(formats[0])]
         if _one_scale(formats[0]) and formats[0] != FP8E4M3():
-            arguments += ["--quantization-param-path", "kv-cache-scales.json"]
+            arguments += ["--quantization-param-path", SCALE_FILE]
         write = held.pipeline.write
         if isinstance(write, OnWrite) and write.own_chunk == "exact":
             arguments += ["--attention-backend", "triton", "--chunked-prefill-size", str(write.chunk_tokens)]
@@ -89,7 +91,8 @@ class SGLang(Target):
         self, held: CompressionConfig, facts: ModelFacts | None = None, model: str | None = None
     ) -> tuple[Artifact, ...]:
         command = ["python", "-m", "sglang.launch_server", "--model-path", model or "MODEL"]
-        return (Artifact("arguments", "sglang-serve.sh", shlex.join([*command, *self.arguments(held, facts)]) + "\n"),)
+        started = Artifact("arguments", "sglang-serve.sh", shlex.join([*command, *self.arguments(held, facts)]) + "\n")
+        return started, *for_sglang(held, facts, SCALE_FILE)
 
     def findings(
         self, held: Pipeline, facts: ModelFacts | None, device: Device | None, backend: str | None

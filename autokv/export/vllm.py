@@ -11,6 +11,7 @@ from autokv.export import vllm_limits
 from autokv.export.findings import Device, Finding
 from autokv.export.kubernetes import wrapped
 from autokv.export.options import choice, read_options, whole
+from autokv.export.scaled_checkpoint import for_vllm
 from autokv.export.selection import is_plain
 from autokv.export.target import COMPRESSED, Artifact, Target, formats_of, own_chunk_exact, written
 from autokv.formats import (
@@ -133,7 +134,7 @@ class VLLM(Target):
     def render(
         self, held: CompressionConfig, facts: ModelFacts | None = None, model: str | None = None
     ) -> tuple[Artifact, ...]:
-        return wrapped(self.arguments(held, facts), model or "MODEL")
+        return (*wrapped(self.arguments(held, facts), model or "MODEL"), *for_vllm(held, facts))
 
     def findings(
         self, held: Pipeline, facts: ModelFacts | None, device: Device | None, backend: str | None

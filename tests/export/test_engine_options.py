@@ -192,12 +192,10 @@ def test_vllms_arguments_are_wrapped_for_what_starts_it(
         TARGETS["vllm"].render(held, None, "org/small")
 
 
-def test_python_that_is_written_compiles(
-    formats_config: Callable[..., CompressionConfig], configs: list[CompressionConfig]
-) -> None:
+def test_python_that_is_written_compiles(configs: list[CompressionConfig], facts: ModelFacts) -> None:
     for target in TARGETS.values():
         for config in configs[:20]:
-            for artifact in target.render(target.hold(config).held, None, "it's/a model"):
+            for artifact in target.render(target.hold(config, facts).held, facts, "it's/a model"):
                 if artifact.kind == "python":
                     compile(artifact.text, artifact.name, "exec")
                 if artifact.kind == "json":
