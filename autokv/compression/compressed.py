@@ -86,6 +86,11 @@ def stored_bytes(compressed: CompressedKV, stage: Quantization) -> int:
     if not isinstance(stage, FormatQuantization):
         return compressed.nbytes
     held, formats = compressed.held, (stage.key, stage.value)
-    older = sum(form.nbytes(tokens, 1, held.head_dim) for tokens in held.older.lengths.tolist() for form in formats)
+    lengths: list[int] = held.older.lengths.flatten().tolist()
+    if len({*lengths}) == 1:
+        sequences = [(lengths[0], held.kv_heads)] * held.batch if lengths[0] else []
+    else:  # heads that hold tokens of their own
+        sequences = [(tokens, 1) for tokens in lengths if tokens]
+    older = sum(form.nbytes(tokens, heads, held.head_dim) for tokens, heads in sequences for form in formats)
     windows = held.keys.residual_window.nbytes + held.values.residual_window.nbytes
     return older + windows + (0 if compressed.kept is None else compressed.kept.nbytes)

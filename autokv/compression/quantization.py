@@ -47,7 +47,10 @@ def quantize(
             return kernels.quantize_float8(coordinates, older, rotated=rotated, scale=scale)
         case FormatQuantization():
             kv_format = stage.key if side == "key" else stage.value
-            return Plain(older.to_flat(kv_format.round_trip(coordinates.float()[None])[0]))
+            coordinates = coordinates.float()
+            if coordinates.shape[1]:
+                coordinates = kv_format.round_trip(coordinates[None])[0]
+            return Plain(older.to_flat(coordinates))
         case IntegerQuantization():
             form = stage.key if side == "key" else stage.value
             return kernels.quantize_integers(

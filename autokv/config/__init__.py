@@ -4,7 +4,14 @@
 """
 
 from autokv.config.base import NoStage, Strict
-from autokv.config.document import SCHEMA_VERSION, CompressionConfig, ConfigurationDocument, check_fits, json_schema
+from autokv.config.document import (
+    SCHEMA_VERSION,
+    CompressionConfig,
+    ConfigurationDocument,
+    check_fits,
+    check_formats,
+    json_schema,
+)
 from autokv.config.eviction import (
     BUILT_IN_EVICTIONS,
     EVICTIONS,
@@ -73,5 +80,6 @@ __all__ = [
     "Strict",
     "Write",
     "check_fits",
+    "check_formats",
     "json_schema",
 ]

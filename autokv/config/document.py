@@ -138,6 +138,30 @@ def check_fits(config: CompressionConfig, *, head_dim: int, context_tokens: int,
                 )
 
 
+def check_formats(config: CompressionConfig, *, layers: int, kv_heads: int, head_dim: int) -> None:
+    """Check an engine's formats against a model of ``layers`` layers.
+
+    Raises:
+        ConfigError: an index names no layer, or scales are not for ``kv_heads`` KV heads.
+    """
+    stage, field = config.pipeline.quantization, "pipeline.quantization"
+    if not isinstance(stage, FormatQuantization):
+        return
+    for place, entry in enumerate(stage.layers):
+        beyond = [] if isinstance(entry.layers, str) else [one for one in entry.layers if not -layers <= one < layers]
+        if beyond:
+            raise ConfigError(
+                f"names layer {beyond[0]}, but the model has {layers}",
+                field=f"{field}.layers.{place}.layers",
+                remedy=f"use {-layers} to {layers - 1}",
+            )
+    try:
+        for kv_format in stage.formats:
+            kv_format.check(head_dim, kv_heads)
+    except ValueError as error:
+        raise ConfigError(str(error), field=field, remedy="choose another format, or give as many scales") from None
+
+
 def _group_that_divides(width: int) -> int:
     """The largest group of channels that a width allows, a whole head where no usual one does."""
     return max((size for size in GROUP_SIZES if width % size == 0), default=width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -63,8 +63,21 @@ class OnWrite(Strict):
         None, ge=1, description="tokens of a prefill chunk, where own_chunk is exact; null: the whole prompt"
     )
 
+    @model_validator(mode="after")
+    def _chunks_matter(self) -> Self:
+        if self.chunk_tokens is not None and self.own_chunk == "compressed":
+            raise ValueError("chunk_tokens changes nothing with own_chunk 'compressed'; leave it out, or say 'exact'")
+        return self
+
 
 Write = Annotated[AfterPrefill | OnWrite, Field(discriminator="rule")]
+WRITE_RULES = ("after_prefill", "on_write")
+
+
+def _name_or_rule(schema: dict[str, Any]) -> None:
+    """The name of a rule is a rule, in the JSON Schema too."""
+    schema.pop("discriminator", None)
+    schema["oneOf"] = [{"type": "string", "enum": list(WRITE_RULES)}, *schema["oneOf"]]
 
 
 def _is_default(value: object) -> bool:
@@ -81,6 +94,7 @@ class Pipeline(Strict):
         AfterPrefill(),
         exclude_if=_is_default,
         description="when a token is compressed; the name of the rule will do",
+        json_schema_extra=_name_or_rule,
     )
 
     @field_validator("write", mode="before")

@@ -54,7 +54,7 @@ class FP8Quantization(Strict):
 class LayerFormats(Strict):
     """Layers that are held otherwise than the rest."""
 
-    layers: tuple[int, ...] | Literal["sliding_window"] = Field(
+    layers: Annotated[tuple[int, ...], Field(min_length=1)] | Literal["sliding_window"] = Field(
         description="indices in the model, negative ones from its last layer, or every layer with a sliding window"
     )
     key: AnyKVFormat

@@ -12,7 +12,7 @@ from autokv.compression import CompressedKV, compress
 from autokv.compression.compressed import stored_bytes
 from autokv.compression.context import PrefillStatistics
 from autokv.compression.on_write import LayerWriter
-from autokv.config import CompressionConfig, FormatQuantization, OnWrite, check_fits
+from autokv.config import CompressionConfig, FormatQuantization, OnWrite, check_fits, check_formats
 from autokv.evaluation.clock import Timing, clock_us
 from autokv.evaluation.continuation import DenseLayer
 from autokv.evaluation.snapshot import LayerSnapshot, Snapshot
@@ -152,7 +152,9 @@ def apply(
     Raises:
         ConfigError: it does not fit the context.
     """
-    check_fits(config, head_dim=model.facts.head_dim, context_tokens=snapshot.tokens)
+    facts = model.facts
+    check_fits(config, head_dim=facts.head_dim, context_tokens=snapshot.tokens)
+    check_formats(config, layers=facts.layers, kv_heads=facts.kv_heads, head_dim=facts.head_dim)
     if isinstance(config.pipeline.write, OnWrite):
         return OnWriteCandidate(model, snapshot, config)
     return AfterPrefillCandidate(snapshot, config)

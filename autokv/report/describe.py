@@ -35,7 +35,7 @@ def describe(config: CompressionConfig) -> str:
         stage = pipeline.low_rank
         name = LOW_RANK_NAMES.get(stage.method, stage.method)
         parts.append(f"{name} r{_pair(stage.key_rank, stage.value_rank)}")
-    if isinstance(pipeline.write, OnWrite):
+    if isinstance(pipeline.write, OnWrite) and parts:
         parts.append("on write")
     return ", ".join(parts) or UNCOMPRESSED
 
@@ -64,6 +64,8 @@ def explain(config: CompressionConfig) -> str:
             parts.append(f"projects onto a latent basis of rank {ranks}")
     if not parts:
         return "holds the whole cache in 16 bits"
+    if isinstance(pipeline.write, OnWrite):
+        parts.append("compresses each token as it is written")
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from autokv.errors import ConflictError, NotFoundError
-from autokv.evaluation.costs.cache import KernelTime
+from autokv.evaluation.costs.cost_cache import KernelTime
 from autokv.storage.repository import Cursor, Repository, newest_first
 from autokv.storage.service_tables import HardwareProfileRow, ProfileSource, WorkerRow
 from autokv.storage.tables import JobRow, KernelTimeRow

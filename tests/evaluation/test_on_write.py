@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import torch
 from transformers import AttentionInterface, AutoModelForCausalLM, QuantizedCache
 
 from autokv import CompressedCache, CompressionConfig
+from autokv.config import json_schema
 from autokv.errors import ConfigError
 from autokv.evaluation import Prompt
 from autokv.evaluation.candidate import apply
@@ -228,3 +230,52 @@ def test_scales_of_the_prompt_stay(model: LoadedModel, snapshot: Snapshot) -> No
     full = continuation_logits(model, snapshot, MADE[CONTEXT:], [FullContext(snapshot.next_logits)])[0]
     expected = torch.stack(rows).float()
     assert divergence(expected, found) < 0.01 * divergence(expected, full)
+
+
+@pytest.mark.parametrize("name", ["q4_0", "openvino_u4", "int4_per_token_head"])
+def test_a_prompt_may_be_shorter_than_the_window_of_a_format(name: str, model: LoadedModel, snapshot: Snapshot) -> None:
+    config = formats(name, name, write="after_prefill", residual_tokens=CONTEXT + CONTINUATION)
+    candidate = apply(model, snapshot, config)
+    full = continuation_logits(model, snapshot, MADE[CONTEXT:], [FullContext(snapshot.next_logits)])[0]
+    assert divergence(full, judged(model, snapshot, config)) < 1e-4  # the window is held in 16 bits
+    assert candidate.size()["compression_ratio"] == 1
+
+
+@pytest.mark.parametrize("write", ["on_write", "after_prefill"])
+def test_each_kv_head_may_have_a_scale(write: str, model: LoadedModel, snapshot: Snapshot) -> None:
+    sizes = []
+    for scale in (0.5, [0.5] * model.facts.kv_heads):
+        form = {"format": "fp8_e4m3", "scale": scale}
+        stage = {"method": "format", "key": form, "value": form}
+        config = CompressionConfig.parse({"pipeline": {"quantization": stage, "write": write}})
+        sizes.append(apply(model, snapshot, config).size())
+    assert sizes[0] == sizes[1]
+    assert sizes[0]["compression_ratio"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layers": [{"layers": [99], "key": {"format": "f16"}, "value": {"format": "f16"}}]}, "names layer 99"),
+        ({"key": {"format": "fp8_e4m3", "scale": [1, 2, 3]}}, "scale has 3 entries"),
+    ],
+)
+def test_a_format_that_does_not_fit_the_model_is_refused(
+    change: dict[str, Any], message: str, model: LoadedModel, snapshot: Snapshot
+) -> None:
+    stage = {"method": "format", "key": {"format": "q4_0"}, "value": {"format": "q4_0"}, **change}
+    config = CompressionConfig.parse({"pipeline": {"quantization": stage, "write": "on_write"}})
+    with pytest.raises(ConfigError, match=rf"pipeline\.quantization.*{message}"):
+        apply(model, snapshot, config)
+
+
+def test_chunks_that_change_nothing_are_refused() -> None:
+    with pytest.raises(ConfigError, match="chunk_tokens changes nothing"):
+        CompressionConfig.parse({"pipeline": {"write": {"rule": "on_write", "chunk_tokens": 16}}})
+
+
+@pytest.mark.parametrize("write", ["on_write", "after_prefill", {"rule": "on_write", "own_chunk": "exact"}])
+def test_the_schema_takes_a_rule_by_its_name(write: object) -> None:
+    validator = jsonschema.Draft202012Validator(json_schema())
+    validator.validate({"pipeline": {"write": write}})
+    assert not validator.is_valid({"pipeline": {"write": "on_writ"}})

@@ -3,6 +3,6 @@
 The names here load without torch; the meter itself is in :mod:`autokv.evaluation.costs.meter`.
 """
 
-from autokv.evaluation.costs.cache import CostCache, KernelTime, MemoryCache, key_of
+from autokv.evaluation.costs.cost_cache import CostCache, KernelTime, MemoryCache, key_of
 
 __all__ = ["CostCache", "KernelTime", "MemoryCache", "key_of"]

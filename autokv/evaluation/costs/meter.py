@@ -12,7 +12,7 @@ from torch import nn
 from autokv.clocks import clock_of
 from autokv.config import CompressionConfig, EvictionStage
 from autokv.evaluation.baselines import UNCOMPRESSED
-from autokv.evaluation.costs.cache import CostCache, MemoryCache
+from autokv.evaluation.costs.cost_cache import CostCache, MemoryCache
 from autokv.evaluation.costs.decode import attention_while_decoding
 from autokv.evaluation.costs.prefill import (
     attention_within_prompts,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from autokv.clocks import PROCESSOR_TIME
-from autokv.evaluation.costs.cache import CostCache, KernelTime, MemoryCache, key_of
+from autokv.evaluation.costs.cost_cache import CostCache, KernelTime, MemoryCache, key_of
 
 RUNS = 5
 SECONDS = 1.0

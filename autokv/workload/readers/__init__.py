@@ -8,11 +8,11 @@ from __future__ import annotations
 from autokv.errors import PluginError
 from autokv.plugins import plugins
 from autokv.workload.readers.chats import ChatReader
+from autokv.workload.readers.load_generators import BENCH, GUIDELLM, OTLP
 from autokv.workload.readers.mapped import MAPPED, TABLE
 from autokv.workload.readers.opening import Opening
 from autokv.workload.readers.published import AZURE, BAILIAN, BURSTGPT, MOONCAKE, VIDUR
 from autokv.workload.readers.reader import BadRows, Reader, ReadOptions, Tokenizer
-from autokv.workload.readers.results import BENCH, GUIDELLM, OTLP
 from autokv.workload.readers.times import TimeUnit
 from autokv.workload.readers.weka import WekaReader
 
