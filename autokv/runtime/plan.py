@@ -107,13 +107,15 @@ def _check_runs(config: CompressionConfig) -> None:
         raise ConfigError(
             "no kernel of AutoKV reads an engine's own formats; they are judged, not run here",
             field="pipeline.quantization.method",
-            remedy="run it in that engine, judge it with `autokv evaluate --model MODEL --config CONFIG`, or choose integer or fp8",
+            remedy="run it in that engine, judge it with `autokv evaluate --model MODEL --config CONFIG`, or choose "
+            "integer or fp8",
         )
     if isinstance(pipeline.write, OnWrite):
         raise ConfigError(
             "AutoKV's runtime compresses a prompt after its prefill; on_write is judged, not run here",
             field="pipeline.write",
-            remedy="run it in a server, judge it with `autokv evaluate --model MODEL --config CONFIG`, or leave write out",
+            remedy="run it in a server, judge it with `autokv evaluate --model MODEL --config CONFIG`, or leave write "
+            "out",
         )
 
 
