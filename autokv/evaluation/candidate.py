@@ -13,6 +13,7 @@ from autokv.compression.compressed import stored_bytes
 from autokv.compression.context import PrefillStatistics
 from autokv.compression.on_write import LayerWriter
 from autokv.config import CompressionConfig, FormatQuantization, OnWrite, check_fits, check_formats
+from autokv.errors import ConfigError
 from autokv.evaluation.clock import Timing, clock_us
 from autokv.evaluation.continuation import DenseLayer
 from autokv.evaluation.snapshot import LayerSnapshot, Snapshot
@@ -49,7 +50,7 @@ class Candidate(ABC):
 class AfterPrefillCandidate(Candidate):
     """The prompt's own prefill, compressed; sliding-window layers are left as they are."""
 
-    def __init__(self, snapshot: Snapshot, config: CompressionConfig) -> None:
+    def __init__(self, snapshot: Snapshot, config: CompressionConfig, new_tokens: int) -> None:
         super().__init__(snapshot)
         self.next_logits = snapshot.next_logits
         layers = snapshot.full_layers
@@ -61,6 +62,7 @@ class AfterPrefillCandidate(Candidate):
                 for layer in layers
             ]
         stage = config.pipeline.quantization
+        self._check_scales(layers[0], new_tokens)
         self._nbytes = sum(stored_bytes(one, stage) for one in self._layers) + snapshot.sliding_bytes
         if self._growth.has_kernels:
             self.compressed, self.compress_us = self._layers, Timing.of(microseconds).median
@@ -73,6 +75,19 @@ class AfterPrefillCandidate(Candidate):
             return DenseLayer(layer.keys, layer.values, room)
         context = replace(layer.context, statistics=PrefillStatistics())
         return LayerContents(self._growth_behind(layer), self._layers[context.layer_index], context)
+
+    def _check_scales(self, layer: LayerSnapshot, new_tokens: int) -> None:
+        """A group of tokens is stored anew as tokens join it, which is not repeated here: the window must take them."""
+        stage = self._growth_behind(layer).config.pipeline.quantization
+        free = self._growth.capacity - self._layers[0].held.residual_tokens
+        if isinstance(stage, FormatQuantization) and new_tokens > free and not all(f.per_token for f in stage.formats):
+            raise ConfigError(
+                f"shares scales between tokens, and {new_tokens} generated tokens do not fit the {free} free places of "
+                "the residual window",
+                field="pipeline.quantization",
+                remedy=f'set residual_tokens to {new_tokens} or more and write to {{"rule": "after_prefill", '
+                '"prompt_window": false}, or choose a format that scales each token by itself',
+            )
 
     def _growth_behind(self, layer: LayerSnapshot) -> Growth:
         """An engine's format keeps the scales that it took from the prompt."""
@@ -145,16 +160,16 @@ def _attend_in_chunks(exact: AttentionCall, read: AttentionCall, chunk: int) -> 
 
 
 def apply(
-    model: LoadedModel, snapshot: Snapshot, config: CompressionConfig
+    model: LoadedModel, snapshot: Snapshot, config: CompressionConfig, new_tokens: int
 ) -> AfterPrefillCandidate | OnWriteCandidate:
-    """``config`` on the prompt of ``snapshot``, under its own write rule.
+    """``config`` on the prompt of ``snapshot``, under its own write rule, to be continued by ``new_tokens`` tokens.
 
     Raises:
-        ConfigError: it does not fit the context.
+        ConfigError: it does not fit the context, or cannot be judged over so many tokens.
     """
     facts = model.facts
     check_fits(config, head_dim=facts.head_dim, context_tokens=snapshot.tokens)
     check_formats(config, layers=facts.layers, kv_heads=facts.kv_heads, head_dim=facts.head_dim)
     if isinstance(config.pipeline.write, OnWrite):
         return OnWriteCandidate(model, snapshot, config)
-    return AfterPrefillCandidate(snapshot, config)
+    return AfterPrefillCandidate(snapshot, config, new_tokens)

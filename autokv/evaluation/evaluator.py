@@ -55,6 +55,8 @@ class _Sample:
         self.reference = Reference.of(tokens, logits)
         self.baseline_us: dict[int, float] = {}
         """By batch: what one layer's 16-bit attention took when it was first timed."""
+        self.new_tokens = max(len(tokens), length if generate else 0)
+        """That every candidate is continued by."""
         self.facts = {"id": prompt.id, "kind": prompt.kind, "context_tokens": snapshot.tokens}
 
 
@@ -129,7 +131,7 @@ class Evaluator:
             for index, config in enumerate(configs):
                 if index not in errors:
                     try:
-                        candidates[index] = apply(self._model, sample.snapshot, config)
+                        candidates[index] = apply(self._model, sample.snapshot, config, sample.new_tokens)
                     except (AutoKVError, RuntimeError, ValueError, MemoryError) as error:
                         errors[index] = as_error(error)
             if candidates:

@@ -85,7 +85,7 @@ class TaskJudge:
             for index, config in enumerate(configs):
                 if isinstance(rows[index], list):
                     try:
-                        sources[index] = apply(self._model, snapshot, config)
+                        sources[index] = apply(self._model, snapshot, config, self._room(snapshot.prompt.references))
                     except ConfigError:
                         continue
                     except (AutoKVError, RuntimeError, ValueError, MemoryError) as error:

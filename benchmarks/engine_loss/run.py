@@ -32,7 +32,7 @@ from autokv.models import demo_model_path, load
 from autokv.models.demo import demo_gguf_path
 from common import write_result
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 WHOLE_PROMPT = {"rule": "after_prefill", "prompt_window": False}
 
 
@@ -188,12 +188,13 @@ def exact_gguf(source: Path, folder: Path) -> Path:
 
 def run(name: str, engine: Engine, task: Mapping[str, Any], environments: Path, folder: Path) -> dict[str, Any]:
     """What the engine's worker found."""
-    python = python_of(engine, environments / f".venv-{Path(engine.worker).stem}")
+    python = python_of(engine, environments.resolve() / f".venv-{Path(engine.worker).stem}")
     formats = [engine.reference, *([engine.floor] if engine.floor else []), *engine.formats]
     asked, found = folder / "task.json", folder / f"{engine.worker}.json"
     asked.write_text(json.dumps({**task, "formats": formats}), encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    subprocess.run([python, HERE / engine.worker, asked, found], check=True, env=environment)
+    # From elsewhere: a process of the engine's own would find this project's folders on its path.
+    subprocess.run([python, HERE / engine.worker, asked, found], check=True, env=environment, cwd=folder)
     print(f"{name}: done", flush=True)
     document: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
     return document

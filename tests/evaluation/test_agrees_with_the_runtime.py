@@ -73,7 +73,7 @@ def test_a_judged_continuation_is_the_runtimes(stages: dict[str, Any], model: Lo
     made = torch.randint(0, 256, (CONTEXT + CONTINUATION,), generator=torch.Generator().manual_seed(0)).tolist()
     prompt = Prompt("p", "text", tuple(made[:CONTEXT]), tuple(made[CONTEXT:]))
     snapshot = take_snapshot(model, prompt, needs_of([config]), backend(model.device))
-    candidate = apply(model, snapshot, config)
+    candidate = apply(model, snapshot, config, CONTINUATION)
     judged, full = continuation_logits(model, snapshot, made[CONTEXT:], [candidate, FullContext(snapshot.next_logits)])
     answer = greedy(model, snapshot, [candidate], 24, frozenset())[0]
 

@@ -93,7 +93,7 @@ def divergence(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def judged(model: LoadedModel, snapshot: Snapshot, config: CompressionConfig) -> torch.Tensor:
-    return continuation_logits(model, snapshot, MADE[CONTEXT:], [apply(model, snapshot, config)])[0]
+    return continuation_logits(model, snapshot, MADE[CONTEXT:], [apply(model, snapshot, config, CONTINUATION)])[0]
 
 
 @pytest.mark.parametrize(("key", "value"), PAIRS)
@@ -115,7 +115,7 @@ def test_layers_have_formats_of_their_own(folder: Path, model: LoadedModel, snap
     assert divergence(expected, judged(model, snapshot, config)) < 0.01 * divergence(expected, full)
     heads, width = model.facts.kv_heads, model.facts.head_dim
     nbytes = 2 * 2 * plain.nbytes(CONTEXT, heads, width) + (count - 2) * 2 * small.nbytes(CONTEXT, heads, width)
-    assert apply(model, snapshot, config).size()["kv_bytes_per_token"] == nbytes / CONTEXT
+    assert apply(model, snapshot, config, CONTINUATION).size()["kv_bytes_per_token"] == nbytes / CONTEXT
 
 
 def test_a_prompt_that_sees_itself_exactly_is_one_that_is_compressed_afterwards(
@@ -123,26 +123,26 @@ def test_a_prompt_that_sees_itself_exactly_is_one_that_is_compressed_afterwards(
 ) -> None:
     written = formats("openvino_u4", "openvino_u4", write={"rule": "on_write", "own_chunk": "exact"})
     afterwards = formats("openvino_u4", "openvino_u4", write="after_prefill")
-    candidate = apply(model, snapshot, written)
+    candidate = apply(model, snapshot, written, CONTINUATION)
     torch.testing.assert_close(candidate.next_logits, snapshot.next_logits, rtol=1e-4, atol=1e-4)
     full = continuation_logits(model, snapshot, MADE[CONTEXT:], [FullContext(snapshot.next_logits)])[0]
     found, expected = judged(model, snapshot, written), judged(model, snapshot, afterwards)
     assert divergence(expected, found) < 0.01 * divergence(full, expected)
-    assert candidate.size() == apply(model, snapshot, afterwards).size()
+    assert candidate.size() == apply(model, snapshot, afterwards, CONTINUATION).size()
     chunks = formats("openvino_u4", "openvino_u4", write={"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 16})
-    moved = apply(model, snapshot, chunks).next_logits
+    moved = apply(model, snapshot, chunks, CONTINUATION).next_logits
     assert not torch.allclose(moved, snapshot.next_logits, rtol=1e-3, atol=1e-3)
     one_by_one = formats(
         "openvino_u4", "openvino_u4", write={"rule": "on_write", "own_chunk": "exact", "chunk_tokens": 1}
     )
-    assert not torch.allclose(apply(model, snapshot, one_by_one).next_logits, moved, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(apply(model, snapshot, one_by_one, CONTINUATION).next_logits, moved, rtol=1e-3, atol=1e-3)
 
 
 def test_autokvs_own_integers_can_be_written_too(model: LoadedModel, snapshot: Snapshot) -> None:
     form = {"bits": 4, "axis": "token", "group_size": 32}
     stage = {"method": "integer", "key": form, "value": form, "residual_tokens": 0}
     ours = CompressionConfig.parse({"pipeline": {"quantization": stage, "write": "on_write"}})
-    one = apply(model, snapshot, ours)
+    one = apply(model, snapshot, ours, CONTINUATION)
     assert len(one.compressed) == model.facts.layers
     # llama.cpp's q4_1 without its rotation: the same minimum and step, 16-bit, of 32 channels.
     q4_1 = {"format": "q4_1", "rotation": "none"}
@@ -152,11 +152,11 @@ def test_autokvs_own_integers_can_be_written_too(model: LoadedModel, snapshot: S
     full = continuation_logits(model, snapshot, MADE[CONTEXT:], [FullContext(snapshot.next_logits)])[0]
     found, expected = judged(model, snapshot, ours), judged(model, snapshot, theirs)
     assert divergence(expected, found) < 0.2 * divergence(full, expected)
-    assert one.size() == apply(model, snapshot, theirs).size()
+    assert one.size() == apply(model, snapshot, theirs, CONTINUATION).size()
 
 
 def test_answers_continue_from_what_was_written(folder: Path, model: LoadedModel, snapshot: Snapshot) -> None:
-    candidate = apply(model, snapshot, formats("f32", "f32"))
+    candidate = apply(model, snapshot, formats("f32", "f32"), CONTINUATION)
     full = FullContext(snapshot.next_logits)
     assert greedy(model, snapshot, [candidate], 12, frozenset()) == greedy(model, snapshot, [full], 12, frozenset())
 
@@ -235,7 +235,7 @@ def test_scales_of_the_prompt_stay(model: LoadedModel, snapshot: Snapshot) -> No
 @pytest.mark.parametrize("name", ["q4_0", "openvino_u4", "int4_per_token_head"])
 def test_a_prompt_may_be_shorter_than_the_window_of_a_format(name: str, model: LoadedModel, snapshot: Snapshot) -> None:
     config = formats(name, name, write="after_prefill", residual_tokens=CONTEXT + CONTINUATION)
-    candidate = apply(model, snapshot, config)
+    candidate = apply(model, snapshot, config, CONTINUATION)
     full = continuation_logits(model, snapshot, MADE[CONTEXT:], [FullContext(snapshot.next_logits)])[0]
     assert divergence(full, judged(model, snapshot, config)) < 1e-4  # the window is held in 16 bits
     assert candidate.size()["compression_ratio"] == 1
@@ -248,7 +248,7 @@ def test_each_kv_head_may_have_a_scale(write: str, model: LoadedModel, snapshot:
         form = {"format": "fp8_e4m3", "scale": scale}
         stage = {"method": "format", "key": form, "value": form}
         config = CompressionConfig.parse({"pipeline": {"quantization": stage, "write": write}})
-        sizes.append(apply(model, snapshot, config).size())
+        sizes.append(apply(model, snapshot, config, CONTINUATION).size())
     assert sizes[0] == sizes[1]
     assert sizes[0]["compression_ratio"] == 2
 
@@ -266,7 +266,7 @@ def test_a_format_that_does_not_fit_the_model_is_refused(
     stage = {"method": "format", "key": {"format": "q4_0"}, "value": {"format": "q4_0"}, **change}
     config = CompressionConfig.parse({"pipeline": {"quantization": stage, "write": "on_write"}})
     with pytest.raises(ConfigError, match=rf"pipeline\.quantization.*{message}"):
-        apply(model, snapshot, config)
+        apply(model, snapshot, config, CONTINUATION)
 
 
 def test_chunks_that_change_nothing_are_refused() -> None:
@@ -279,3 +279,20 @@ def test_the_schema_takes_a_rule_by_its_name(write: object) -> None:
     validator = jsonschema.Draft202012Validator(json_schema())
     validator.validate({"pipeline": {"write": write}})
     assert not validator.is_valid({"pipeline": {"write": "on_writ"}})
+
+
+def test_scales_of_several_tokens_are_judged_only_while_the_window_takes_what_comes(model: LoadedModel) -> None:
+    def config(residual: int, *, prompt_window: bool) -> CompressionConfig:
+        form = {"format": "integer", "bits": 4, "axis": "channel", "group_size": 16}
+        stage = {"method": "format", "key": form, "value": form, "residual_tokens": residual}
+        write = {"rule": "after_prefill", "prompt_window": prompt_window}
+        return CompressionConfig.parse({"pipeline": {"quantization": stage, "write": write}})
+
+    evaluator = Evaluator(model, [PROMPT], CONTINUATION, needs_of([]), timed=False)
+    full, short, wide = evaluator.evaluate(
+        [config(64, prompt_window=True), config(8, prompt_window=False), config(64, prompt_window=False)]
+    )
+    for refused in (full, short):
+        assert isinstance(refused, ConfigError)
+        assert "residual_tokens to 24 or more" in str(refused)
+    assert isinstance(wide, Measurement)
