@@ -39,10 +39,9 @@ def _sample(model: Any, name: str, sample: dict[str, list[int]]) -> tuple[np.nda
         cache = QuantizedCache(backend, model.config, **settings)
     model(torch.tensor([sample["context"]]), past_key_values=cache, logits_to_keep=1)
     nbytes = _nbytes(cache) / len(sample["context"]) if backend != "dynamic" else None
-    rows = [
-        model(torch.tensor([[token]]), past_key_values=cache).logits[0, -1].numpy() for token in sample["continuation"]
-    ]
-    return log_softmax(np.stack(rows)), nbytes
+    # New tokens are held as they are, or by the prompt's scales: all at once they see what they see one by one.
+    logits = model(torch.tensor([sample["continuation"]]), past_key_values=cache).logits[0].numpy()
+    return log_softmax(logits), nbytes
 
 
 def _nbytes(cache: Any) -> int:
