@@ -33,6 +33,8 @@ from autokv.models.demo import demo_gguf_path
 from common import write_result
 
 HERE = Path(__file__).resolve().parent
+NOISE = 5.0
+"""Nats per token of an engine that accepts a format and generates noise, where the format itself loses little."""
 WHOLE_PROMPT = {"rule": "after_prefill", "prompt_window": False}
 
 
@@ -234,11 +236,12 @@ def table_of(engine: Engine, found: Mapping[str, Any], evaluator: Evaluator) -> 
                 "write": config.pipeline.write.rule,
             },
             "ratio": said / loss,
+            "broken": loss > NOISE and said < NOISE / 10,
             "bytes_per_token": {"engine": theirs["bytes_per_token"], "autokv": ours.value("kv_bytes_per_token")},
             "config": config.model_dump(mode="json"),
         }
         print(f"{name:22} engine {loss:.3g}, AutoKV {said:.3g}, ratio {said / loss:.2f}", flush=True)
-    judged = [row for row in rows.values() if "ratio" in row]
+    judged = [row for row in rows.values() if "ratio" in row and not row["broken"]]
     engines, autokvs = ([row[side]["kl_divergence"] for row in judged] for side in ("engine", "autokv"))
     floor = found["formats"].get(engine.floor or "", {}).get("kl_divergence")
     return {
