@@ -101,8 +101,12 @@ def download(
 class ExportQuery(Parameters):
     """For what engine."""
 
-    target: Text = Field(description=", ".join(TARGETS))
-    device: str | None = Field(None, pattern=r"^[0-9A-Za-z._]{1,40}$", description="cpu, apple, sm89, gfx942")
+    target: Text = Field(description="engine or library", json_schema_extra={"enum": [*TARGETS]})
+    device: str | None = Field(
+        None,
+        pattern=r"^(cpu|apple|sm_?[0-9]{2,3}|[0-9]{1,2}\.[0-9]|gfx[0-9a-f]{3,4})$",
+        description="cpu, apple, sm89, gfx942",
+    )
     backend: str | None = Field(None, pattern=r"^[0-9A-Za-z._]{1,40}$", description="attention backend of the engine")
 
 

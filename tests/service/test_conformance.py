@@ -204,6 +204,7 @@ def test_every_answer_is_as_described(seeded: Seeded) -> None:
                     for name in (
                         "POST /v1/traces",
                         "POST /v1/prompts",
+                        "GET /v1/configurations/{key}/export",
                         "PUT /v1/aliases/{name}",
                         "DELETE /v1/aliases/{name}",
                     )
