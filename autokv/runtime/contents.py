@@ -63,7 +63,7 @@ class LayerContents:
         Without a window they are compressed at once.
         """
         window = self.window
-        if self.growth.capacity:
+        if window.capacity:
             window.append(keys, values)
         else:
             self._compress(keys, values)
@@ -89,13 +89,13 @@ class LayerContents:
         """
         window, growth, new = self.window, self.growth, keys.shape[1]
         self._generated += new
-        if not growth.capacity:
+        if not window.capacity:
             self._compress(keys, values)
             return keys, values, [new] * new
-        before, gone, left = window.used, 0, []
+        before, block, gone, left = window.used, growth.block, 0, []
         for arrived in range(before, before + new):
-            if arrived - gone == growth.capacity:
-                gone += growth.block
+            if arrived - gone == window.capacity:
+                gone += block
             left.append(gone)
         exact = window.pass_on(keys, values, gone)
         if gone:
@@ -105,7 +105,7 @@ class LayerContents:
     def room(self) -> int:
         """Tokens that can be appended, at least one: a block leaves the residual window if there is no other way."""
         window, growth = self.window, self.growth
-        if not growth.capacity:
+        if not window.capacity:
             return sys.maxsize
         if not window.room:
             keys, values = window.leave(growth.block, self._choose(window), growth.group)

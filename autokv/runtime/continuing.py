@@ -31,7 +31,7 @@ def attend_one(contents: LayerContents, call: AttentionCall) -> Tensor:
         call.query[:, :, 0], contents.parts(), call.scaling, softcap=call.softcap
     )
     if window.received is not None:
-        _receive(window, window.received[:, : window.used], call, attention.lse, growth.watched == "newest")
+        _receive(window, _weights(window, call, attention.lse), growth.watched == "newest")
     return attention.output[:, :, None]
 
 
@@ -85,11 +85,7 @@ def attend_in_turn(contents: LayerContents, call: AttentionCall) -> Tensor:
         outputs.append(weigh_values(weights, query, held.values))
         if window.received is not None:
             seen = weights[..., -window.used :].mean(dim=2).flatten(0, 1)
-            received = window.received[:, : window.used]
-            if newest_only:
-                received.copy_(seen[:, -1])
-            else:
-                received.add_(seen.sum(dim=1))
+            _receive(window, seen[:, -1] if newest_only else seen.sum(dim=1), newest_only)
         done = stop
     return torch.cat(outputs, dim=2)
 
@@ -189,15 +185,18 @@ class _Dense:
         return torch.cat([before, causal.expand(*before.shape[:-1], -1)], dim=-1)
 
 
-def _receive(window: ResidualWindow, received: Tensor, call: AttentionCall, lse: Tensor, newest_only: bool) -> None:
-    """Add the attention of one query to what the residual window's tokens received, float32 ``[rows, used]``."""
+def _weights(window: ResidualWindow, call: AttentionCall, lse: Tensor) -> Tensor:
+    """The attention of one query to the residual window's tokens, mean over its group, float32 ``[rows, used]``."""
     keys, _ = window.tokens()
     rows = keys.shape[0]
     scores = (call.query.reshape(rows, -1, keys.shape[2]).float() @ keys.float().mT).mul_(call.scaling)
     if call.softcap is not None:
         scores = torch.tanh(scores / call.softcap) * call.softcap
-    weights = (scores - lse.view(rows, -1, 1)).exp_().mean(dim=1)
-    if newest_only:
-        received.copy_(weights)
-    else:
-        received.add_(weights)
+    return (scores - lse.view(rows, -1, 1)).exp_().mean(dim=1)
+
+
+def _receive(window: ResidualWindow, weights: Tensor, newest_only: bool) -> None:
+    """Note what the window's tokens received, ``[rows, used]``: the newest query's attention, or that of all so far."""
+    if window.received is not None:
+        received = window.received[:, : window.used]
+        (received.copy_ if newest_only else received.add_)(weights)

@@ -33,9 +33,14 @@ class ResidualWindow:
         self.values[:, : self.used] = values
 
     @property
+    def capacity(self) -> int:
+        """Tokens that it holds at most; 0 if tokens are compressed as they are appended."""
+        return self.keys.shape[1]
+
+    @property
     def room(self) -> int:
         """Tokens that fit before a block has to leave."""
-        return self.keys.shape[1] - self.used
+        return self.capacity - self.used
 
     def append(self, keys: Tensor, values: Tensor) -> None:
         """Add ``[rows, n, head_dim]`` of any dtype, n at most :attr:`room`; what float16 cannot hold saturates."""
